@@ -1,0 +1,5 @@
+"""Reading pictures and arrays with limits, and the sets that ship with the package."""
+
+from .shipped import Set, load
+
+__all__ = ["Set", "load"]

@@ -1,0 +1,1 @@
+"""Build scripts of the shipped sets: one module per set, each with `build(sources) -> Pack`."""
