@@ -1,0 +1,1 @@
+"""Headwater: one diffusion prior, every downstream task."""

@@ -1,0 +1,148 @@
+"""Plans: the list of levels that a walk visits, highest first, ending at 0 unless stopped earlier.
+
+From one entry to the next a plan goes down (denoise), up (add noise again) or stays (correct).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+
+from headwater.core.process import Diffusion
+
+
+def descend(T: int, n: int | None = None) -> list[int]:
+    """All levels T..0, or n even steps between the two (diffusers' `trailing`, without its offsets).
+
+    Raises ValueError unless 1 <= n <= T.
+    """
+    steps = _count(T, T if n is None else n)
+    return [round(i * T / steps) for i in range(steps, -1, -1)]
+
+
+def spaced(T: int, n: int, spacing: Literal["leading", "trailing", "linspace"], offset: int = 0) -> list[int]:
+    """n steps at the levels that diffusers' DDPM and DDIM schedulers would use, then 0.
+
+    `leading` with offset 0 starts below T: it never sees pure noise. Raises ValueError unless 1 <= n <= T.
+    """
+    _count(T, n)
+    if spacing == "leading":
+        indices = [i * (T // n) + offset for i in range(n)]
+    elif spacing == "trailing":
+        indices = [round(T - i * T / n) - 1 for i in range(n)]
+    else:
+        indices = torch.linspace(0, T - 1, n, dtype=torch.float64).round().int().tolist()
+    return [*sorted({i + 1 for i in indices}, reverse=True), 0]
+
+
+def respaced(T: int, spec: str | int) -> list[int]:
+    """OpenAI's respacing: "250", "10,15,20" (counts per equal section) or "ddim50"; then 0.
+
+    Raises ValueError where a section is shorter than its count or ddimN has no whole stride.
+    """
+    text = str(spec)
+    if text.startswith("ddim"):
+        wanted = int(text.removeprefix("ddim"))
+        for stride in range(1, T):
+            if len(range(0, T, stride)) == wanted:
+                return [i + 1 for i in reversed(range(0, T, stride))] + [0]
+        raise ValueError(f"no whole stride takes exactly {wanted} of {T} levels")
+    counts = [int(part) for part in text.split(",")]
+    size, extra = divmod(T, len(counts))
+    levels, start = set[int](), 0
+    for i, count in enumerate(counts):
+        length = size + (i < extra)
+        if count > length:
+            raise ValueError(f"cannot take {count} of the {length} levels in section {i + 1}")
+        stride = (length - 1) / (count - 1) if count > 1 else 1
+        levels |= {start + round(j * stride) + 1 for j in range(count)}
+        start += length
+    return [*sorted(levels, reverse=True), 0]
+
+
+def log_snr(q: Diffusion, n: int) -> list[int]:
+    """n steps as evenly spaced in log(alpha / sigma) as the table allows, from T to 1, then 0."""
+    _count(q.T, n)
+    lam = q.half_log_snr[1:]
+    wanted = torch.linspace(float(lam[-1]), float(lam[0]), n, dtype=torch.float64)
+    levels = (lam[None] - wanted[:, None]).abs().argmin(1) + 1
+    return [*sorted(set(levels.tolist()), reverse=True), 0]
+
+
+def below(plan: Sequence[int], level: int) -> list[int]:
+    """The part of a descending plan below `level`, starting there (SDEdit, AnoDDPM, DiffPure).
+
+    Raises ValueError when nothing is left to walk.
+    """
+    rest = [t for t in plan if t < level]
+    if not rest:
+        raise ValueError(f"a walk from level {level} has nowhere to go: start at 1 or above")
+    return [level, *rest]
+
+
+def jumps(
+    T: int,
+    *loops: tuple[int, int],
+    repeat: int = 1,
+    start: int | None = None,
+) -> list[int]:
+    """RePaint's walk over T levels that climbs and comes back (Lugmayr et al. 2022, Fig. 9 and code).
+
+    loops: (length, times) of each kind of jump, outermost first: at every multiple of `length` the walk
+        climbs `length` levels until it has passed there `times` times. An outer jump renews the inner ones.
+    repeat: `n_sample` of the authors' code, times that each single step is taken.
+    start: climb only at or below this level.
+    """
+    top = T if start is None else start
+    for length, times in loops:
+        if length < 1 or times < 1:
+            raise ValueError(f"a jump needs length >= 1 and times >= 1, got ({length}, {times})")
+
+    def fresh(loop: tuple[int, int]) -> dict[int, int]:
+        return {j + 1: loop[1] - 1 for j in range(0, T - loop[0], loop[0])}
+
+    left = [fresh(loop) for loop in loops]
+    walk, t = [T], T
+    while t > 1:
+        t -= 1
+        walk.append(t)
+        if t + 1 < T and t <= top:
+            walk += [t + 1, t] * (repeat - 1)
+        for k in reversed(range(len(loops))):
+            length = loops[k][0]
+            if left[k].get(t, 0) > 0 and t <= top - length:
+                left[k][t] -= 1
+                walk += range(t + 1, t + length + 1)
+                t += length
+                left[k + 1 :] = [fresh(loop) for loop in loops[k + 1 :]]
+    return [*walk, 0]
+
+
+def through(walk: Sequence[int], levels: Sequence[int]) -> list[int]:
+    """Map a walk over 0..n onto a descending plan of n steps: entry i becomes the i-th level from below."""
+    ascending = levels[::-1]
+    if max(walk) >= len(ascending):
+        raise ValueError(f"the walk climbs to {max(walk)}, the plan has {len(ascending) - 1} steps")
+    return [ascending[i] for i in walk]
+
+
+def churned(levels: Sequence[int], climbs: dict[int, int]) -> list[int]:
+    """Before leaving a level, climb to a higher one where `climbs` says so (Karras et al. 2022, Alg. 2)."""
+    walk: list[int] = []
+    for t in levels:
+        walk += [t, climbs[t]] if t in climbs else [t]
+    return walk
+
+
+def network_calls(plan: Sequence[int]) -> int:
+    """How often a walk calls the network: every step but the climbs."""
+    return sum(s <= t for t, s in pairwise(plan))
+
+
+def _count(T: int, n: int) -> int:
+    if not 1 <= n <= T:
+        raise ValueError(f"a plan over {T} levels has 1 to {T} steps, got {n}")
+    return n

@@ -1,0 +1,126 @@
+"""What one reverse step draws from. A sampler returns it; only `reverse` draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+Level = int | Tensor
+"""A level 0..T: one int for the whole batch, or an int64 tensor (B,) with one per sample."""
+
+Coefficient = float | Tensor
+"""A level's number: a float for one level, (B,) float64 for one per sample; see `fit`."""
+
+NoiseSource = Callable[[Tensor, Level], Tensor]
+"""(like, level) -> fresh noise of like's shape, dtype and device; see `headwater.core.noise`."""
+
+
+class Transition(Protocol):
+    """A distribution over x_s given x_t."""
+
+    def sample(self, noise: NoiseSource, level: Level = 0) -> Tensor:
+        """One draw, from the given source."""
+        ...
+
+    def shift(self, delta: Tensor) -> Self:
+        """The same distribution, moved by `delta` (guidance)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """N(mean, std^2), independent per element. `std` broadcasts against `mean`."""
+
+    mean: Tensor
+    std: Coefficient
+
+    def sample(self, noise: NoiseSource, level: Level = 0) -> Tensor:
+        if not isinstance(self.std, Tensor) and self.std == 0:  # a deterministic step asks for no noise
+            return self.mean
+        return self.mean + self.std * noise(self.mean, level)
+
+    def shift(self, delta: Tensor) -> Gaussian:
+        return replace(self, mean=self.mean + delta)
+
+
+@dataclass(frozen=True, eq=False)
+class Categorical:
+    """Independent categories with unnormalised log-probabilities `logits` (..., K)."""
+
+    logits: Tensor
+
+    def sample(self, noise: NoiseSource, level: Level = 0) -> Tensor:
+        """Indices (...) by the Gumbel-max trick; the noise source needs a `uniform` method."""
+        uniform = uniform_of(noise)
+        return (self.logits - (-uniform(self.logits).log()).log()).argmax(-1)
+
+    def shift(self, delta: Tensor) -> Categorical:
+        return replace(self, logits=self.logits + delta)
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities (..., K)."""
+        return self.logits.softmax(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class LangevinMove:
+    """x + a score + sqrt(2 a) z with a = 2 scale (snr |z| / |score|)^2 (Song et al. 2021, Alg. 4, 5).
+
+    The step length depends on the drawn z, so this is no Gaussian. `norm` is taken per sample, or
+    averaged over the batch as the reference does (then samples depend on their neighbours).
+    """
+
+    x: Tensor
+    score: Tensor
+    snr: float
+    scale: Coefficient
+    over_batch: bool
+
+    def _length(self, z: Tensor) -> Tensor:
+        norms = [v.flatten(1).norm(dim=1) for v in (z, self.score)]
+        if self.over_batch:
+            norms = [v.mean(0, keepdim=True) for v in norms]
+        ratio = (self.snr * norms[0] / norms[1]).reshape(-1, *[1] * (self.x.ndim - 1))
+        return 2 * self.scale * ratio.square()
+
+    def sample(self, noise: NoiseSource, level: Level = 0) -> Tensor:
+        z = noise(self.x, level)
+        a = self._length(z)
+        return self.x + a * self.score + (2 * a).sqrt() * z
+
+    def shift(self, delta: Tensor) -> LangevinMove:
+        return replace(self, x=self.x + delta)
+
+
+def uniform_of(noise: NoiseSource) -> Callable[[Tensor], Tensor]:
+    """The uniform (0, 1) draws that go with a noise source. Raises TypeError if it has none."""
+    draw = getattr(noise, "uniform", None)
+    if draw is None:
+        raise TypeError("a discrete process needs a noise source with uniform draws: use a Stream")
+    return draw
+
+
+def fit(coefficient: Coefficient, x: Tensor) -> Coefficient:
+    """Shape a coefficient so that it multiplies x (B, ...) in x's own precision."""
+    if not isinstance(coefficient, Tensor):
+        return coefficient  # a plain number does not promote x, and costs no kernel
+    kind = torch.float64 if x.dtype in (torch.float64, torch.complex128) else torch.float32
+    return coefficient.to(x.device, kind).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def root(value: Coefficient) -> Coefficient:
+    """Square root of a variance that rounding may have left slightly below zero."""
+    return value.clamp(min=0).sqrt() if isinstance(value, Tensor) else math.sqrt(max(value, 0.0))
+
+
+def log(value: Coefficient) -> Coefficient:
+    """Natural logarithm; -inf at zero."""
+    if isinstance(value, Tensor):
+        return value.log()
+    return math.log(value) if value > 0 else -math.inf
