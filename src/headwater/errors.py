@@ -1,0 +1,13 @@
+"""The one error that the command line turns into a sentence."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Something the user can mend. The message is one sentence that says what to do."""
+
+
+def need(condition: bool, sentence: str) -> None:
+    """Raise UserError(sentence) unless the condition holds."""
+    if not condition:
+        raise UserError(sentence)

@@ -1,0 +1,101 @@
+"""What a prior's config.json says, and the objects it stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from headwater.core import schedule
+from headwater.core.denoiser import Denoiser, Target, Variance
+from headwater.core.noise import Noise, White
+from headwater.core.process import Diffusion
+from headwater.errors import need
+from headwater.nets.adm import UNet, UNetConfig
+
+FORMAT = 1
+"""Version of the folder format; a reader refuses a newer one."""
+
+NOISES: dict[str, type[Noise]] = {"white": White}
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """A process by its recipe. For `vp`, `betas` names a schedule or lists T numbers."""
+
+    kind: Literal["vp", "ve", "edm", "flow"] = "vp"
+    T: int = 1000
+    betas: str | tuple[float, ...] = "linear"
+    low: float | None = None
+    """Smallest beta (vp) or sigma (ve, edm); None is the schedule's own."""
+    high: float | None = None
+    """Largest beta (vp) or sigma (ve, edm)."""
+
+    def build(self) -> Diffusion:
+        """The process. Raises ValueError for an unknown schedule."""
+        ends = {k: v for k, v in (("low", self.low), ("high", self.high)) if v is not None}
+        match self.kind:
+            case "vp":
+                return Diffusion.vp(self._betas())
+            case "ve":
+                return Diffusion.ve(schedule.geometric(self.T, **ends))
+            case "edm":
+                return Diffusion.edm(self.T, **ends)
+            case "flow":
+                return Diffusion.flow(self.T)
+
+    def _betas(self) -> torch.Tensor:
+        if not isinstance(self.betas, str):
+            return torch.tensor(self.betas, dtype=torch.float64)
+        pairs = (("start", self.low), ("end", self.high))
+        return schedule.betas(self.betas, self.T, **{k: v for k, v in pairs if v is not None})
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Everything about a prior but its weights."""
+
+    network: dict[str, Any]
+    """`kind` ("adm") and the fields of that network's config."""
+    shape: tuple[int, int, int]
+    """Channels, height, width of one picture."""
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    predicts: Target = "eps"
+    variance: Variance = "fixed"
+    noise: dict[str, Any] = field(default_factory=lambda: {"kind": "white"})
+    """The law that the prior was trained with: `kind` and its parameters."""
+    clip: bool = True
+    """Data lie in [-1, 1], so estimates of clean data are kept there."""
+    classes: tuple[str, ...] = ()
+    about: dict[str, Any] = field(default_factory=dict)
+    """Name, data, licence, metrics: what the model card says."""
+    format: int = FORMAT
+
+    def law(self) -> Noise:
+        """The noise law. Raises UserError for an unknown one."""
+        options = dict(self.noise)
+        kind = options.pop("kind", "white")
+        need(kind in NOISES, f"unknown noise {kind!r}: choose one of {', '.join(NOISES)}")
+        return NOISES[kind](**options)
+
+    def build_network(self) -> nn.Module:
+        """The network with fresh weights. Raises UserError for an unknown kind or field."""
+        options = dict(self.network)
+        kind = options.pop("kind", "adm")
+        need(kind == "adm", f"unknown network {kind!r}: this version knows adm")
+        fields = {f.name for f in dataclasses.fields(UNetConfig)}
+        for name in options:
+            near = difflib.get_close_matches(name, fields, 1)
+            need(
+                name in fields,
+                f"unknown network field {name!r}" + (f": did you mean {near[0]!r}?" if near else ""),
+            )
+        return UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}))
+
+    def denoiser(self, network: nn.Module) -> Denoiser:
+        """The network read as this config says."""
+        return Denoiser(network, self.process.build(), self.predicts, self.variance)
