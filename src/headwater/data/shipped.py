@@ -93,9 +93,12 @@ def load(
     Args:
         name: one of `names()`. `emoji-parts-hue` is `emoji-parts` with `hue_rotated`.
         split: one of `splits(name)`. For `brain`, train is MNI152 (`mni`) and test Colin27
-            (`colin`); load("brain", "colin") and load("brain", "mni") swap the roles.
+            (`colin`); load("brain", "colin") and load("brain", "mni") swap the roles. For
+            `emoji-parts`, few-label methods take their labels from `pool`, and `prior` (train and
+            pool together) is what a prior may see. `emoji` and its labels mix both styles.
         size: side of the pictures in pixels; None gives the stored size (digits: padded to 32).
-            Pictures are shrunk by area averaging, label maps by majority vote.
+            Pictures are shrunk by area averaging, label maps by majority vote; `textures` are
+            cropped at full resolution instead.
         hue_rotated: turn the hue of each picture by one angle drawn from (split, picture), so
             that colour does not give classes away; black, grey and white stay.
         augmented: for `brain`, return this many augmented slices instead of the originals: item
@@ -186,6 +189,63 @@ def _tiny(split: str, size: int | None, seed: int) -> Set:
     )
 
 
+def _emoji(split: str, size: int | None, seed: int) -> Set:
+    images, captions, styles = [], [], []
+    for style, name in enumerate(manifest()["emoji"]["classes"]):
+        found = arrays(f"emoji-{name}")
+        rows = found["test"] == (split == "test")
+        images.append(_shrunk("emoji", _unit(found["images"][rows]), size))
+        captions += found["names"][rows].tolist()
+        styles += [style] * int(rows.sum())
+    return Set(
+        "emoji",
+        split,
+        torch.cat(images),
+        torch.tensor(styles),
+        names=captions,
+        classes=manifest()["emoji"]["classes"],
+    )
+
+
+def _photos(split: str, size: int | None, seed: int) -> Set:
+    images, captions = [], []
+    for stem in ("photos", "photos-sa"):
+        found = arrays(stem)
+        rows = found["test"] == (split == "test")
+        if rows.any():
+            images.append(_shrunk("photos", _unit(found["images"][rows]), size))
+            captions += found["names"][rows].tolist()
+    return Set("photos", split, torch.cat(images), names=captions)
+
+
+def _textures(split: str, size: int | None, seed: int) -> Set:
+    side = size or 64
+    classes = manifest()["textures"]["classes"]
+    found = arrays("textures")
+    height, width = found[classes[0]].shape
+    if side > width // 2:
+        raise ValueError(f"half a texture is {width // 2} pixels wide: ask for size <= that")
+    first = 0 if split == "train" else width // 2
+    crops, labels, corners = [], [], []
+    for label, name in enumerate(classes):
+        draw = np.random.default_rng([seed, split == "test", label])
+        for _ in range(_CROPS[split]):
+            top = int(draw.integers(height - side + 1))
+            left = first + int(draw.integers(width // 2 - side + 1))
+            crops.append(found[name][top : top + side, left : left + side])
+            labels.append(label)
+            corners.append((top, left))
+    return Set(
+        "textures",
+        split,
+        _unit(np.stack(crops)),
+        torch.tensor(labels),
+        names=[f"{classes[k]} {t},{x}" for k, (t, x) in zip(labels, corners, strict=True)],
+        classes=classes,
+        meta={"corners": torch.tensor(corners)},
+    )
+
+
 def _emoji_parts(split: str, size: int | None, seed: int) -> Set:
     found = arrays("emoji-parts")
     keep = {"train": [0], "pool": [1], "test": [2], "prior": [0, 1]}[split]
@@ -250,10 +310,16 @@ def _augmented(found: Set, count: int, seed: int) -> Set:
     return Set("brain", found.split, torch.stack(images), meta={"z": z})
 
 
+# Crops drawn from each texture.
+_CROPS = {"train": 1000, "test": 100}
+
 _Reader = Callable[[str, int | None, int], Set]
 _LOADERS: dict[str, tuple[_Reader, tuple[str, ...]]] = {
     "digits": (_digits, ("train", "test")),
+    "emoji": (_emoji, ("train", "test")),
     "emoji-parts": (_emoji_parts, ("train", "pool", "test", "prior")),
     "brain": (_brain, ("train", "test", "mni", "colin")),
+    "textures": (_textures, ("train", "test")),
+    "photos": (_photos, ("train", "test")),
     "tiny": (_tiny, ("train", "test")),
 }
