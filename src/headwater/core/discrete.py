@@ -7,8 +7,9 @@ and mask-and-replace chains have closed forms between any two levels: no K x K m
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import torch
@@ -63,7 +64,7 @@ class Discrete(ABC):
         weights = x0.softmax(-1)
         if self.mixture == "exact":
             likelihood = self.column(x, 0, t).to(weights)
-            weights = torch.where(weights > 0, weights / likelihood.clamp(min=1e-30), 0)
+            weights = torch.where(likelihood > 0, weights / likelihood, 0)  # else x_0 is ruled out by x
             weights = weights / weights.sum(-1, keepdim=True)
         joint = self.column(x, s, t).to(weights) * self.forward(weights, 0, s)
         return Categorical(joint.log())
@@ -166,13 +167,14 @@ class Dense(Discrete):
     steps: Tensor
     mixture: Mixture = "paper"
 
-    def __post_init__(self) -> None:
-        total = torch.eye(self.steps.shape[-1], dtype=torch.float64)
-        cumulative = [total]
-        for step in self.steps:
-            cumulative.append(total := total @ step)
-        object.__setattr__(self, "_cumulative", torch.stack(cumulative))
-        object.__setattr__(self, "_between", lru_cache(maxsize=8)(self._product))
+    @cached_property
+    def _cumulative(self) -> Tensor:
+        total = torch.eye(self.K, dtype=torch.float64)
+        return torch.stack([total, *(total := total @ step for step in self.steps)])
+
+    @cached_property
+    def _between(self) -> Callable[[int, int], Tensor]:
+        return lru_cache(maxsize=8)(self._product)
 
     @property
     def T(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -191,11 +193,13 @@ class Dense(Discrete):
     def matrix(self, s: Level, t: Level) -> Tensor:
         """Q_{s->t}, (K, K) or one per sample (B, K, K), float64."""
         if isinstance(s, int) and s == 0:
-            return self._cumulative[t]  # pyright: ignore[reportAttributeAccessIssue]
+            return self._cumulative[t]
         if isinstance(s, int) and isinstance(t, int):
-            return self._between(s, t)  # pyright: ignore[reportAttributeAccessIssue]
-        pairs = torch.broadcast_tensors(torch.as_tensor(s), torch.as_tensor(t))
-        return torch.stack([self.matrix(int(i), int(j)) for i, j in zip(*pairs, strict=True)])
+            return self._between(s, t)
+        starts, stops = (torch.as_tensor(v).reshape(-1) for v in (s, t))
+        n = max(len(starts), len(stops))
+        pairs = zip(starts.expand(n), stops.expand(n), strict=True)
+        return torch.stack([self.matrix(int(i), int(j)) for i, j in pairs])
 
     def forward(self, probs: Tensor, s: Level, t: Level) -> Tensor:
         flat = probs.flatten(1, -2) if probs.ndim > 2 else probs.unsqueeze(1)

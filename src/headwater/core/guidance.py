@@ -87,12 +87,11 @@ class ClassifierFree:
             twin = previous.with_x0(torch.cat([previous.x0, previous.x0]))
         pred = self.denoiser(torch.cat([x, x]), level, twin, **both)
         told, plain = pred.x0.chunk(2)
-        fraction, logvar, a, b = (
-            v[: len(x)] if isinstance(v, Tensor) else v
-            for v in (pred.fraction, pred.logvar, pred.alpha, pred.sigma)
-        )
+        n = len(x)
+        fraction, logvar = (None if v is None else v[:n] for v in (pred.fraction, pred.logvar))
+        a, b = (v[:n] if isinstance(v, Tensor) else v for v in (pred.alpha, pred.sigma))
         x0 = plain + self.scale * (told - plain)
-        return Prediction(x, t, x0, pred.label[: len(x)], a, b, fraction, logvar)
+        return Prediction(x, t, x0, pred.label[:n], a, b, fraction, logvar)
 
     def _pair(self, name: str, value: Tensor) -> Tensor:
         null = self.null.get(name)

@@ -34,7 +34,7 @@ def spaced(T: int, n: int, spacing: Literal["leading", "trailing", "linspace"], 
     elif spacing == "trailing":
         indices = [round(T - i * T / n) - 1 for i in range(n)]
     else:
-        indices = torch.linspace(0, T - 1, n, dtype=torch.float64).round().int().tolist()
+        indices = [int(v) for v in torch.linspace(0, T - 1, n, dtype=torch.float64).round()]
     return [*sorted({i + 1 for i in indices}, reverse=True), 0]
 
 
@@ -69,7 +69,7 @@ def log_snr(q: Diffusion, n: int) -> list[int]:
     lam = q.half_log_snr[1:]
     wanted = torch.linspace(float(lam[-1]), float(lam[0]), n, dtype=torch.float64)
     levels = (lam[None] - wanted[:, None]).abs().argmin(1) + 1
-    return [*sorted(set(levels.tolist()), reverse=True), 0]
+    return [*sorted({int(t) for t in levels}, reverse=True), 0]
 
 
 def below(plan: Sequence[int], level: int) -> list[int]:

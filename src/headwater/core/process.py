@@ -84,7 +84,7 @@ class Diffusion:
 
     @cached_property
     def _scales(self) -> list[tuple[float, float]]:
-        return list(zip(self.alpha.tolist(), self.sigma.tolist(), strict=True))
+        return [(float(a), float(b)) for a, b in zip(self.alpha, self.sigma, strict=True)]
 
     def scales(self, t: Level) -> tuple[Coefficient, Coefficient]:
         """alpha_t and sigma_t."""

@@ -56,7 +56,7 @@ def reverse(
             "use Ancestral or DDIM"
         )
     if noise is None:
-        noise = White().stream(torch.randint(2**62, (len(x),)).tolist())
+        noise = White().stream([int(seed) for seed in torch.randint(2**62, (len(x),))])
     return _walk(denoiser, x, levels, sampler, controls, noise, keep_graph, cond)
 
 

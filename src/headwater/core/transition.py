@@ -83,7 +83,7 @@ class LangevinMove:
     over_batch: bool
 
     def _length(self, z: Tensor) -> Tensor:
-        norms = [v.flatten(1).norm(dim=1) for v in (z, self.score)]
+        norms = [v.abs().square().flatten(1).sum(1).sqrt() for v in (z, self.score)]
         if self.over_batch:
             norms = [v.mean(0, keepdim=True) for v in norms]
         ratio = (self.snr * norms[0] / norms[1]).reshape(-1, *[1] * (self.x.ndim - 1))
