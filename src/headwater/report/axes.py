@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from headwater.report.markup import number
@@ -46,7 +47,7 @@ def _decades(scale: Scale, about: int) -> list[float]:
     first, last = math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high))
     stride = max(1, math.ceil((last - first) / max(1, about)))
     marks = [10.0**k for k in range(first, last + 1, stride)]
-    if last - first <= 2:
+    if scale.high / scale.low < 400:
         marks = [m * 10.0**k for k in range(first, last + 1) for m in (1, 2, 5)]
     return [m for m in marks if scale.low * 0.999 <= m <= scale.high * 1.001]
 
@@ -60,7 +61,7 @@ def extent(values: Sequence[float], kind: Kind, margin: float = 0.05) -> tuple[f
     if kind == "log":
         spread = (high / low) ** margin if high > low else 2.0
         return low / spread, high * spread
-    pad = (high - low) * margin or abs(high) * 0.1 or 1.0
+    pad = (high - low) * margin if high > low else abs(high) * 0.1 or 1.0
     # A quantity that is never negative keeps its honest zero when zero is near.
     floor = 0.0 if low >= 0 and low - pad <= 0 else low - pad
     return floor, high + pad
@@ -69,7 +70,7 @@ def extent(values: Sequence[float], kind: Kind, margin: float = 0.05) -> tuple[f
 def tick_label(value: float, ticks: Sequence[float]) -> str:
     """One notation for the whole axis: enough decimals to tell neighbouring ticks apart."""
     largest = max((abs(t) for t in ticks), default=0.0)
-    gaps = [b - a for a, b in zip(ticks, ticks[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(ticks)]
     if not gaps or (ticks[0] > 0 and ticks[-1] / ticks[0] > 90):
         return f"{value:g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else _power(value)
     if largest >= 1e5 or largest < 1e-3:

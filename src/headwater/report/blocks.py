@@ -183,9 +183,8 @@ class Table:
     def _arrow(self, name: str) -> str:
         if name not in self.best:
             return ""
-        up = self.best[name] == "max"
-        meaning = "higher is better" if up else "lower is better"
-        return f' <span class="aim" title="{meaning}" role="img" aria-label="({meaning})">{"↑" if up else "↓"}</span>'
+        arrow, word = ("↑", "higher") if self.best[name] == "max" else ("↓", "lower")
+        return f' <span class="aim" role="img" aria-label="({word} is better)">{arrow}</span>'
 
     def _column(self, name: str, column: Sequence[object]) -> list[str]:
         sizes = [s for s in map(_size, column) if s is not None]
@@ -258,7 +257,7 @@ class Pictures:
 
     def body(self, numbering: Numbering) -> str:
         count = len(self.columns)
-        room = min(168.0, (820.0 - (130 if self.row_labels else 0)) / count - 10)
+        room = min(168.0, (890.0 - (130 if self.row_labels else 0)) / count - 10)
         widest = max((c.picture.width for r in self.rows for c in r if c), default=1)
         track = max(1, int(room // widest)) * widest if widest <= room else int(room)
         corner = '<span class="corner"></span>' if self.row_labels else ""
@@ -297,7 +296,7 @@ class ContactSheet:
     caption: str = ""
 
     def body(self, numbering: Numbering) -> str:
-        room = min(168.0, 820.0 / self.columns - 4)
+        room = min(168.0, 890.0 / self.columns - 4)
         widest = max((c.picture.width for c in self.cells), default=1)
         track = max(1, int(room // widest)) * widest if widest <= room else int(room)
         items = "".join(f"<li>{c.html(room)}</li>" for c in self.cells)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from headwater.report.axes import Kind, Scale, extent, tick_label
@@ -115,11 +115,17 @@ def legend(names: Sequence[str], kind: str = "line") -> str:
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _drawings(x_range, y_range, axes: Axes, title: str, draw) -> str:  # noqa: ANN001
+def _drawings(
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    axes: Axes,
+    title: str,
+    draw: Callable[[Scale, Scale], Iterator[str]],
+) -> str:
     parts = []
     for frame in _FRAMES:
-        x = Scale(*x_range, frame.left, frame.width - frame.right, axes.x_kind)
-        y = Scale(*y_range, frame.height - frame.bottom, frame.top, axes.y_kind)
+        x = Scale(x_range[0], x_range[1], frame.left, frame.width - frame.right, axes.x_kind)
+        y = Scale(y_range[0], y_range[1], frame.height - frame.bottom, frame.top, axes.y_kind)
         body = _grid(frame, x, y, axes) + "".join(draw(x, y))
         parts.append(
             f'<svg class="chart {frame.name}" viewBox="0 0 {frame.width} {frame.height}" '
@@ -136,9 +142,7 @@ def _grid(frame: _Frame, x: Scale, y: Scale, axes: Axes) -> str:
         at = y(v)
         parts.append(f'<path class="grid" d="M{frame.left} {at:.1f}H{right}"/>')
         label = text(tick_label(v, y_ticks))
-        parts.append(
-            f'<text x="{frame.left - 8}" y="{at + 4:.1f}" text-anchor="end">{label}</text>'
-        )
+        parts.append(f'<text x="{frame.left - 8}" y="{at + 4:.1f}" text-anchor="end">{label}</text>')
     for v in x_ticks:
         at = x(v)
         parts.append(f'<path class="tick" d="M{at:.1f} {bottom}v5"/>')
@@ -194,7 +198,5 @@ def _band(s: Series, x: Scale, y: Scale, index: int) -> str:
     # On a log axis a band that reaches zero is cut at the bottom of the drawing.
     lower = [y(max(lo, y.low)) if y.kind == "log" else y(lo) for _, lo, _ in rows]
     ahead = "L".join(f"{x(a):.1f} {y(hi):.1f}" for a, _, hi in rows)
-    back = "L".join(
-        f"{x(a):.1f} {lo:.1f}" for (a, _, _), lo in reversed(list(zip(rows, lower, strict=True)))
-    )
+    back = "L".join(f"{x(a):.1f} {lo:.1f}" for (a, _, _), lo in reversed(list(zip(rows, lower, strict=True))))
     return f'<path class="band s{index % 8}" d="M{ahead}L{back}Z"/>'

@@ -32,7 +32,7 @@ def _linear_rgb(lch: NDArray[np.float64]) -> NDArray[np.float64]:
     return ((lab @ _LMS_FROM_LAB.T) ** 3) @ _RGB_FROM_LMS.T
 
 
-def srgb(lch: NDArray[np.float64]) -> Bytes:
+def srgb(lch: NDArray[np.floating]) -> Bytes:
     """OKLCh (..., 3) with lightness in [0, 1], chroma, hue in degrees -> sRGB bytes (..., 3).
 
     Chroma is halved until the colour exists on screens, so that lightness is never falsified.

@@ -1,4 +1,4 @@
-"""Blocks that draw numbers: curves, histograms, heatmaps. Each also prints its numbers as a table."""
+"""Blocks that draw numbers: curves, histograms, heatmaps, each with its numbers as a table."""
 
 from __future__ import annotations
 

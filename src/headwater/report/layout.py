@@ -56,10 +56,10 @@ def _header(page: Page) -> str:
 def _verdicts(page: Page) -> str:
     items = []
     for i, section in enumerate(page.sections, 1):
-        verdicts = [b.verdict for b in section.blocks if isinstance(b, Claim)]
-        items += [
-            f'<li><a href="#s{i}">{badge(v, f"{section.title}: {v}")}</a></li>' for v in verdicts
-        ]
+        claims = [b for b in section.blocks if isinstance(b, Claim)]
+        for claim in claims:
+            label = badge(claim.verdict, f"{section.title}: {claim.verdict}")
+            items.append(f'<li><a href="#s{i}">{label}</a></li>')
     if not items:
         return ""
     return f'<ul class="badges" aria-label="Verdicts on the claims">{"".join(items)}</ul>'
@@ -81,9 +81,7 @@ def _tiles(page: Page) -> str:
 
 
 def _contents(page: Page) -> str:
-    items = "".join(
-        f'<li><a href="#s{i}">{text(s.title)}</a></li>' for i, s in enumerate(page.sections, 1)
-    )
+    items = "".join(f'<li><a href="#s{i}">{text(s.title)}</a></li>' for i, s in enumerate(page.sections, 1))
     again = '<li><a href="#again">Run it again</a></li>' if page.origin else ""
     return f'<nav aria-label="Contents"><div><p>Contents</p><ol>{items}{again}</ol></div></nav>'
 

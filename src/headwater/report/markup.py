@@ -1,4 +1,4 @@
-"""Text, numbers and attributes as safe HTML: every string that reaches a page passes through here."""
+"""Text and numbers as safe HTML: every string that reaches a page passes through here."""
 
 from __future__ import annotations
 

@@ -108,9 +108,7 @@ def pixels(cell: Tensor | Heat | Signed | Classes) -> Bytes:
     if isinstance(cell, Classes):
         plane = _plane(cell.labels, "label map").astype(np.int64)
         table = categorical(cell.count)
-        return np.where(
-            (plane < 0)[..., None], np.uint8(0), table[np.maximum(plane, 0) % len(table)]
-        )
+        return np.where((plane < 0)[..., None], np.uint8(0), table[np.maximum(plane, 0) % len(table)])
     return _image_bytes(cell)
 
 

@@ -137,10 +137,7 @@ class Section:
         if isinstance(series, Mapping):
             series = [Series(name, floats(a), floats(b)) for name, (a, b) in series.items()]
         else:
-            series = [
-                Series(s.name, floats(s.x), floats(s.y), _band(s.low), _band(s.high))
-                for s in series
-            ]
+            series = [Series(s.name, floats(s.x), floats(s.y), _band(s.low), _band(s.high)) for s in series]
         self.blocks.append(Curve(series, Axes(x, y, x_axis, y_axis), caption))
 
     def histogram(
@@ -179,7 +176,7 @@ class Section:
         corner: str = "",
         decimals: int | None = None,
     ) -> None:
-        """A matrix with coloured cells and its values (R,C); `corner` names what the labels mean."""
+        """A matrix (R,C) as coloured cells with values; `corner` names what the labels mean."""
         rows = [floats(row) for row in matrix]
         self.blocks.append(Heatmap(rows, row_labels, column_labels, caption, corner, decimals))
 
