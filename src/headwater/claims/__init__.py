@@ -1,0 +1,1 @@
+"""Claims: each method's headline, in miniature, on real data. `headwater reproduce` runs them."""

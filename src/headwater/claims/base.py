@@ -1,0 +1,49 @@
+"""What a claim needs to run, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+from headwater.methods.catalogue import entry
+from headwater.report import Page
+
+Effort = Literal["quick", "full"]
+"""`quick` fits the tour (about a minute on two quiet cores); `full` is what a verdict rests on."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a claim."""
+
+    page: Page
+    """Where it adds its sections: pictures first, then curves and tables, then the verdict."""
+    effort: Effort = "full"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out, in numbers."""
+
+    method: str
+    claim: str
+    """The paper's claim, as tested."""
+    measured: str
+    """One sentence with the figures."""
+    verdict: Literal["held", "partly", "not held"]
+    metrics: dict[str, Any]
+    """Nested plain numbers: per arm and per seed, baselines included."""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+Reproduce = Callable[[Task], Outcome]
+
+
+def reproduction(name: str) -> Reproduce:
+    """The claim of a method: `headwater.claims.<name>.reproduce`. Raises UserError for no such method."""
+    entry(name)
+    return import_module(f"headwater.claims.{name.replace('-', '_')}").reproduce

@@ -1,0 +1,74 @@
+"""What every method page is made of: a paper, hyper-parameters, and typed inputs and outputs.
+
+A method is a frozen dataclass: its fields are the hyper-parameters, the config file and the command line at
+once, with the paper's values as defaults. It has `apply` and `evaluate`, and `fit` if it trains something.
+The `Kind` of each argument and result tells the command line how to read and write files for it, so a
+method page contains no input or output code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from, and what it promises."""
+
+    title: str
+    authors: str
+    year: int
+    arxiv: str
+    claim: str
+    """The headline claim, in our words, that `headwater reproduce` tests."""
+    venue: str = ""
+    code: str = ""
+    """owner/name of the reference implementation."""
+
+    def bibtex(self, key: str) -> str:
+        """The citation."""
+        fields = {
+            "title": f"{{{self.title}}}",
+            "author": self.authors.replace(", ", " and "),
+            "year": str(self.year),
+            "booktitle": self.venue,
+            "eprint": self.arxiv,
+            "archivePrefix": "arXiv" if self.arxiv else "",
+        }
+        lines = ",\n".join(f"  {k} = {{{v}}}" for k, v in fields.items() if v)
+        return f"@inproceedings{{{key},\n{lines}\n}}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How an argument or result of a method is stored in files."""
+
+    name: Literal["images", "mask", "labels", "map", "scores"]
+    help: str
+
+
+Images = Annotated[Tensor, Kind("images", "a folder of pictures, one picture, an .npz or a shipped set")]
+"""float32 (B, C, H, W) in [-1, 1]."""
+
+Mask = Annotated[Tensor, Kind("mask", "one lossless mask for all pictures, or a folder with one per picture")]
+"""bool (B or 1, 1, H, W); the argument's name says what True means."""
+
+Labels = Annotated[Tensor, Kind("labels", "a folder of label pictures, the pixel value being the class")]
+"""int64 (B, H, W)."""
+
+Map = Annotated[Tensor, Kind("map", "a folder of .npy files and pictures of them")]
+"""float32 (B, 1, H, W), any range."""
+
+Scores = Annotated[Tensor, Kind("scores", "a CSV file with one number per picture")]
+"""float32 (B,)."""
+
+
+class Method:
+    """Base of all methods. Subclasses are final frozen dataclasses."""
+
+    paper: ClassVar[Paper]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What it asks for besides a prior, in words: shown by `headwater show`."""

@@ -1,0 +1,52 @@
+"""The methods by name, as strings only: listing them imports none of them."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from headwater.errors import UserError
+
+if TYPE_CHECKING:
+    from headwater.methods.base import Method
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of `headwater list`."""
+
+    chapter: str
+    module: str
+    attribute: str
+    summary: str
+
+    def load(self) -> type[Method]:
+        """The method's class."""
+        return getattr(import_module(f"headwater.methods.{self.module}"), self.attribute)
+
+
+METHODS: dict[str, Entry] = {
+    "repaint": Entry(
+        "restoration", "restoration.repaint", "RePaint", "fill any hole with any unconditional prior"
+    ),
+    "anoddpm": Entry(
+        "anomaly", "anomaly.anoddpm", "AnoDDPM", "find what a prior of healthy pictures would not draw"
+    ),
+    "ddpm-segmentation": Entry(
+        "segmentation",
+        "segmentation.ddpm_segmentation",
+        "DDPMSegmentation",
+        "label every pixel from 20 labelled pictures and a frozen prior",
+    ),
+}
+
+
+def entry(name: str) -> Entry:
+    """The entry of a method. Raises UserError, naming the nearest one, if there is none."""
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(METHODS)}"
+        raise UserError(f"no method is called {name!r}: {hint}")
+    return METHODS[name]

@@ -1,0 +1,1 @@
+"""Restoration: inpainting, super-resolution, inverse problems."""
