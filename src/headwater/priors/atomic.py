@@ -1,0 +1,189 @@
+"""Folders that are either whole or absent: written aside, fsynced, hashed, then renamed.
+
+Training checkpoints and priors are both written this way. A folder counts as whole when its
+`manifest.json`, the last file written, lists the size and SHA-256 of every other file and they agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from headwater.errors import UserError, need
+
+MANIFEST = "manifest.json"
+ASIDE = ".tmp-"
+"""Prefix of folders still being written, and of old ones being removed; readers ignore them."""
+LIMIT = 4 << 20
+"""Largest JSON file, in bytes, that a reader takes in."""
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A JSON object from a file of at most `LIMIT` bytes. Raises UserError for anything else."""
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(LIMIT + 1)
+        need(len(raw) <= LIMIT, f"{path} is larger than {LIMIT >> 20} MiB: it is no description; remove it")
+        value = json.loads(raw)
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}): check the path") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        raise UserError(f"{path} is not valid JSON: write it again or get another copy") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} does not hold a JSON object: write it again or get another copy")
+    return value
+
+
+def write_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
+    """Write a JSON object, one field a line."""
+    Path(path).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def written_aside(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; on leaving, it becomes `folder` in one step.
+
+    A folder already there is replaced as a whole. When the body raises, what was there stays and
+    nothing is left behind; a killed process leaves at most a `.tmp-...` folder, which `sweep` removes.
+    Raises UserError when the place cannot be written or the disk is full.
+    """
+    target = Path(os.path.abspath(folder))
+    need(not target.exists() or target.is_dir(), f"{target} is a file: give the path of a folder")
+    aside: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = _beside(target)
+        aside.mkdir()
+        yield aside
+        _seal(aside)
+        _swap(aside, target)
+        _sync(target.parent)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"cannot write {target} ({getattr(error, 'strerror', None) or error}): "
+            "free some space or choose a folder that you may write"
+        ) from error
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def verify(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """SHA-256 by relative file name, when every file is the one that was written.
+
+    Raises UserError naming the first file that is missing, cut short or changed. Files that the
+    manifest does not name are ignored, and no name may lead out of the folder.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    need(path.is_file(), f"{folder} has no {MANIFEST}: it was never finished; use another copy")
+    files = read_json(path).get("files")
+    if not isinstance(files, dict):
+        raise UserError(f"{path} lists no files: use another copy of this folder")
+    hashes: dict[str, str] = {}
+    for name, entry in files.items():
+        need(_is_plain(name), f"{path} names {name!r}, which is outside the folder: do not trust this folder")
+        if not (isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys()):
+            raise UserError(f"{path} does not say the size of {name!r}: use another copy of this folder")
+        file = folder / name
+        need(file.is_file(), f"{file} is missing: use another copy of this folder")
+        same = file.stat().st_size == entry["bytes"] and sha256(file) == entry["sha256"]
+        need(same, f"{file} is not the file that was written (size or hash differs): use another copy")
+        hashes[name] = str(entry["sha256"])
+    return hashes
+
+
+def is_whole(folder: str | os.PathLike[str]) -> bool:
+    """Whether `verify` passes."""
+    try:
+        verify(folder)
+    except UserError:
+        return False
+    return True
+
+
+def sweep(parent: str | os.PathLike[str]) -> None:
+    """Remove what killed processes left half-written in `parent`. Call it when no other writer is there."""
+    for left in Path(parent).glob(f"{ASIDE}*"):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    return target.parent / f"{ASIDE}{target.name}-{secrets.token_hex(4)}"
+
+
+def _is_plain(name: str) -> bool:
+    path = Path(name)
+    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def _seal(aside: Path) -> None:
+    """Make the files durable, then say what they are in a manifest written last."""
+    (aside / MANIFEST).unlink(missing_ok=True)
+    files: dict[str, dict[str, int | str]] = {}
+    for path in sorted(p for p in aside.rglob("*") if p.is_file()):
+        _sync(path)
+        name = path.relative_to(aside).as_posix()
+        files[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    for path in sorted(p for p in aside.rglob("*") if p.is_dir()):
+        _sync(path)
+    write_json(aside / MANIFEST, {"format": 1, "files": files})
+    _sync(aside / MANIFEST)
+    _sync(aside)
+
+
+def _swap(aside: Path, target: Path) -> None:
+    """Put `aside` where `target` is; afterwards `aside` is the old folder, or gone.
+
+    A rename cannot replace a folder that holds files, so the two change places. Where the system cannot
+    do that in one step, the old folder is moved away first.
+    """
+    if not target.exists() or not any(target.iterdir()):
+        os.replace(aside, target)
+    elif not _exchange(aside, target):
+        old = _beside(target)
+        os.replace(target, old)
+        try:
+            os.replace(aside, target)
+        except OSError:
+            os.replace(old, target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step with Linux' renameat2; False where that is not to be had."""
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "renameat2"):
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
