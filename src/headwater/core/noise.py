@@ -4,6 +4,9 @@ A law says how a field is distributed; a `Stream` adds one generator per sample.
 law draws depends on generator i alone, so a sample's result is bit-identical whatever its batch.
 """
 
+# torch's own annotations are only partly known.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import math
@@ -218,7 +221,7 @@ class PowerLaw(Noise):
 
         def colour(row: Tensor, generator: torch.Generator) -> None:
             white = torch.randn((*row.shape[:-2], *torus), generator=generator, dtype=row.dtype)
-            field = torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=torus)
+            field = torch.fft.irfft2(torch.fft.rfft2(white) * gain, torus)
             row.copy_(field[..., :height, :width])
 
         return fill(like, generators, colour)
@@ -270,8 +273,8 @@ _REACH = 2 * math.sqrt(2)
 @lru_cache(maxsize=1)
 def _covariance_table() -> Tensor:
     """`octave_covariance` at 4097 equidistant points of [0, 2 sqrt 2]."""
-    half = torch.linspace(0, math.sqrt(2), 4097, dtype=torch.float64)[:, None, None] / 1
-    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(24))
+    half = torch.linspace(0, math.sqrt(2), 4097, dtype=torch.float64)[:, None, None]
+    nodes, weights = (torch.tensor(a) for a in np.polynomial.legendre.leggauss(24))
     nodes, weights = (nodes + 1) / 2, weights / 2
     length = math.sqrt(2) - half
     along = length * nodes[:, None]

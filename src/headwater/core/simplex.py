@@ -5,15 +5,18 @@ what weight, depends on the pixel's coordinates alone, so that map (a sparse mat
 built once per picture size and level; a seed only shuffles the gradients of the few lattice points.
 """
 
+# torch's own annotations are only partly known.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import Literal, final
+from typing import Literal, cast, final
 
 import numpy as np
 import torch
@@ -46,7 +49,7 @@ _GRADIENTS = torch.tensor(
 ).T.contiguous()
 
 
-def tables(seeds: Sequence[int] | Tensor) -> Tensor:
+def tables(seeds: Iterable[int]) -> Tensor:
     """Permutations of 0..255, one per seed: (N, 256) int64.
 
     A 64-bit wrap-around congruential generator (Knuth's MMIX constants), three idle rounds, then
@@ -58,19 +61,13 @@ def tables(seeds: Sequence[int] | Tensor) -> Tensor:
     # The residue of a signed 64-bit number plus 31, without overflow in the sum.
     size = np.arange(256, 0, -1)
     picks = (state % size + 31) % size
-    out = np.empty((len(start), 256), dtype=np.int64)
-    for row, pick in zip(out, picks.tolist(), strict=True):
-        left = list(range(256))
-        taken: list[int] = []
-        for r in pick:
-            last = left.pop()
-            if r == len(left):
-                taken.append(last)
-            else:
-                taken.append(left[r])
-                left[r] = last
-        row[::-1] = taken
-    return torch.from_numpy(out)
+    rows: list[list[int]] = []
+    for pick in cast("list[list[int]]", picks.tolist()):
+        row = list(range(256))
+        for i, r in zip(range(255, -1, -1), pick, strict=True):
+            row[i], row[r] = row[r], row[i]
+        rows.append(row)
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 256)
 
 
 @lru_cache(maxsize=1)
@@ -94,44 +91,28 @@ def _cases() -> tuple[Tensor, Tensor]:
     Returns steps from the cell's corner, (3, 24, 8) int64, and which of the 8 are in use, (24, 8) bool:
     the corners of the point's tetrahedron or octahedron and two neighbours beyond.
     """
-    axes = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
-
-    def total(*points: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(map(sum, zip(*points, strict=True)))
-
-    def minus(point: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(-i for i in point)
-
-    pairs = [total(*(e for e in axes if e is not axis)) for axis in axes]
-    zero, one = (0, 0, 0), (1, 1, 1)
-    found: list[list[tuple[int, ...]]] = []
+    axes = torch.eye(3, dtype=torch.int64)
+    pairs, zero, one = 1 - axes, torch.zeros_like(axes[0]), torch.ones_like(axes[0])
     low, high = [zero, *axes], [*pairs, one]
+    found: list[list[Tensor]] = []
     # 0-2: below, the corner and axis c are closest. 3-5: the corner is not, axis c is farthest.
-    for c in axes:
-        found.append(low + [total(c, minus(e)) for e in axes if e is not c])
-    for c, pair in zip(axes, pairs, strict=True):
-        found.append([*low, pair, total(pair, minus(c))])
+    for c in range(3):
+        found.append(low + [axes[c] - axes[e] for e in range(3) if e != c])
+    for c in range(3):
+        found.append([*low, pairs[c], pairs[c] - axes[c]])
     # 6-8 and 9-11: the same seen from the opposite corner.
-    for c, pair in zip(axes, pairs, strict=True):
-        found.append(high + [total(pair, e) for e in axes if e is not c])
-    for c in axes:
-        found.append([*high, c, total(c, c)])
-    # 12-23: between; of the three axes one is ignored, the others say near or far side.
-    for ignored in range(3):
-        for sides in product((False, True), repeat=2):
-            i, j = (axis for axis in range(3) if axis != ignored)
-            far = [axis for axis, side in zip((i, j), sides, strict=True) if side]
-            near = [axis for axis in (i, j) if axis not in far]
-            if len(far) == 2:
-                extra = [one, total(axes[ignored], axes[ignored])]
-            elif len(near) == 2:
-                extra = [zero, total(pairs[ignored], minus(axes[ignored]))]
-            else:
-                f, n = far[0], near[0]
-                extra = [total(pairs[f], minus(axes[f])), total(axes[n], axes[n])]
+    for c in range(3):
+        found.append(high + [pairs[c] + axes[e] for e in range(3) if e != c])
+    for c in range(3):
+        found.append([*high, axes[c], 2 * axes[c]])
+    # 12-23: between; of the three axes one is ignored, the others say near (False) or far side.
+    for c in range(3):
+        i, j = (axis for axis in range(3) if axis != c)
+        far = [pairs[i] - axes[i], 2 * axes[j]], [2 * axes[i], pairs[j] - axes[j]]
+        for extra in ([zero, pairs[c] - axes[c]], far[1], far[0], [one, 2 * axes[c]]):
             found.append([*axes, *pairs, *extra])
-    used = torch.tensor([[True] * len(p) + [False] * (_SLOTS - len(p)) for p in found])
-    steps = torch.tensor([p + [zero] * (_SLOTS - len(p)) for p in found])
+    used = torch.tensor([[slot < len(points) for slot in range(_SLOTS)] for points in found])
+    steps = torch.stack([torch.stack(points + [zero] * (_SLOTS - len(points))) for points in found])
     return steps.permute(2, 0, 1).contiguous(), used
 
 
@@ -153,8 +134,8 @@ class _Map:
         parts = [part[index] for part in _GRADIENTS.to(self.matrix.dtype)]
         gradients = torch.cat(parts, 1)
         # Blocks of one fixed width: the sums are then the same whatever the number of fields.
-        blocks = gradients.split(_COLUMNS)
-        return torch.cat([self.matrix @ block.T.contiguous() for block in blocks], 1)
+        blocks = gradients.unflatten(0, (-1, _COLUMNS)).mT.contiguous()
+        return torch.cat([self.matrix @ block for block in blocks.unbind(0)], 1)
 
 
 def _map(points: Tensor, gain: float, dtype: torch.dtype) -> _Map:
@@ -226,7 +207,7 @@ def _number(corner: Tensor, case: Tensor, steps: Tensor) -> tuple[Tensor, Tensor
     """
     low = corner.amin(1) + steps.amin((1, 2))
     span = corner.amax(1) + steps.amax((1, 2)) - low + 1
-    _, height, depth = span.tolist()
+    height, depth = int(span[1]), int(span[2])
     stride = torch.tensor([height * depth, depth, 1])
     home = ((corner - low[:, None]) * stride[:, None]).sum(0)
     key = home[:, None] + (steps * stride[:, None, None]).sum(0)[case]
@@ -249,8 +230,7 @@ def octaves(
 
     permutations: (N, 256) from `tables`. points: (3, P) float64 positions x, y, z. Returns (N, P) float64.
     """
-    maps = _maps(points, octaves, persistence, wavelength, torch.float64)
-    return _sum(maps, permutations)
+    return _sum(_maps(points, octaves, persistence, wavelength, torch.float64), permutations)
 
 
 def _maps(
@@ -295,9 +275,9 @@ class Simplex(Noise):
     """Amplitude of an octave relative to the one before."""
     wavelength: float = 64.0
     """Wavelength of the first octave in pixels (the paper's code calls it frequency)."""
-    scale: Literal[raw, unit] = "raw"
-    """"raw": as published, standard deviation about 0.5. "unit": divided by the analytic root mean square
-    over all positions (`octave_variance`), so that x_t has its schedule's signal-to-noise ratio on average."""
+    scale: Literal["raw", "unit"] = "raw"
+    """As published ("raw", standard deviation about 0.5), or divided by the analytic root mean square over
+    all positions ("unit"), which gives x_t its schedule's signal-to-noise ratio on average."""
 
     def __post_init__(self) -> None:
         check_octaves(self.octaves, self.persistence, self.wavelength)
@@ -315,9 +295,9 @@ class Simplex(Noise):
         dtype = working(like.dtype)
         parts = [2, *lead] if dtype.is_complex else lead
         fields = math.prod(parts)
-        seeds = [torch.randint(2**63 - 1, (fields,), generator=g) for g in generators]
-        permutations = tables(torch.cat(seeds)).unflatten(0, (batch, fields))
-        levels = torch.as_tensor(level).expand(batch).tolist()
+        seeds = torch.stack([torch.randint(2**63 - 1, (fields,), generator=g) for g in generators])
+        permutations = tables(cast("list[int]", seeds.flatten().tolist())).view(batch, fields, 256)
+        levels = cast("list[float]", torch.as_tensor(level).expand(batch).tolist())
         out = torch.empty(batch, fields, height * width, dtype=dtype.to_real())
         for value in sorted(set(levels)):
             here = [i for i, other in enumerate(levels) if other == value]
