@@ -72,7 +72,10 @@ def _area(stack: np.ndarray) -> np.ndarray:
 
 
 def _scale(stack: np.ndarray) -> np.ndarray:
-    """Brightness so that the 99.5th percentile inside the brain becomes 240."""
+    """Brightness so that the 99.5th percentile inside the brain becomes 200.
+
+    White matter stays below white, so that a brighter lesion can be told from it.
+    """
     shrunk = _area(stack)
     top = np.percentile(shrunk[_area(stack > 0) >= 0.5], 99.5)
-    return np.rint(np.clip(shrunk * (240 / top), 0, 255)).astype(np.uint8)
+    return np.rint(np.clip(shrunk * (200 / top), 0, 255)).astype(np.uint8)

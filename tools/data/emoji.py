@@ -44,8 +44,7 @@ def build(sources: Sources) -> Pack:
         files=files,
         licence="MIT (emoji-fluent), Apache-2.0 (emoji-noto)",
         sources=[
-            {"package": package, "version": version, "index": "npm"}
-            for package, version in PACKAGES.values()
+            {"package": package, "version": version, "index": "npm"} for package, version in PACKAGES.values()
         ],
         about={
             "content": "64x64 RGB drawings on white in two styles, captions in words",

@@ -13,9 +13,7 @@ TEXTURES = ["brick", "grass", "gravel"]
 
 def build(sources: Sources) -> Pack:
     folder = sources.wheel("scikit-image", "0.26.0") / "skimage/data"
-    pictures = {
-        name: np.asarray(Image.open(folder / f"{name}.png").convert("L")) for name in TEXTURES
-    }
+    pictures = {name: np.asarray(Image.open(folder / f"{name}.png").convert("L")) for name in TEXTURES}
     return Pack(
         name="textures",
         files={"textures": pictures},
