@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -38,6 +40,30 @@ class Prior:
     config: PriorConfig
     source: str = field(default="", compare=False)
     """Where it was read from, for the record."""
+    file_hash: str = field(default="", compare=False)
+    """SHA-256 of the weights file that it was read from; empty for a prior made in memory."""
+
+    @classmethod
+    def from_pretrained(cls, where: str | os.PathLike[str], *, device: str = "cpu") -> Prior:
+        """Read a prior, ready to sample. Raises UserError in one sentence when it cannot be read."""
+        from headwater.priors.sources import load
+
+        return load(where).to(device)
+
+    def save_pretrained(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
+        """Write config.json, model.safetensors, README.md and manifest.json, whole or not at all.
+
+        dtype: how weights are stored (torch.float16 halves the file); they are always read as float32.
+        Raises UserError when the folder cannot be written or the weights do not fit the dtype.
+        """
+        from headwater.priors.folder import write
+
+        write(self, folder, dtype)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the weights: of the file it was read from, else of the state at the first call."""
+        return self.file_hash or state_hash(self.network.state_dict())
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,6 +90,11 @@ class Prior:
         """What keeps estimates within the range of the data; empty for unbounded data."""
         return [Clip()] if self.config.clip else []
 
+    @property
+    def sampler(self) -> Sampler:
+        """Its own reverse step: ancestral, with the learned variance where there is one."""
+        return Ancestral("small" if self.config.variance == "fixed" else "learned")
+
     def to(self, device: str) -> Prior:
         """The same prior with its network on a device."""
         self.network.to(device)
@@ -83,7 +114,7 @@ class Prior:
         network; tensors have n rows. Sample i depends on run.seed and i alone.
         """
         run = run or Run()
-        sampler = sampler or Ancestral("learned" if self.config.variance != "fixed" else "small")
+        sampler = sampler or self.sampler
         plan = list(plan or descend(self.process.T))
         out = []
         for rows, part in run.chunks(n):
@@ -97,3 +128,13 @@ class Prior:
                 total = network_calls(sampler.plan(plan))
                 out.append(last(part.watch(steps, total, f"samples {rows.start + 1}-{rows.stop} of {n}")))
         return torch.cat(out)
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and bytes, in order of name; 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

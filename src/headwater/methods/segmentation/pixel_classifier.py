@@ -1,0 +1,235 @@
+"""Pixel classifiers: an ensemble of small networks that read the features of one pixel at a time.
+
+Features come as maps (N, C, h, w) at the resolution at which the prior computed them. The feature vector
+of a pixel is every map, bilinearly resized (align_corners False), joined on channels: D numbers. It is
+never stored for a whole picture. Training looks up its minibatches in the maps, and prediction moves the
+resizing behind the first linear layer, which commutes with it:
+
+    W resize(F) + b  =  sum over resolutions of resize(sum over maps of that resolution of W_m F_m) + b
+
+so D channels at H x W become as many as the first hidden layer has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from headwater.core.noise import derive
+from headwater.run import Run
+
+
+class PixelEnsemble(nn.Module):
+    """`members` independent networks, dim -> 128 -> 32 -> classes (256 -> 128 from 30 classes on).
+
+    Each hidden layer is linear, ReLU, then batch norm, as the reference has it. Parameters of all members
+    lie side by side, so that one product serves them all.
+    """
+
+    def __init__(self, members: int, dim: int, classes: int) -> None:
+        super().__init__()
+        self.members, self.dim, self.classes = members, dim, classes
+        widths = (dim, *((128, 32) if classes < 30 else (256, 128)), classes)
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.weights = nn.ParameterList([torch.zeros(members, b, a) for a, b in pairs])
+        self.biases = nn.ParameterList([torch.zeros(members, b) for _, b in pairs])
+        self.norms = nn.ModuleList([nn.BatchNorm1d(members * width) for width in widths[1:-1]])
+
+    def draw(self, generators: Sequence[torch.Generator]) -> None:
+        """Weights from N(0, 0.02), biases 0; member k depends on generators[k] alone."""
+        with torch.no_grad():
+            for weight in self.weights:
+                for row, generator in zip(weight, generators, strict=True):
+                    row.normal_(0, 0.02, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, members, dim), a batch for each member, to logits (B, members, classes)."""
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            if layer:
+                x = self.norms[layer - 1](F.relu(x).flatten(1)).view_as(x)
+            x = torch.einsum("bki,koi->bko", x, weight) + bias
+        return x
+
+    def logits(self, member: int, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """One member on whole pictures: maps (B, C, h, w) to (B, classes, *size), in evaluation mode.
+
+        Holds the maps and two hidden layers, B x 128 x H x W, at a time.
+        """
+        parts: dict[tuple[int, ...], Tensor] = {}
+        columns = self.weights[0][member].split([m.shape[1] for m in maps], dim=1)
+        for part, weight in zip(maps, columns, strict=True):
+            value = F.conv2d(part, weight[:, :, None, None])
+            where = tuple(part.shape[-2:])
+            parts[where] = parts[where] + value if where in parts else value
+        resized = [_resize(part, size) for part in parts.values()]
+        x = torch.stack(resized).sum(0) if len(resized) > 1 else resized[0]
+        x = x + self.biases[0][member][:, None, None]
+        for weight, bias, norm in zip(self.weights[1:], self.biases[1:], self.norms, strict=True):
+            scale, shift = self._affine(cast(nn.BatchNorm1d, norm), member)
+            # The norm is folded into the next layer: W (s x + h) + b.
+            folded = weight[member] * scale
+            x = F.conv2d(F.relu(x), folded[:, :, None, None], bias[member] + weight[member] @ shift)
+        return x
+
+    def _affine(self, norm: nn.BatchNorm1d, member: int) -> tuple[Tensor, Tensor]:
+        def own(v: Tensor | None) -> Tensor:
+            return cast(Tensor, v).view(self.members, -1)[member]
+
+        scale = own(norm.weight) / (own(norm.running_var) + norm.eps).sqrt()
+        return scale, own(norm.bias) - own(norm.running_mean) * scale
+
+
+class PixelFeatures:
+    """Looks feature vectors of single pixels up in maps, without resizing any map.
+
+    maps: (N, C, h, w) each; size: (H, W) of the label maps. Memory: the maps themselves.
+    """
+
+    def __init__(self, maps: Sequence[Tensor], size: tuple[int, int]) -> None:
+        self.size, self.maps = size, [(m.shape[-2:], m.permute(0, 2, 3, 1).flatten(0, 2)) for m in maps]
+        self.axes = {s: tuple(_taps(*pair) for pair in zip(s, size, strict=True)) for s, _ in self.maps}
+        self.dim = sum(m.shape[1] for m in maps)
+
+    def __call__(self, pixel: Tensor) -> Tensor:
+        """Pixel numbers ((n H + y) W + x), any shape (...), to features (..., D)."""
+        height, width = self.size
+        n, y, x = pixel // (height * width), pixel // width % height, pixel % width
+        found = []
+        for (h, w), rows in self.maps:
+            (top, bottom, down), (left, right, over) = (
+                [v[i] for v in axis] for axis, i in zip(self.axes[h, w], (y, x), strict=True)
+            )
+            if (h, w) == self.size:
+                found.append(rows[pixel])
+                continue
+            down, over = down[..., None].to(rows), over[..., None].to(rows)
+            above = torch.lerp(rows[(n * h + top) * w + left], rows[(n * h + top) * w + right], over)
+            below = torch.lerp(rows[(n * h + bottom) * w + left], rows[(n * h + bottom) * w + right], over)
+            found.append(torch.lerp(above, below, down))
+        return torch.cat(found, dim=-1)
+
+
+def fit_ensemble(
+    maps: Sequence[Tensor],
+    labels: Tensor,
+    used: Tensor,
+    *,
+    members: int,
+    classes: int,
+    epochs: int,
+    batch: int,
+    lr: float,
+    patience: int,
+    run: Run,
+) -> PixelEnsemble:
+    """Train all members at once: Adam, cross-entropy, each member its own order of the pixels.
+
+    maps: features (N, C, h, w); labels: int64 (N, H, W); used: bool (N, H, W), pixels to learn from.
+    A member stops when, from its fifth epoch on, `patience` + 1 minibatches in a row set no new lowest
+    loss, the reference's rule. Member k depends on (run.seed, k) alone.
+    """
+    features = PixelFeatures(maps, (labels.shape[-2], labels.shape[-1]))
+    pool, truth = used.flatten().nonzero()[:, 0], labels.flatten()
+    generators = [torch.Generator().manual_seed(derive(run.seed, _MEMBER, k)) for k in range(members)]
+    ensemble = PixelEnsemble(members, features.dim, classes)
+    ensemble.draw(generators)
+    ensemble.to(maps[0])
+    best = {k: v.clone() for k, v in ensemble.state_dict().items()}
+    optimiser = torch.optim.Adam(ensemble.parameters(), lr, fused=True)
+    lowest = torch.full((members,), torch.inf)
+    stale, live = torch.zeros(members, dtype=torch.long), torch.ones(members, dtype=torch.bool)
+    batch = min(batch, len(pool))
+    per_epoch = len(pool) // batch
+    for step in run.watch(range(epochs * per_epoch), what="pixel classifiers"):
+        at = step % per_epoch
+        if at == 0:
+            shuffled = torch.stack([torch.randperm(len(pool), generator=g) for g in generators], dim=1)
+        pixel = pool[shuffled[at * batch : (at + 1) * batch].to(pool.device)]
+        answer = ensemble(features(pixel)).flatten(0, 1)
+        loss = F.cross_entropy(answer, truth[pixel].flatten(), reduction="none").view(batch, members).mean(0)
+        optimiser.zero_grad()
+        loss.sum().backward()
+        optimiser.step()
+        if step < _SETTLED * per_epoch:
+            continue
+        now = loss.detach().cpu()
+        stale = torch.where(now < lowest, 0, stale + 1)
+        lowest = torch.minimum(now, lowest)
+        _keep(best, ensemble, live & (stale > patience))
+        live &= stale <= patience
+        if not live.any():
+            break
+    _keep(best, ensemble, live)
+    ensemble.load_state_dict(best)
+    return ensemble.eval()
+
+
+@torch.inference_mode()
+def predict(ensemble: PixelEnsemble, maps: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Majority vote and disagreement of the members on whole pictures.
+
+    maps: (B, C, h, w) each. Returns labels int64 (B, H, W), the smallest one on ties, and the
+    Jensen-Shannon divergence H(mean_k p_k) - mean_k H(p_k) in nats, float32 (B, 1, H, W).
+    """
+    votes = mean = entropy = torch.zeros(())
+    for k in range(ensemble.members):
+        logits = ensemble.logits(k, maps, size)
+        votes = votes + F.one_hot(logits.argmax(1), ensemble.classes)
+        p = logits.softmax(1)
+        mean, entropy = mean + p / ensemble.members, entropy + _entropy(p) / ensemble.members
+    return votes.argmax(-1), (_entropy(mean) - entropy).clamp(min=0)
+
+
+def image_uncertainty(uncertainty: Tensor) -> Tensor:
+    """Mean over the tenth of the pixels that is most uncertain: (B, 1, H, W) to (B,)."""
+    flat = uncertainty.flatten(1)
+    return flat.topk(max(1, flat.shape[1] // 10), dim=1).values.mean(1)
+
+
+def usable(labels: Tensor, ignore: int, smallest: int) -> Tensor:
+    """Pixels to learn from, bool (N, H, W): not `ignore`, nor of a class with few pixels in that picture.
+
+    A class with fewer than `smallest` pixels in a picture is taken for a slip of the annotator there. The
+    labels themselves are left as they are.
+    """
+    used = labels != ignore
+    for row, keep in zip(labels, used, strict=True):
+        found, counts = row.unique(return_counts=True)
+        keep &= ~torch.isin(row, found[counts < smallest])
+    return used
+
+
+_MEMBER = 0x4D454D42
+_SETTLED = 4
+
+
+def _keep(best: dict[str, Tensor], ensemble: PixelEnsemble, which: Tensor) -> None:
+    """Copy the state of the given members; every array is ordered by member."""
+    if not which.any():
+        return
+    index = which.nonzero()[:, 0]
+    for name, value in ensemble.state_dict().items():
+        if value.ndim:
+            rows = value.view(ensemble.members, -1)[index.to(value.device)]
+            best[name].view(ensemble.members, -1)[index.to(value.device)] = rows
+
+
+def _resize(value: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(value.shape[-2:]) == size:
+        return value
+    return F.interpolate(value, size=size, mode="bilinear", align_corners=False)
+
+
+def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Per target index: both source indices and the weight of the second, (target,) each."""
+    place = ((torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5).clamp(min=0)
+    low = place.long()
+    return low, (low + 1).clamp(max=source - 1), place - low
+
+
+def _entropy(p: Tensor) -> Tensor:
+    return torch.special.entr(p).sum(1, keepdim=True)
