@@ -10,6 +10,8 @@ import torch
 
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_blocks import timestep_embedding
+from headwater.nets.adm_classifier import Classifier, ClassifierConfig
+from headwater.nets.infer import HEADS, infer_classifier_config, infer_config
 
 TOLERANCE = 2e-5  # other convolution kernels than the reference run's
 FILES = ["unet_a_legacy_updown", "unet_b_neworder", "unet_c_conv_class", "unet_d_gray_nonsquare"]
@@ -63,3 +65,27 @@ def test_embeddings_agree(case: tuple[Any, UNet]) -> None:
     close(table, data["out/timestep_embedding"])
     sinusoids = timestep_embedding(torch.tensor([data.config["t"][1]]), unet.config.model_channels)
     close(unet.time_embed(sinusoids), data["out/time_embed"])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["classifier_adaptive", "classifier_guidance"])
+def test_classifier_agrees(name: str, golden: Callable[[str], Any]) -> None:
+    data = golden(f"adm/{name}")
+    classifier = Classifier(ClassifierConfig(**data.config["classifier"])).eval()
+    state = data.under("w/classifier") or data.under("w")
+    classifier.load_state_dict(state, strict=True)
+    x = data["in/x"] if "in/x" in data else data["in/xt"]
+    logits = data.under("out/logits")
+    assert len(logits) > 1
+    for t, expected in logits.items():
+        close(classifier(x, torch.full(x.shape[:1], int(t.removeprefix("t")))), expected)
+    config = infer_classifier_config(state, num_head_channels=16)
+    assert config.channel_mult == classifier.config.channel_mult
+    assert config.pool == classifier.config.pool
+
+
+def test_architecture_is_inferred(case: tuple[Any, UNet]) -> None:
+    data, unet = case
+    net = data.config["net"]
+    unseen = {name: net[name] for name in HEADS if name in net}
+    assert infer_config(data.under("w"), **unseen) == unet.config

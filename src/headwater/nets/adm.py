@@ -82,9 +82,7 @@ class UNet(nn.Module):
             last = output
         return self.out(last).to(x.dtype)
 
-    def stages(
-        self, x: Tensor, timesteps: Tensor, y: Tensor | None = None
-    ) -> Iterator[tuple[str, Tensor]]:
+    def stages(self, x: Tensor, timesteps: Tensor, y: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
         """The same evaluation block by block: yields (name, output) in order of computation.
 
         Names are `input_blocks.0` ..., `middle_block`, `output_blocks.0` ... (0 = deepest).

@@ -49,6 +49,8 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "attention_resolutions", tuple(self.attention_resolutions))
         object.__setattr__(self, "channel_mult", tuple(self.channel_mult))
+        if self.num_res_blocks < 1 or not self.channel_mult:
+            raise ValueError("choose at least one level and one residual block per level.")
         for width in self.widths:
             if width < GROUPS or width % GROUPS:
                 raise ValueError(
@@ -57,7 +59,8 @@ class EncoderConfig:
                 )
         for width in self.attention_widths:
             for heads in self.head_counts(width):
-                if heads < 1 or width % heads:
+                per_head = self.num_head_channels
+                if heads < 1 or width % heads or (per_head != -1 and heads * per_head != width):
                     raise ValueError(
                         f"choose num_heads or num_head_channels so that {width} channels split "
                         f"evenly into heads."
@@ -80,10 +83,10 @@ class EncoderConfig:
         return 2 ** (len(self.channel_mult) - 1)
 
     def heads(self, width: int, num_heads: int) -> int:
-        """Number of attention heads at `width` channels; 0 when they do not fit."""
+        """Number of attention heads at `width` channels."""
         if self.num_head_channels == -1:
             return num_heads
-        return 0 if width % self.num_head_channels else width // self.num_head_channels
+        return width // self.num_head_channels if self.num_head_channels > 0 else 0
 
     def head_counts(self, width: int) -> tuple[int, ...]:
         """Every head count in use at `width` channels."""
@@ -132,9 +135,7 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, convolve: bool) -> None:
         super().__init__()
-        self.op = (
-            nn.Conv2d(channels, channels, 3, stride=2, padding=1) if convolve else nn.AvgPool2d(2)
-        )
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1) if convolve else nn.AvgPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.op(x)
@@ -236,16 +237,12 @@ class Stage(nn.Sequential):
 
 def attention(config: EncoderConfig, channels: int, num_heads: int) -> AttentionBlock:
     """Attention over `channels`; `num_head_channels` overrules `num_heads`."""
-    return AttentionBlock(
-        channels, config.heads(channels, num_heads), config.use_new_attention_order
-    )
+    return AttentionBlock(channels, config.heads(channels, num_heads), config.use_new_attention_order)
 
 
 def time_mlp(channels: int) -> nn.Sequential:
     """Sinusoids to embedding: (B, channels) -> (B, 4 channels)."""
-    return nn.Sequential(
-        nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, 4 * channels)
-    )
+    return nn.Sequential(nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, 4 * channels))
 
 
 def encoder(config: EncoderConfig) -> tuple[nn.ModuleList, list[int]]:
@@ -292,9 +289,7 @@ def zeroed(module: _M) -> _M:
 def check_input(config: EncoderConfig, x: Tensor, timesteps: Tensor) -> None:
     """ValueError unless x is (B, in_channels, H, W) of a divisible size and timesteps is (B,)."""
     if x.ndim != 4 or x.shape[1] != config.in_channels:
-        raise ValueError(
-            f"pass x of shape (B, {config.in_channels}, H, W); it is {tuple(x.shape)}."
-        )
+        raise ValueError(f"pass x of shape (B, {config.in_channels}, H, W); it is {tuple(x.shape)}.")
     height, width = x.shape[2:]
     if height % config.downsampling or width % config.downsampling:
         raise ValueError(
