@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,9 +14,14 @@ from headwater.core.noise import Noise, White
 from headwater.core.process import Diffusion
 from headwater.errors import need
 from headwater.nets.adm import UNet, UNetConfig
+from headwater.priors.schema import build, nearest
 
 FORMAT = 1
 """Version of the folder format; a reader refuses a newer one."""
+
+MOST_STEPS = 100_000
+MOST_CHANNELS, MOST_LEVELS, MOST_BLOCKS = 1 << 14, 10, 64
+"""Bounds on what a config may ask for; published priors stay well below them."""
 
 NOISES: dict[str, type[Noise]] = {"white": White}
 
@@ -34,6 +37,14 @@ class ProcessConfig:
     """Smallest beta (vp) or sigma (ve, edm); None is the schedule's own."""
     high: float | None = None
     """Largest beta (vp) or sigma (ve, edm)."""
+
+    def __post_init__(self) -> None:
+        need(1 <= self.T <= MOST_STEPS, f"process: T is {self.T}: give 1 to {MOST_STEPS} steps")
+        listed = not isinstance(self.betas, str)
+        same = not listed or (self.kind == "vp" and len(self.betas) == self.T)
+        need(same, f"process: {len(self.betas)} betas for T = {self.T}: list as many as there are steps")
+        sane = not listed or all(0 < beta <= 1 for beta in self.betas)
+        need(sane, "process: betas must lie between 0 and 1")
 
     def build(self) -> Diffusion:
         """The process. Raises ValueError for an unknown schedule."""
@@ -79,22 +90,19 @@ class PriorConfig:
         """The noise law. Raises UserError for an unknown one."""
         options = dict(self.noise)
         kind = options.pop("kind", "white")
-        need(kind in NOISES, f"unknown noise {kind!r}: choose one of {', '.join(NOISES)}")
-        return NOISES[kind](**options)
+        need(kind in NOISES, f"unknown noise {kind!r}{nearest(str(kind), NOISES)}")
+        return build(NOISES[kind], options, "noise")
 
     def build_network(self) -> nn.Module:
         """The network with fresh weights. Raises UserError for an unknown kind or field."""
         options = dict(self.network)
         kind = options.pop("kind", "adm")
         need(kind == "adm", f"unknown network {kind!r}: this version knows adm")
-        fields = {f.name for f in dataclasses.fields(UNetConfig)}
-        for name in options:
-            near = difflib.get_close_matches(name, fields, 1)
-            need(
-                name in fields,
-                f"unknown network field {name!r}" + (f": did you mean {near[0]!r}?" if near else ""),
-            )
-        return UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}))
+        config = build(UNetConfig, options, "network")
+        sane = max(config.widths) <= MOST_CHANNELS and len(config.widths) <= MOST_LEVELS
+        sane = sane and 0 <= config.num_res_blocks <= MOST_BLOCKS
+        need(sane, "network: no checkpoint is this wide or deep; correct the config")
+        return UNet(config)
 
     def denoiser(self, network: nn.Module) -> Denoiser:
         """The network read as this config says."""

@@ -1,0 +1,96 @@
+"""Our own format: config.json, model.safetensors, README.md and the manifest that makes them whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from headwater.errors import UserError, need
+from headwater.priors.atomic import read_json, verify, write_json, written_aside
+from headwater.priors.card import card
+from headwater.priors.config import FORMAT, PriorConfig
+from headwater.priors.prior import Prior
+from headwater.priors.schema import build
+from headwater.priors.state import load_state, unexpected
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+MARK = "headwater"
+"""`library` in config.json: tells our folders from diffusers' bare U-Net folders."""
+
+
+def write(prior: Prior, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
+    """Write a prior so that it is there whole or not at all.
+
+    dtype: float16 or bfloat16 halve the file; None keeps the weights as they are. Raises UserError when
+    the place cannot be written, or when float16 cannot hold the weights.
+    """
+    state = {k: _stored(k, v, dtype) for k, v in prior.network.state_dict().items()}
+    with written_aside(folder) as tmp:
+        write_json(tmp / CONFIG, {"library": MARK, **dataclasses.asdict(prior.config)})
+        save_file(state, tmp / WEIGHTS, metadata={"format": "pt"})
+        (tmp / CARD).write_text(card(prior.config, prior.network), encoding="utf-8")
+
+
+def read(folder: str | os.PathLike[str]) -> Prior:
+    """Read a folder of ours, weights in float32 on the CPU. Raises UserError when anything is amiss."""
+    folder = Path(folder)
+    hashes = verify(folder)
+    for name in (CONFIG, WEIGHTS):
+        need(name in hashes, f"{folder} has no {name} in its manifest: use another copy of this folder")
+    config = read_config(folder)
+    network = filled(config, folder / WEIGHTS)
+    return Prior(network, config, source=str(folder), file_hash=hashes[WEIGHTS])
+
+
+def read_config(folder: Path) -> PriorConfig:
+    """config.json, every field checked. Raises UserError for an unknown field or a newer format."""
+    path = folder / CONFIG
+    values = read_json(path)
+    values.pop("library", None)
+    version = values.get("format", FORMAT)
+    newer = isinstance(version, int) and version > FORMAT
+    need(not newer, f"{path} has format {version}, this version reads up to {FORMAT}: upgrade headwater")
+    return build(PriorConfig, values, str(path))
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether config.json says that this is a prior of ours."""
+    return (folder / CONFIG).is_file() and read_json(folder / CONFIG).get("library") == MARK
+
+
+def filled(config: PriorConfig, weights: Path) -> nn.Module:
+    """The network of a config with weights from a file, float32, in evaluation mode.
+
+    Names and shapes are compared before anything of the network's size is allocated.
+    """
+    with torch.device("meta"):
+        network = config.build_network()
+    return fill(network, load_state(weights), str(weights))
+
+
+def fill(network: nn.Module, state: dict[str, Any], where: str) -> nn.Module:
+    """Put a state into a network built on the meta device; `where` opens the error message."""
+    expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+    wrong = unexpected(expected, {k: tuple(v.shape) for k, v in state.items()})
+    need(
+        not wrong,
+        f"{where} does not fit the network described: {wrong}; give the config that it was made with",
+    )
+    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
+    return network.eval().requires_grad_(True)
+
+
+def _stored(name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    if dtype is None or not tensor.is_floating_point():
+        return tensor
+    stored = tensor.to(dtype)
+    if not bool(stored.isfinite().all()):
+        raise UserError(f"{name} does not fit {dtype}: save in torch.float32 or torch.bfloat16")
+    return stored

@@ -1,0 +1,85 @@
+"""JSON to dataclasses by their annotations: a closed set of fields, each checked; nothing is executed."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar, Union
+
+from headwater.errors import UserError, need
+
+C = TypeVar("C")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`: did you mean 'x'?` when one of the known names is close, else the names to choose from."""
+    names = [str(n) for n in known]
+    near = difflib.get_close_matches(name, names, 1, cutoff=0.55)
+    return f": did you mean {near[0]!r}?" if near else f": choose one of {', '.join(sorted(names))}"
+
+
+def build(cls: type[C], values: Mapping[str, Any], where: str) -> C:
+    """An instance of dataclass `cls` from JSON values. `where` opens the error message.
+
+    Raises UserError for an unknown or missing field, a wrong type, or values that the class refuses.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # pyright: ignore[reportArgumentType]
+    for name in values:
+        need(name in fields, f"{where}: unknown field {name!r}{nearest(name, fields)}")
+    for name, field in fields.items():
+        free = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        need(name in values or not free, f"{where}: the field {name!r} is missing; write it")
+    given = {name: fit(value, hints[name], f"{where}: {name}") for name, value in values.items()}
+    try:
+        return cls(**given)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def fit(value: Any, hint: Any, where: str) -> Any:
+    """The value as the annotation wants it: lists become tuples, objects become dataclasses."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        need(value in inner, f"{where} is {value!r}: choose one of {', '.join(map(repr, inner))}")
+        return value
+    if origin in (Union, types.UnionType):
+        return _first(value, inner, where)
+    if origin is tuple:
+        return _tuple(value, inner, where)
+    if origin is dict:
+        need(isinstance(value, dict), f"{where} must be an object of names and values")
+        return dict(value)
+    if dataclasses.is_dataclass(hint):
+        need(isinstance(value, dict), f"{where} must be an object of names and values")
+        return build(hint, value, where)  # pyright: ignore[reportArgumentType]
+    kinds = (int, float) if hint is float else (hint,)
+    right = isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
+    need(right, f"{where} is {value!r}: give a value of type {getattr(hint, '__name__', hint)}")
+    return hint(value)
+
+
+def _first(value: Any, hints: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in hints:
+        return None
+    error = UserError(f"{where} has no value")
+    for hint in hints:
+        if hint is not type(None):
+            try:
+                return fit(value, hint, where)
+            except UserError as refused:
+                error = refused
+    raise error
+
+
+def _tuple(value: Any, inner: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    need(isinstance(value, list | tuple), f"{where} is {value!r}: give a list")
+    if inner[-1] is Ellipsis:
+        return tuple(fit(v, inner[0], where) for v in value)
+    need(len(value) == len(inner), f"{where} has {len(value)} entries: give {len(inner)}")
+    return tuple(fit(v, hint, where) for v, hint in zip(value, inner, strict=True))
