@@ -36,6 +36,7 @@ _SQUISH = 1 / 3
 _NORM = 103.0
 _SLOTS = 8
 _COLUMNS = 8
+_PART = 2048
 
 # The 24 gradients, in the order that the permutation counts them: the axis of the 11 runs fastest,
 # then the signs of x, y and z; x starts negative.
@@ -118,7 +119,7 @@ def _cases() -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Map:
-    """A linear map from the gradients of lattice points to the noise at given positions."""
+    """A linear map from the gradients of lattice points, of all octaves, to a field at given positions."""
 
     lattice: Tensor
     """(3, L) int64 lattice coordinates modulo 256."""
@@ -131,36 +132,39 @@ class _Map:
         index = permutations[:, x]
         index = permutations.gather(1, (index + y) & 255)
         index = permutations.gather(1, (index + z) & 255) % 24
-        parts = [part[index] for part in _GRADIENTS.to(self.matrix.dtype)]
-        gradients = torch.cat(parts, 1)
+        gradients = torch.cat([part[index] for part in _GRADIENTS.to(self.matrix.dtype)], 1)
         # Blocks of one fixed width: the sums are then the same whatever the number of fields.
         blocks = gradients.unflatten(0, (-1, _COLUMNS)).mT.contiguous()
         return torch.cat([self.matrix @ block for block in blocks.unbind(0)], 1)
 
 
-def _map(points: Tensor, gain: float, dtype: torch.dtype) -> _Map:
-    """The map to `gain` times noise at points, (3, P) float64."""
+def _map(points: Tensor, gains: Tensor, dtype: torch.dtype) -> _Map:
+    """The map to the sum over octaves of `gains` times noise.
+
+    points: (3, P, octaves) float64, the position in each octave. gains: (octaves,) float64.
+    """
     skewed = points + points.sum(0) * _STRETCH
     corner = skewed.floor()
     offset = points - (corner + corner.sum(0) * _SQUISH)
-    case = _case(*(skewed - corner))
+    case = _case(*(skewed - corner)).flatten()
     steps, used = _cases()
     vectors = steps + _SQUISH * steps.sum(0).double()
-    away = [part[:, None] - vector[case] for part, vector in zip(offset, vectors, strict=True)]
+    away = [p.reshape(-1, 1) - v.index_select(0, case) for p, v in zip(offset, vectors, strict=True)]
     reach = 2 - (away[0].square() + away[1].square() + away[2].square())
-    weight = (reach * used[case]).clamp_(min=0).square_().square_() * (gain / _NORM)
+    gain = (gains / _NORM).expand_as(corner[0]).reshape(-1, 1)
+    weight = (reach * used.index_select(0, case)).clamp_(min=0).square_().square_().mul_(gain)
     lattice, number = _number(corner.long(), case, steps)
     # A slot that hears nothing keeps its entry, with weight 0: rows of equal length need no sorting.
-    weights = torch.stack([part * weight for part in away], 1)
+    weights = torch.stack([part.mul_(weight).to(dtype) for part in away], 1)
     columns = torch.stack([number + i * lattice.shape[1] for i in range(3)], 1)
     with warnings.catch_warnings():
         # torch calls all of CSR beta, once per process.
         warnings.simplefilter("ignore")
         matrix = torch.sparse_csr_tensor(
-            torch.arange(0, weights.numel() + 1, 3 * _SLOTS, dtype=torch.int32),
+            torch.arange(0, weights.numel() + 1, 3 * _SLOTS * len(gains), dtype=torch.int32),
             columns.flatten(),
-            weights.flatten().to(dtype),
-            (len(case), 3 * lattice.shape[1]),
+            weights.flatten(),
+            (points.shape[1], 3 * lattice.shape[1]),
             check_invariants=False,
         )
     return _Map(lattice, matrix)
@@ -200,23 +204,25 @@ def _case(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def _number(corner: Tensor, case: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the distinct lattice points in reach consecutive numbers.
+    """Give the distinct lattice points in reach of each octave consecutive numbers.
 
-    corner: (3, P) and case: (P,), int64. Returns the lattice points modulo 256, (3, L) int64, and the
-    number of each slot's point, (P, 8) int32.
+    corner: (3, P, octaves) and case: (P * octaves,), int64. Returns the lattice points modulo 256, (3, L)
+    int64, and the number of each slot's point, (P * octaves, 8) int32.
     """
-    low = corner.amin(1) + steps.amin((1, 2))
-    span = corner.amax(1) + steps.amax((1, 2)) - low + 1
-    height, depth = int(span[1]), int(span[2])
-    stride = torch.tensor([height * depth, depth, 1])
-    home = ((corner - low[:, None]) * stride[:, None]).sum(0)
-    key = home[:, None] + (steps * stride[:, None, None]).sum(0)[case]
-    present = torch.zeros(int(span.prod()), dtype=torch.int32)
+    low = corner.amin(1) + steps.amin((1, 2))[:, None]
+    span = (corner.amax(1) + steps.amax((1, 2))[:, None] - low).amax(1) + 1
+    width, height, depth = (int(s) for s in span)
+    x, y, z = corner - low[:, None]
+    octave = torch.arange(low.shape[1])
+    home = ((octave * width + x) * height + y) * depth + z
+    hop = (steps[0] * height + steps[1]) * depth + steps[2]
+    key = home.reshape(-1, 1) + hop.index_select(0, case)
+    present = torch.zeros(len(octave) * width * height * depth, dtype=torch.int32)
     present[key.flatten()] = 1
     found = present.nonzero()[:, 0]
-    lattice = torch.stack((found // stride[0], found // depth % height, found % depth))
+    place = torch.stack((found // (height * depth) % width, found // depth % height, found % depth))
     number = present.cumsum(0, dtype=torch.int32) - 1
-    return (lattice + low[:, None]) & 255, number[key]
+    return (place + low[:, found // (width * height * depth)]) & 255, number[key]
 
 
 def octaves(
@@ -230,26 +236,26 @@ def octaves(
 
     permutations: (N, 256) from `tables`. points: (3, P) float64 positions x, y, z. Returns (N, P) float64.
     """
-    return _sum(_maps(points, octaves, persistence, wavelength, torch.float64), permutations)
+    return _apply(_maps(points, octaves, persistence, wavelength, torch.float64), permutations)
 
 
 def _maps(
     points: Tensor, octaves: int, persistence: float, wavelength: float, dtype: torch.dtype
 ) -> list[_Map]:
-    return [_map(points / (wavelength / 2**i), persistence**i, dtype) for i in range(octaves)]
+    """Maps to successive parts of the points, each small enough to be built in the processor's cache."""
+    index = torch.arange(octaves, dtype=torch.float64)
+    waves, gains = wavelength / 2**index, persistence**index
+    return [_map(part[..., None] / waves, gains, dtype) for part in points.split(_PART, 1)]
 
 
-def _sum(maps: Sequence[_Map], permutations: Tensor) -> Tensor:
-    """(N, 256) permutations -> (N, P), the octaves added up."""
+def _apply(maps: Sequence[_Map], permutations: Tensor) -> Tensor:
+    """(N, 256) permutations -> (N, P)."""
     n = len(permutations)
     padded = torch.nn.functional.pad(permutations, (0, 0, 0, -n % _COLUMNS))
-    total = maps[0](padded)
-    for other in maps[1:]:
-        total += other(padded)
-    return total.T[:n]
+    return torch.cat([part(padded) for part in maps]).T[:n]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _slice(height: int, width: int, level: float, law: Simplex, dtype: torch.dtype) -> list[_Map]:
     """The maps to a picture's pixels: x is the column, y the row, z the level."""
     row = torch.arange(height, dtype=torch.float64).repeat_interleave(width)
@@ -302,7 +308,7 @@ class Simplex(Noise):
         for value in sorted(set(levels)):
             here = [i for i, other in enumerate(levels) if other == value]
             maps = _slice(height, width, value, self, out.dtype)
-            drawn = _sum(maps, permutations[here].flatten(0, 1))
+            drawn = _apply(maps, permutations[here].flatten(0, 1))
             out[here] = drawn.unflatten(0, (len(here), fields))
         if self.scale == "unit":
             out /= math.sqrt(octave_variance(self.octaves, self.persistence))
