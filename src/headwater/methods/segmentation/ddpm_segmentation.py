@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from headwater.core.denoiser import labels as told
 from headwater.core.noise import derive
 from headwater.errors import need
 from headwater.methods.base import Images, Labels, Map, Method, Paper, Scores
+from headwater.methods.segmentation.decoder_features import read_features
 from headwater.methods.segmentation.fitted import PixelClassifiers
 from headwater.methods.segmentation.pixel_classifier import (
     PixelEnsemble,
@@ -22,7 +22,6 @@ from headwater.methods.segmentation.pixel_classifier import (
     usable,
 )
 from headwater.metrics.segmentation import mean_iou, mean_iou_ddpm_seg
-from headwater.nets.features import activations, block_names
 from headwater.priors import Prior
 from headwater.run import Run
 
@@ -99,8 +98,11 @@ class DDPMSegmentation(Method):
         Raises UserError when shapes disagree, or the prior lacks a step or block.
         """
         run = run or Run()
-        need(labels.shape == (len(image), *image.shape[-2:]), f"label maps are {tuple(labels.shape)}, pictures "
-             f"{tuple(image.shape)}: give one label map of the same size for each picture")
+        need(
+            labels.shape == (len(image), *image.shape[-2:]),
+            f"label maps are {tuple(labels.shape)}, pictures "
+            f"{tuple(image.shape)}: give one label map of the same size for each picture",
+        )
         blocks = tuple(sorted(set(self.blocks)))
         like = torch.empty(1, *image.shape[1:], device=run.device)
         noise = prior.noise.stream([derive(run.seed, _FIELD)])(like)
@@ -117,17 +119,25 @@ class DDPMSegmentation(Method):
         return fit_ensemble(maps, labels, used, members=self.ensemble, classes=classes, epochs=self.epochs,
                             batch=self.pixels, lr=self.lr, patience=self.patience, run=run)  # fmt: skip
 
-    def apply(self, prior: Prior, image: Images, fitted: PixelClassifiers, run: Run | None = None) -> Segmentation:
-        """Label every pixel. image: (B, C, H, W) in [-1, 1], of the size that the classifiers were fitted on."""
+    def apply(
+        self, prior: Prior, image: Images, fitted: PixelClassifiers, run: Run | None = None
+    ) -> Segmentation:
+        """Label every pixel. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
         run = run or Run()
-        need(image.shape[1:] == fitted.noise.shape[1:], f"pictures are {tuple(image.shape[1:])}, the classifiers "
-             f"were fitted on {tuple(fitted.noise.shape[1:])}: resize the pictures or fit again")
+        need(
+            image.shape[1:] == fitted.noise.shape[1:],
+            f"pictures are {tuple(image.shape[1:])}, the classifiers "
+            f"were fitted on {tuple(fitted.noise.shape[1:])}: resize the pictures or fit again",
+        )
         size, found = (image.shape[-2], image.shape[-1]), []
         chunks = list(run.chunks(len(image)))
         for rows, part in run.watch(chunks, what="pictures"):
             maps = read_features(prior, image[rows], fitted.steps, fitted.blocks, fitted.noise, part)
-            need(sum(m.shape[1] for m in maps) == fitted.ensemble.dim, "these classifiers were fitted on another "
-                 "prior's features: apply them with that prior, or fit again")
+            need(
+                sum(m.shape[1] for m in maps) == fitted.ensemble.dim,
+                "these classifiers were fitted on another "
+                "prior's features: apply them with that prior, or fit again",
+            )
             found.append([v.cpu() for v in predict(fitted.ensemble, maps, size)])
         labels, uncertainty = (torch.cat(v) for v in zip(*found, strict=True))
         return Segmentation(labels, uncertainty, image_uncertainty(uncertainty))
@@ -144,30 +154,6 @@ class DDPMSegmentation(Method):
             "miou_reference": mean_iou_ddpm_seg(labels, truth, classes, self.ignore),
             "accuracy": float((labels == truth)[seen].double().mean()),
         }
-
-
-@torch.no_grad()
-def read_features(prior: Prior, image: Images, steps: Sequence[int], blocks: Sequence[int], noise: Tensor,
-                  run: Run) -> list[Tensor]:  # fmt: skip
-    """Outputs of decoder blocks, (N, channels, h, w) each, for t in steps, for b in ascending blocks.
-
-    image: (N, C, H, W); noise: (1, C, H, W), added to every picture. One network call per step and batch.
-    """
-    process, count = prior.process, sum(n.startswith("output_blocks") for n in block_names(prior.network))
-    need(len(steps) > 0 and len(blocks) > 0, "give at least one step and one block")
-    need(all(0 <= t < process.T for t in steps), f"this prior has {process.T} steps: choose from 0 to {process.T - 1}")
-    need(all(0 <= b < count for b in blocks), f"this network has {count} decoder blocks, not block "
-         f"{max(blocks)}: choose blocks from 0 to {count - 1}")
-    need(not prior.config.classes, "this prior asks for the class of a picture: use an unconditional one")
-    found: list[list[Tensor]] = []
-    for rows, _ in run.chunks(len(image)):
-        x0, batch = image[rows].to(run.device), []
-        for t in steps:
-            x = process.combine(x0, noise.to(x0).expand_as(x0), t + 1)
-            at = told(process.label, t + 1, x)
-            batch += activations(prior.network, x, at, list(blocks)).values()
-        found.append(batch)
-    return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
 _FIELD = 0x4649454C44

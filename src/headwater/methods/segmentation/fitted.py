@@ -52,7 +52,10 @@ class PixelClassifiers:
     def load(cls, folder: str | Path, device: str = "cpu") -> PixelClassifiers:
         """Read what `save` wrote. Raises UserError for a folder that is damaged or not one of these."""
         folder = Path(folder)
-        need(verify(folder).keys() >= {_NUMBERS, _WORDS}, f"{folder} holds no pixel classifiers: fit some first")
+        need(
+            verify(folder).keys() >= {_NUMBERS, _WORDS},
+            f"{folder} holds no pixel classifiers: fit some first",
+        )
         about = read_json(folder / _WORDS)
         need(about.get("format") == _FORMAT, f"{folder} has another format: read it with a newer headwater")
         members, dim, classes = (_positive(about, name, folder) for name in ("members", "dim", "classes"))

@@ -13,6 +13,7 @@ so D channels at H x W become as many as the first hidden layer has.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -34,7 +35,7 @@ class PixelEnsemble(nn.Module):
         super().__init__()
         self.members, self.dim, self.classes = members, dim, classes
         widths = (dim, *((128, 32) if classes < 30 else (256, 128)), classes)
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.weights = nn.ParameterList([torch.zeros(members, b, a) for a, b in pairs])
         self.biases = nn.ParameterList([torch.zeros(members, b) for _, b in pairs])
         self.norms = nn.ModuleList([nn.BatchNorm1d(members * width) for width in widths[1:-1]])
@@ -90,9 +91,9 @@ class PixelFeatures:
     """
 
     def __init__(self, maps: Sequence[Tensor], size: tuple[int, int]) -> None:
-        self.size, self.maps = size, [(m.shape[-2:], m.permute(0, 2, 3, 1).flatten(0, 2)) for m in maps]
-        self.axes = {s: tuple(_taps(*pair) for pair in zip(s, size, strict=True)) for s, _ in self.maps}
-        self.dim = sum(m.shape[1] for m in maps)
+        self.size, self.dim = size, sum(m.shape[1] for m in maps)
+        self.maps = [((m.shape[2], m.shape[3]), m.permute(0, 2, 3, 1).flatten(0, 2)) for m in maps]
+        self.axes = {(h, w): (_taps(h, size[0]), _taps(w, size[1])) for (h, w), _ in self.maps}
 
     def __call__(self, pixel: Tensor) -> Tensor:
         """Pixel numbers ((n H + y) W + x), any shape (...), to features (..., D)."""
@@ -144,6 +145,7 @@ def fit_ensemble(
     stale, live = torch.zeros(members, dtype=torch.long), torch.ones(members, dtype=torch.bool)
     batch = min(batch, len(pool))
     per_epoch = len(pool) // batch
+    shuffled = torch.empty(0, members, dtype=torch.long)
     for step in run.watch(range(epochs * per_epoch), what="pixel classifiers"):
         at = step % per_epoch
         if at == 0:
