@@ -129,6 +129,8 @@ class Heun(_Trapezoid):
 
     def _corrected(self, q: Diffusion, old: Prediction, new: Prediction) -> Tensor:
         (alpha_t, sigma_t), (alpha_s, sigma_s) = q.scales(old.t), q.scales(new.t)
+        if alpha_t == 0:
+            raise ValueError("Heun works in sigma / alpha, infinite in pure noise: use FlowODE or start lower")
         half = (sigma_s / alpha_s - sigma_t / alpha_t) / 2
         return alpha_s * (old.x / alpha_t + half * (old.eps + new.eps))
 

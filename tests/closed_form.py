@@ -1,0 +1,55 @@
+"""Denoisers whose answers are known exactly, and noise that is read from a tape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headwater.core import Diffusion, Prediction
+from headwater.core.denoiser import labels
+from headwater.core.transition import Level, fit
+
+F64 = torch.float64
+
+
+class Exact:
+    """The exact denoiser of data that follow N(mean, std^2), each element on its own."""
+
+    def __init__(self, process: Diffusion, mean: Any, std: Any) -> None:
+        self.process = process
+        self.mean, self.std = torch.as_tensor(mean, dtype=F64), torch.as_tensor(std, dtype=F64)
+        self.calls: list[tuple[Level, Tensor]] = []
+
+    def __call__(self, x: Tensor, t: Level, previous: Prediction | None = None, **cond: Any) -> Prediction:
+        self.calls.append((t, x))
+        a, b = (fit(v, x) for v in self.process.scales(t))
+        mean, var = self.mean.to(x.dtype), self.std.to(x.dtype) ** 2
+        x0 = (a * var * x + b * b * mean) / (a * a * var + b * b)
+        return Prediction(x, t, x0, labels(self.process.label, t, x), a, b)
+
+
+class Memory:
+    """The exact denoiser of a finite data set (n, ...): the posterior mean over its members."""
+
+    def __init__(self, process: Diffusion, data: Tensor) -> None:
+        self.process, self.data = process, data
+
+    def __call__(self, x: Tensor, t: Level, previous: Prediction | None = None, **cond: Any) -> Prediction:
+        a, b = (fit(v, x) for v in self.process.scales(t))
+        gap = (x.flatten(1)[:, None] - a * self.data.flatten(1)[None]).square().sum(-1)
+        weights = (-gap / (2 * b * b)).softmax(-1)
+        x0 = (weights @ self.data.flatten(1)).reshape(x.shape)
+        return Prediction(x, t, x0, labels(self.process.label, t, x), a, b)
+
+
+class Tape:
+    """Noise read from a recorded run, one field per call, in the order in which it was drawn."""
+
+    def __init__(self, draws: Iterable[Tensor]) -> None:
+        self.draws = iter(draws)
+
+    def __call__(self, like: Tensor, level: Level = 0) -> Tensor:
+        return next(self.draws).to(like)
