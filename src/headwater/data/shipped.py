@@ -32,7 +32,7 @@ class Set:
         labels: int64 (N,) classes or (N, H, W) label maps, where the set has them.
         names: N captions or identifiers, where the set has them.
         classes: what the label values mean.
-        meta: more about each picture; a tensor in it has N rows.
+        meta: more about each picture: tensors with N rows and lists of N entries.
     """
 
     name: str
@@ -55,7 +55,9 @@ class Set:
             images=self.images[index],
             labels=None if self.labels is None else self.labels[index],
             names=None if self.names is None else [self.names[i] for i in rows],
-            meta={k: v[index] if isinstance(v, Tensor) else v for k, v in self.meta.items()},
+            meta={
+                k: v[index] if isinstance(v, Tensor) else [v[i] for i in rows] for k, v in self.meta.items()
+            },
         )
 
 
