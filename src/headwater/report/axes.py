@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from headwater.report.markup import number
+from headwater.report.markup import SUPERSCRIPT, number
 
 Kind = Literal["linear", "log"]
 
@@ -84,5 +84,5 @@ def tick_label(value: float, ticks: Sequence[float]) -> str:
 
 def _power(value: float) -> str:
     mantissa, exponent = f"{value:.0e}".split("e")
-    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    raised = str(int(exponent)).translate(SUPERSCRIPT)
     return f"10{raised}" if mantissa == "1" else f"{mantissa}×10{raised}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def text(value: object) -> str:
@@ -61,7 +61,7 @@ def number(value: object, decimals: int | None = None) -> str:
     """A number for the eye: `1,234`, `0.973`, `1.2×10⁻⁵`, `0.91 ± 0.02`; not a number: `n/a`."""
     if isinstance(value, Estimate):
         shown = decimals_for([value.mean]) if decimals is None else decimals
-        spread = f"{value.sd:.1e}" if shown is None else f"{value.sd:,.{shown}f}"
+        spread = _scientific(value.sd) if shown is None else f"{value.sd:,.{shown}f}"
         return f"{number(value.mean, shown)} ± {spread}"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -74,9 +74,14 @@ def number(value: object, decimals: int | None = None) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     shown = decimals_for([value]) if decimals is None else decimals
-    if shown is None:
-        if value == 0.0:
-            return "0"
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "−")
+    if shown is None or (value != 0.0 and round(value, shown) == 0.0):
+        return _scientific(value)
     return f"{value:,.{shown}f}".replace("-", "−")
+
+
+def _scientific(value: float) -> str:
+    if value == 0.0 or not math.isfinite(value):
+        return "0" if value == 0.0 else "n/a"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    raised = str(int(exponent)).translate(SUPERSCRIPT)
+    return f"{mantissa.replace('-', '−')}×10{raised}"

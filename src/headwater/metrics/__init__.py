@@ -1,0 +1,1 @@
+"""Measures: image, segmentation, detection, Frechet, statistics, and an evaluator trained here."""

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from headwater.metrics.image import border_continuity, mse, psnr, ssim
+
+
+def _pair(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(3)
+    truth = torch.rand(3, channels, 19, 26, generator=g) * 2 - 1
+    return (truth + 0.3 * torch.randn(truth.shape, generator=g)).clamp(-1, 1), truth
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("peak", [1.0, 2.0])
+def test_ssim_is_that_of_scikit_image(channels: int, peak: float) -> None:
+    image, truth = _pair(channels)
+    expected = [
+        structural_similarity(
+            b.double().numpy(),
+            a.double().numpy(),
+            data_range=peak,
+            channel_axis=0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        for a, b in zip(image, truth, strict=True)
+    ]
+    np.testing.assert_allclose(ssim(image, truth, peak), expected, atol=1e-10)
+
+
+def test_psnr_is_that_of_scikit_image() -> None:
+    image, truth = _pair(3)
+    expected = [
+        peak_signal_noise_ratio(b.double().numpy(), a.double().numpy(), data_range=2.0)
+        for a, b in zip(image, truth, strict=True)
+    ]
+    np.testing.assert_allclose(psnr(image, truth), expected, rtol=1e-12)
+
+
+def test_equal_images_are_perfect() -> None:
+    image, _ = _pair(1)
+    assert mse(image, image).tolist() == [0.0] * 3
+    assert psnr(image, image).isinf().all()
+    torch.testing.assert_close(ssim(image, image), torch.ones(3, dtype=torch.float64))
+
+
+def test_border_continuity_counts_only_pairs_across_the_edge() -> None:
+    truth = torch.zeros(1, 1, 6, 6)
+    image = truth.clone()
+    image[..., :, 3:] = 0.5
+    known = torch.ones(1, 1, 6, 6, dtype=torch.bool)
+    known[..., :, 3:] = False
+    # Every pair across the vertical edge differs by 0.5; steps inside either part do not count.
+    image[..., 0, 0] = -1
+    image[..., 5, 5] = 1
+    assert border_continuity(image, truth, known).item() == pytest.approx(0.5)
+    assert border_continuity(truth, truth, known).item() == 0.0
+    assert border_continuity(truth, truth, torch.ones_like(known)).isnan().all()
+
+
+def test_border_continuity_sees_both_directions() -> None:
+    known = torch.ones(1, 1, 5, 5, dtype=torch.bool)
+    known[..., 2, 2] = False
+    image = torch.zeros(2, 3, 5, 5)
+    image[1, :, 2, 2] = 0.25
+    found = border_continuity(image, torch.zeros_like(image), known)
+    assert found.tolist() == pytest.approx([0.0, 0.25])
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    a = torch.zeros(1, 1, 8, 8)
+    with pytest.raises(ValueError, match="at least 11"):
+        ssim(a, a)
+    with pytest.raises(ValueError, match="one shape"):
+        mse(a, a[..., 1:])
+    with pytest.raises(ValueError, match="bool mask"):
+        border_continuity(a, a, a)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from headwater.metrics.statistics import (
+    bootstrap_interval,
+    permutation_test,
+    ranks,
+    sign_test,
+    spearman,
+    summarize,
+)
+
+RNG = np.random.default_rng(5)
+A = RNG.normal(size=12)
+B = A + RNG.normal(0.6, 1.0, size=12)
+
+
+@pytest.mark.parametrize("digits", [8, 0])
+def test_rank_correlation_is_that_of_scipy(digits: int) -> None:
+    a, b = A.round(digits), B.round(digits)
+    np.testing.assert_array_equal(ranks(a), stats.rankdata(a))
+    assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-14)
+    assert math.isnan(spearman(a, np.zeros(12)))
+
+
+def test_summary() -> None:
+    found = summarize(A)
+    assert found.mean == pytest.approx(A.mean())
+    assert found.sd == pytest.approx(A.std(ddof=1))
+    assert found.sem == pytest.approx(stats.sem(A))
+    assert math.isnan(summarize([1.0]).sd)
+    with pytest.raises(ValueError, match="at least one"):
+        summarize([])
+
+
+def test_bootstrap_is_seeded_and_near_scipy() -> None:
+    low, high = bootstrap_interval(B, seed=1)
+    assert (low, high) == bootstrap_interval(B, seed=1)
+    assert (low, high) != bootstrap_interval(B, seed=2)
+    theirs = stats.bootstrap((B,), np.mean, method="percentile", rng=0).confidence_interval
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.06)
+    narrow = bootstrap_interval(B, seed=1, level=0.5)
+    assert low < narrow[0] < narrow[1] < high
+
+
+def test_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(0).normal(size=(300, 40))
+    intervals = [bootstrap_interval(row, seed=i, resamples=300) for i, row in enumerate(draws)]
+    covered = np.mean([low <= 0 <= high for low, high in intervals])
+    assert 0.88 <= covered <= 0.98
+
+
+def test_paired_permutation_is_that_of_scipy() -> None:
+    theirs = stats.permutation_test(
+        (A, B), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
+    )
+    assert permutation_test(A, B, seed=0) == pytest.approx(theirs.pvalue, abs=1e-12)
+    assert permutation_test([1, 2, 3], [0, 0, 0], seed=0) == 0.25
+
+
+def test_random_permutation_agrees_with_the_exact_one() -> None:
+    a, b = np.tile(A, 2), np.tile(B, 2)
+    p = permutation_test(a, b, seed=0, draws=20_000)
+    t = stats.permutation_test(
+        (a, b), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=9999, rng=0
+    )
+    assert p == pytest.approx(t.pvalue, abs=0.02)
+    assert 0 < permutation_test(a + 100, b, seed=0, draws=50) <= 1 / 51 + 1e-12
+
+
+def test_sign_test_is_that_of_scipy() -> None:
+    a, b = A.copy(), B.copy()
+    b[0] = a[0]
+    wins, n = int((a > b).sum()), int((a != b).sum())
+    assert sign_test(a, b) == pytest.approx(stats.binomtest(wins, n).pvalue)
+    assert sign_test([1, 1], [1, 1]) == 1.0
+    with pytest.raises(ValueError, match="one length"):
+        sign_test([1, 2], [1])
