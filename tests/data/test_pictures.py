@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from headwater.data import Limits, UnreadableError, list_pictures, read_picture
+from headwater.data.pictures import list_pairs
 from headwater.errors import UserError
 
 
@@ -92,6 +93,20 @@ def test_order_is_the_paths_and_hidden_or_foreign_files_are_left_out(tmp_path: P
         (tmp_path / name).touch()
     found = [path.relative_to(tmp_path).as_posix() for path in list_pictures(tmp_path)]
     assert found == ["a/10.PNG", "a/9.png", "b/2.png", "c.jpeg"]
+
+
+def test_pairs_are_matched_by_path_and_stem(tmp_path: Path) -> None:
+    for name in ("img/a/1.jpg", "img/a/2.jpg", "img/b.png", "lab/a/2.png", "lab/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = list_pairs(tmp_path / "img", tmp_path / "lab")
+    assert [(p.name, q.name) for p, q in found] == [("2.jpg", "2.png"), ("b.png", "b.png")]
+    (tmp_path / "lab" / "c.png").touch()
+    with pytest.raises(UserError, match=r"c\.png belongs to no picture"):
+        list_pairs(tmp_path / "img", tmp_path / "lab")
+    (tmp_path / "img" / "b.jpg").touch()
+    with pytest.raises(UserError, match="have one name"):
+        list_pairs(tmp_path / "img", tmp_path / "lab")
 
 
 def test_missing_empty_and_non_folders_are_explained(tmp_path: Path) -> None:

@@ -110,7 +110,9 @@ def read_volume(path: Path | str, limits: Limits | None = None) -> Tensor:
         raise UnreadableError(f"{path} needs nibabel: pip install 'headwater[medical]'") from None
     try:
         image = nibabel.load(path)
-        full = tuple(image.header.get_data_shape())
+        if not isinstance(image, nibabel.Nifti1Image):
+            raise UnreadableError(f"{path} is not a NIfTI file: convert it")
+        full = tuple(image.shape)
         shape = tuple(n for i, n in enumerate(full) if i < 3 or n != 1)
         if len(shape) != 3 or min(shape) < 1:
             raise UnreadableError(f"{path} has shape {full}: give one volume a file")

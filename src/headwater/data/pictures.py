@@ -74,6 +74,23 @@ def list_pictures(folder: Path | str) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def list_pairs(pictures: Path | str, companions: Path | str) -> list[tuple[Path, Path]]:
+    """Pictures and their masks or label maps: the files with the same relative path and stem.
+
+    Pictures without a companion are left out, so that few labels for many pictures are fine.
+
+    Raises:
+        UserError: if a folder is missing or empty, a companion belongs to no picture, or two
+            files differ in their suffix only.
+    """
+    left = _by_stem(Path(pictures))
+    right = _by_stem(Path(companions))
+    stray = sorted(right.keys() - left.keys())
+    if stray:
+        raise UserError(f"{right[stray[0]]} belongs to no picture in {pictures}: rename or move it")
+    return [(left[stem], right[stem]) for stem in sorted(right)]
+
+
 def read_picture(path: Path | str, shape: tuple[int, int, int], limits: Limits | None = None) -> Tensor:
     """Read one picture as float32 (C, H, W) in [-1, 1].
 
@@ -150,6 +167,16 @@ def centre_box(width: int, height: int, aspect: float) -> tuple[int, int, int, i
     h = max(1, min(height, round(width / aspect)))
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h
+
+
+def _by_stem(root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in list_pictures(root):
+        stem = path.relative_to(root).with_suffix("").as_posix()
+        if stem in found:
+            raise UserError(f"{path} and {found[stem].name} have one name: rename or remove one")
+        found[stem] = path
+    return found
 
 
 def _fitted(plane: Image.Image, height: int, width: int) -> np.ndarray:
