@@ -22,14 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headwater.core.noise import (
-    Noise,
-    check_batch,
-    check_octaves,
-    check_picture,
-    octave_variance,
-    working,
-)
+from headwater.core.noise import Noise, check_batch, check_octaves, check_picture, octave_variance, working
 
 _STRETCH = -1 / 6
 _SQUISH = 1 / 3
@@ -155,18 +148,14 @@ def _map(points: Tensor, gains: Tensor, dtype: torch.dtype) -> _Map:
     weight = (reach * used.index_select(0, case)).clamp_(min=0).square_().square_().mul_(gain)
     lattice, number = _number(corner.long(), case, steps)
     # A slot that hears nothing keeps its entry, with weight 0: rows of equal length need no sorting.
-    weights = torch.stack([part.mul_(weight).to(dtype) for part in away], 1)
-    columns = torch.stack([number + i * lattice.shape[1] for i in range(3)], 1)
+    weights = torch.stack([part.mul_(weight).to(dtype) for part in away], 1).flatten()
+    columns = torch.stack([number + i * lattice.shape[1] for i in range(3)], 1).flatten()
+    rows = torch.arange(0, len(weights) + 1, 3 * _SLOTS * len(gains), dtype=torch.int32)
     with warnings.catch_warnings():
         # torch calls all of CSR beta, once per process.
         warnings.simplefilter("ignore")
-        matrix = torch.sparse_csr_tensor(
-            torch.arange(0, weights.numel() + 1, 3 * _SLOTS * len(gains), dtype=torch.int32),
-            columns.flatten(),
-            weights.flatten(),
-            (points.shape[1], 3 * lattice.shape[1]),
-            check_invariants=False,
-        )
+        size = points.shape[1], 3 * lattice.shape[1]
+        matrix = torch.sparse_csr_tensor(rows, columns, weights, size, check_invariants=False)
     return _Map(lattice, matrix)
 
 
@@ -213,11 +202,10 @@ def _number(corner: Tensor, case: Tensor, steps: Tensor) -> tuple[Tensor, Tensor
     span = (corner.amax(1) + steps.amax((1, 2))[:, None] - low).amax(1) + 1
     width, height, depth = (int(s) for s in span)
     x, y, z = corner - low[:, None]
-    octave = torch.arange(low.shape[1])
-    home = ((octave * width + x) * height + y) * depth + z
+    home = ((torch.arange(low.shape[1]) * width + x) * height + y) * depth + z
     hop = (steps[0] * height + steps[1]) * depth + steps[2]
     key = home.reshape(-1, 1) + hop.index_select(0, case)
-    present = torch.zeros(len(octave) * width * height * depth, dtype=torch.int32)
+    present = torch.zeros(low.shape[1] * width * height * depth, dtype=torch.int32)
     present[key.flatten()] = 1
     found = present.nonzero()[:, 0]
     place = torch.stack((found // (height * depth) % width, found // depth % height, found % depth))
@@ -226,11 +214,7 @@ def _number(corner: Tensor, case: Tensor, steps: Tensor) -> tuple[Tensor, Tensor
 
 
 def octaves(
-    permutations: Tensor,
-    points: Tensor,
-    octaves: int = 6,
-    persistence: float = 0.8,
-    wavelength: float = 64.0,
+    permutations: Tensor, points: Tensor, octaves: int = 6, persistence: float = 0.8, wavelength: float = 64.0
 ) -> Tensor:
     """sum_i persistence^i S(points / w_i), w_i = wavelength / 2^i, S = OpenSimplex in about [-1, 1].
 
@@ -239,11 +223,9 @@ def octaves(
     return _apply(_maps(points, octaves, persistence, wavelength, torch.float64), permutations)
 
 
-def _maps(
-    points: Tensor, octaves: int, persistence: float, wavelength: float, dtype: torch.dtype
-) -> list[_Map]:
+def _maps(points: Tensor, n: int, persistence: float, wavelength: float, dtype: torch.dtype) -> list[_Map]:
     """Maps to successive parts of the points, each small enough to be built in the processor's cache."""
-    index = torch.arange(octaves, dtype=torch.float64)
+    index = torch.arange(n, dtype=torch.float64)
     waves, gains = wavelength / 2**index, persistence**index
     return [_map(part[..., None] / waves, gains, dtype) for part in points.split(_PART, 1)]
 
@@ -307,8 +289,7 @@ class Simplex(Noise):
         out = torch.empty(batch, fields, height * width, dtype=dtype.to_real())
         for value in sorted(set(levels)):
             here = [i for i, other in enumerate(levels) if other == value]
-            maps = _slice(height, width, value, self, out.dtype)
-            drawn = _apply(maps, permutations[here].flatten(0, 1))
+            drawn = _apply(_slice(height, width, value, self, out.dtype), permutations[here].flatten(0, 1))
             out[here] = drawn.unflatten(0, (len(here), fields))
         if self.scale == "unit":
             out /= math.sqrt(octave_variance(self.octaves, self.persistence))
