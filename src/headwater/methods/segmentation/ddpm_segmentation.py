@@ -104,8 +104,7 @@ class DDPMSegmentation(Method):
             f"{tuple(image.shape)}: give one label map of the same size for each picture",
         )
         blocks = tuple(sorted(set(self.blocks)))
-        like = torch.empty(1, *image.shape[1:], device=run.device)
-        noise = prior.noise.stream([derive(run.seed, _FIELD)])(like)
+        noise = shared_noise(prior, image, run)
         maps = read_features(prior, image, self.steps, blocks, noise, run)
         return PixelClassifiers(self.fit_maps(maps, labels, run), noise, self.steps, blocks)
 
@@ -154,6 +153,12 @@ class DDPMSegmentation(Method):
             "miou_reference": mean_iou_ddpm_seg(labels, truth, classes, self.ignore),
             "accuracy": float((labels == truth)[seen].double().mean()),
         }
+
+
+def shared_noise(prior: Prior, image: Images, run: Run) -> Tensor:
+    """The one field (1, C, H, W) that all pictures of that size are noised with: a function of run.seed."""
+    like = torch.empty(1, *image.shape[1:], device=run.device)
+    return prior.noise.stream([derive(run.seed, _FIELD)])(like)
 
 
 _FIELD = 0x4649454C44
