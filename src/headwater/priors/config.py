@@ -40,11 +40,11 @@ class ProcessConfig:
 
     def __post_init__(self) -> None:
         need(1 <= self.T <= MOST_STEPS, f"process: T is {self.T}: give 1 to {MOST_STEPS} steps")
-        listed = not isinstance(self.betas, str)
-        same = not listed or (self.kind == "vp" and len(self.betas) == self.T)
+        if isinstance(self.betas, str):
+            return
+        same = self.kind == "vp" and len(self.betas) == self.T
         need(same, f"process: {len(self.betas)} betas for T = {self.T}: list as many as there are steps")
-        sane = not listed or all(0 < beta <= 1 for beta in self.betas)
-        need(sane, "process: betas must lie between 0 and 1")
+        need(all(0 < beta <= 1 for beta in self.betas), "process: betas must lie between 0 and 1")
 
     def build(self) -> Diffusion:
         """The process. Raises ValueError for an unknown schedule."""

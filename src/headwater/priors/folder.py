@@ -82,7 +82,9 @@ def fill(network: nn.Module, state: dict[str, Any], where: str) -> nn.Module:
         not wrong,
         f"{where} does not fit the network described: {wrong}; give the config that it was made with",
     )
-    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
+    # Copies, since what was loaded may still be the file itself, mapped into memory.
+    own = {k: v.to(torch.float32, copy=True).contiguous() for k, v in state.items()}
+    network.load_state_dict(own, strict=True, assign=True)
     return network.eval().requires_grad_(True)
 
 

@@ -124,7 +124,7 @@ class Prior:
             here = {k: v[rows] if isinstance(v, Tensor) else v for k, v in cond.items()}
             with torch.inference_mode():
                 x = self.process.start(like, noise)
-                steps = reverse(self.denoiser, x, plan, sampler, self.controls, noise, **here)
+                steps = reverse(self.denoiser, x, plan, sampler, self.controls, noise, False, **here)
                 total = network_calls(sampler.plan(plan))
                 out.append(last(part.watch(steps, total, f"samples {rows.start + 1}-{rows.stop} of {n}")))
         return torch.cat(out)

@@ -1,133 +1,78 @@
-"""Reading weights without running anything: every size is checked against the file before allocation."""
+"""The one place where weights enter: nothing is run, and nothing allocated that the file does not hold."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from headwater.errors import UserError, need
+from headwater.priors.headers import kind, safetensors_entries, torch_tree
+from headwater.priors.opcodes import Entry
 
-HEADER_LIMIT = 8 << 20
-"""Largest safetensors header, in bytes; the largest published image models need under 1 MiB."""
-RANK_LIMIT = 8
-
-SAFETENSORS = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+NESTS = (
+    *("ema", "ema_state_dict", "model_ema", "params_ema"),
+    *("state_dict", "model_state_dict", "model", "params", "module", "network", "unet", "net"),
+)
+"""Keys under which trainers put a state dict, averaged weights first."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Type and shape of one tensor, read from a header."""
+class Contents:
+    """What a weights file holds, from its headers."""
 
-    dtype: torch.dtype
-    shape: tuple[int, ...]
+    format: str
+    """"safetensors" or "torch"."""
+    entries: dict[str, Entry]
+    """Type and shape of every tensor of the state dict."""
+    nest: str = ""
+    """The key under which the state dict lies; empty at the top."""
+    prefix: str = ""
+    """What all names begin with and `load_state` takes off."""
 
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
+
+def contents(path: str | os.PathLike[str]) -> Contents:
+    """Names, types and shapes of a weights file. Reads headers only; raises UserError as `load_state`."""
+    path = Path(path)
+    need(path.is_file(), f"there is no file {path}: check the path")
+    if kind(path) == "safetensors":
+        entries, nest = safetensors_entries(path)[0], ""
+    else:
+        entries, nest = _unwrapped(torch_tree(path), path)
+        held = sum(e.size * e.dtype.itemsize for e in entries.values())
+        need(held <= 2 * path.stat().st_size, f"{path} shows the same numbers as many tensors: refused")
+    need(bool(entries), f"{path} holds no tensors: give a file with a state dict")
+    prefix = "module." if all(name.startswith("module.") for name in entries) else ""
+    return Contents(kind(path), {k.removeprefix(prefix): v for k, v in entries.items()}, nest, prefix)
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Tensors by name from a weights file, as stored (no change of dtype), on the CPU.
+    """Tensors by name from a safetensors file or one of torch.save, as stored, on the CPU.
 
-    Raises UserError, in one sentence and before any allocation that the file does not pay for, for a
-    file that is broken, lies about its sizes, wants code run, or holds NaN or infinite weights.
+    Usual nestings ({"state_dict": ...}, {"ema": ...}) and the prefix `module.` are taken off. Raises
+    UserError, in one sentence, for a file that is broken, lies about its sizes, wants anything run (the
+    name is given), or holds NaN or infinite weights. There is no fallback to a full pickle.
     """
     path = Path(path)
-    need(path.is_file(), f"there is no file {path}: check the path")
-    state = _load_safetensors(path)
+    found = contents(path)
+    try:
+        state = load_file(path) if found.format == "safetensors" else _load_torch(path, found.nest)
+    except Exception as error:  # what two libraries may raise at a file that passed the checks above
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(f"{path} cannot be read ({reason}): get another copy") from None
+    state = {k.removeprefix(found.prefix): v for k, v in state.items() if isinstance(v, Tensor)}
+    seen = {k: Entry(v.dtype, tuple(v.shape)) for k, v in state.items()}
+    need(seen == found.entries, f"{path} holds other tensors than its headers say: refused")
     for name, tensor in state.items():
-        if tensor.is_floating_point() and tensor.numel():
-            low, high = tensor.aminmax()
-            fine = bool(low.isfinite() & high.isfinite())
-            need(
-                fine,
-                f"{path}: {name} holds NaN or infinite weights; use a checkpoint from before it diverged",
-            )
+        need(_is_finite(tensor), f"{path}: {name} holds NaN or infinite weights; use an earlier checkpoint")
     return state
-
-
-def entries(path: str | os.PathLike[str]) -> dict[str, Entry]:
-    """Type and shape of every tensor of a safetensors file, from its header alone."""
-    path = Path(path)
-    header, _ = safetensors_header(path)
-    return {k: Entry(SAFETENSORS[v["dtype"]], tuple(v["shape"])) for k, v in header.items()}
-
-
-def safetensors_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """(tensor entries, metadata) of a safetensors file, checked against the file's size."""
-    total = path.stat().st_size
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        sound = total >= 8 and 2 <= length <= min(total - 8, HEADER_LIMIT)
-        need(sound, f"{path} is not a whole safetensors file (its header length is wrong): get another copy")
-        raw = file.read(length)
-    try:
-        header = json.loads(raw, object_pairs_hook=_no_twins)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, UserError):
-        raise UserError(f"{path} has a safetensors header that is not valid: get another copy") from None
-    need(isinstance(header, dict), f"{path} has a safetensors header that is not valid: get another copy")
-    metadata = header.pop("__metadata__", {})
-    end = 0
-    for name, entry in sorted(header.items(), key=lambda item: _start(item[1])):
-        need(_entry_is_sound(entry, end), f"{path}: the header lies about {name[:80]!r}; get another copy")
-        end = entry["data_offsets"][1]
-    need(end == total - 8 - length, f"{path} is not as long as its header says: get another copy")
-    return header, metadata if isinstance(metadata, dict) else {}
-
-
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    need(len(found) == len(pairs), "one name twice")
-    return found
-
-
-def _start(entry: Any) -> int:
-    match entry:
-        case {"data_offsets": [int(start), int()]}:
-            return start
-        case _:
-            return 0
-
-
-def _entry_is_sound(entry: Any, start: int) -> bool:
-    match entry:
-        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(first), int(last)]}:
-            plain = all(type(n) is int and n >= 0 for n in shape) and len(shape) <= RANK_LIMIT
-            if dtype not in SAFETENSORS or not plain or first != start:
-                return False
-            return last - first == math.prod(shape) * SAFETENSORS[dtype].itemsize
-        case _:
-            return False
-
-
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    safetensors_header(path)
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): get another copy") from None
 
 
 def unexpected(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
@@ -139,3 +84,27 @@ def unexpected(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tupl
             return f"{name} has shape {list(found[name])} where {list(shape)} is needed"
     extra = sorted(found.keys() - expected.keys())
     return f"{extra[0]} has no place" if extra else ""
+
+
+def _load_torch(path: Path, nest: str) -> dict[str, Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on old pickle protocols
+        tree = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return tree[nest] if nest else tree
+
+
+def _unwrapped(tree: Any, path: Path) -> tuple[dict[str, Entry], str]:
+    """The tensors of the state dict within a checkpoint, and the key it lies under."""
+    for nest in ("", *NESTS):
+        inside = tree.get(nest) if nest and isinstance(tree, dict) else tree
+        if isinstance(inside, dict) and any(isinstance(v, Entry) for v in inside.values()):
+            need(all(type(k) is str for k in inside), f"{path} has tensors without names: save state_dict()")
+            return {k: v for k, v in inside.items() if isinstance(v, Entry)}, nest
+    raise UserError(f"{path} holds no state dict: save the network's state_dict() and give that file")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    low, high = tensor.aminmax()
+    return bool(low.isfinite() & high.isfinite())
