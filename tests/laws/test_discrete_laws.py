@@ -244,7 +244,8 @@ even = torch.linspace(1, 0.001, T + 1, dtype=torch.float64)
 rates = 1 - even[1:] / even[:-1]
 x = torch.randint(K, (1, 256))
 logits = torch.randn(1, 256, K)
-for q in (uniform(K, rates), absorbing(K, rates, K - 1), mask_and_replace(K, even * 0.9 ** (1 - even), even, K - 1)):
+replaced = mask_and_replace(K, even * 0.9 ** (1 - even), even, K - 1)
+for q in (uniform(K, rates), absorbing(K, rates, K - 1), replaced):
     xt = q.sample(x, 500, White().stream([0]))
     assert q.posterior(xt, logits, 500, 499).logits.shape == (1, 256, K)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -95,10 +95,12 @@ def test_jumps_move_one_level_at_a_time_and_end_clean(
 def test_stays_add_one_visit_per_level_and_are_added_once(T: int, times: int) -> None:
     plan = descend(T)
     assert network_calls(Heun().plan(plan)) == 2 * T - 1
-    corrected = stays(plan, first=True, times=times)
+    corrected = stays(plan, "before", times)
     assert network_calls(corrected) == T * (1 + times)
     assert corrected.count(0) == 1
-    assert stays(corrected, first=True, times=times) == corrected
+    assert stays(corrected, "before", times) == corrected
+    assert Heun().plan([9, 5, 7, 3, 0]) == [9, 5, 5, 7, 3, 3, 0]  # nothing to correct after a climb
+    assert PredictorCorrector().plan([9, 5, 7, 3]) == [9, 9, 5, 7, 7, 3]
 
 
 def test_plans_through_others() -> None:

@@ -6,7 +6,7 @@ From one entry to the next a plan goes down (denoise), up (add noise again) or s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
@@ -34,7 +34,8 @@ def spaced(T: int, n: int, spacing: Literal["leading", "trailing", "linspace"], 
     elif spacing == "trailing":
         indices = [round(T - i * T / n) - 1 for i in range(n)]
     else:
-        indices = [int(v) for v in torch.linspace(0, T - 1, n, dtype=torch.float64).round()]
+        stride = (T - 1) / max(n - 1, 1)
+        indices = [round(i * stride) for i in range(n)]
     return [*sorted({i + 1 for i in indices}, reverse=True), 0]
 
 
@@ -58,7 +59,8 @@ def respaced(T: int, spec: str | int) -> list[int]:
         if count > length:
             raise ValueError(f"cannot take {count} of the {length} levels in section {i + 1}")
         stride = (length - 1) / (count - 1) if count > 1 else 1
-        levels |= {start + round(j * stride) + 1 for j in range(count)}
+        # A running sum, as in OpenAI's code: a product would round some halves the other way.
+        levels |= {start + round(at) + 1 for at in accumulate([0.0] + [stride] * (count - 1))}
         start += length
     return [*sorted(levels, reverse=True), 0]
 

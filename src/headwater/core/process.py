@@ -44,7 +44,7 @@ class Diffusion:
     def vp(cls, betas: Tensor, label: Tensor | None = None) -> Diffusion:
         """Variance-preserving chain (Ho et al. 2020). `betas` is (T,); level t is told label t - 1."""
         if bool(((betas < 0) | (betas > 1)).any()):
-            raise ValueError("betas are variances of steps: keep them within 0 and 1, with more steps if need be")
+            raise ValueError("betas are variances of single steps: keep them within 0 and 1")
         bar = (1 - betas.double()).cumprod(0)
         told = torch.arange(len(betas), dtype=torch.float64) if label is None else label.double()
         return cls(_lead(1, bar.sqrt()), _lead(0, (1 - bar).clamp(min=0).sqrt()), _lead(0, told))

@@ -114,7 +114,7 @@ class _Trapezoid(Sampler):
 
     def plan(self, levels: Sequence[int]) -> list[int]:
         """Each level below the first is visited twice, but for 0 (Karras et al. 2022, Alg. 1)."""
-        return stays(levels, first=False)
+        return stays(levels, "after")
 
     @abstractmethod
     def _corrected(self, q: Diffusion, old: Prediction, new: Prediction) -> Tensor: ...
@@ -130,7 +130,7 @@ class Heun(_Trapezoid):
     def _corrected(self, q: Diffusion, old: Prediction, new: Prediction) -> Tensor:
         (alpha_t, sigma_t), (alpha_s, sigma_s) = q.scales(old.t), q.scales(new.t)
         if alpha_t == 0:
-            raise ValueError("Heun works in sigma / alpha, infinite in pure noise: use FlowODE or start lower")
+            raise ValueError("Heun divides by alpha, 0 in pure noise: use FlowODE or start lower")
         half = (sigma_s / alpha_s - sigma_t / alpha_t) / 2
         return alpha_s * (old.x / alpha_t + half * (old.eps + new.eps))
 
@@ -182,17 +182,21 @@ class PredictorCorrector(Sampler):
         return worker.step(q, pred, s, state)
 
     def plan(self, levels: Sequence[int]) -> list[int]:
-        return stays(levels, first=True, times=self.times)
+        return stays(levels, "before", self.times)
 
 
-def stays(levels: Sequence[int], first: bool, times: int = 1) -> list[int]:
-    """Repeat each level of a plan `times` more, but not 0 and, unless `first`, not where it begins.
+def stays(levels: Sequence[int], when: Literal["before", "after"], times: int = 1) -> list[int]:
+    """Repeat a level `times` more before or after each step down; never 0.
 
     A plan that stays already is left alone: whoever wrote it chose where to correct.
     """
     if any(s == t for t, s in pairwise(levels)):
         return list(levels)
-    walk = list(levels[:1]) * (1 + (times if first else 0))
-    for s in levels[1:]:
-        walk += [s] * (1 + (times if s > 0 else 0))
+    walk = list(levels[:1])
+    for t, s in pairwise(levels):
+        if s < t and when == "before":
+            walk += [t] * times
+        walk.append(s)
+        if 0 < s < t and when == "after":
+            walk += [s] * times
     return walk
