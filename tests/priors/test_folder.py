@@ -132,3 +132,19 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
     path.write_bytes(raw)
     with pytest.raises(UserError, match="not the file that was written"):
         Prior.from_pretrained(tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    ("noise", "law"),
+    [
+        ({"kind": "white"}, "White"),
+        ({"kind": "simplex", "octaves": 3, "wavelength": 32}, "Simplex"),
+        ({"kind": "power-law", "persistence": 0.5}, "PowerLaw"),
+        ({"kind": "truncated"}, "Truncated"),
+    ],
+)
+def test_noise_laws_come_back(tmp_path: Path, noise: dict, law: str) -> None:
+    make(noise=noise).save_pretrained(tmp_path / "p")
+    found = Prior.from_pretrained(tmp_path / "p").noise
+    assert type(found).__name__ == law
+    assert all(getattr(found, k) == v for k, v in noise.items() if k != "kind")

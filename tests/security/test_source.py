@@ -33,7 +33,7 @@ def faults(source: str, state: bool = False) -> Iterator[str]:
         elif isinstance(node, ast.Call):
             called = dotted(node.func)
             options = {k.arg: k.value for k in node.keywords}
-            if called in CALLS or called in {"importlib.import_module", "os.system"}:
+            if called in CALLS or called == "os.system":
                 yield called
             if called == "torch.load" and state:
                 loads += 1

@@ -2,5 +2,6 @@
 
 from headwater.priors.config import PriorConfig, ProcessConfig
 from headwater.priors.prior import Prior
+from headwater.priors.sources import shipped
 
-__all__ = ["Prior", "PriorConfig", "ProcessConfig"]
+__all__ = ["Prior", "PriorConfig", "ProcessConfig", "shipped"]

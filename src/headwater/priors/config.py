@@ -10,8 +10,9 @@ from torch import nn
 
 from headwater.core import schedule
 from headwater.core.denoiser import Denoiser, Target, Variance
-from headwater.core.noise import Noise, White
+from headwater.core.noise import Noise, PowerLaw, Truncated, White
 from headwater.core.process import Diffusion
+from headwater.core.simplex import Simplex
 from headwater.errors import need
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.priors.schema import build, nearest
@@ -23,7 +24,12 @@ MOST_STEPS = 100_000
 MOST_CHANNELS, MOST_LEVELS, MOST_BLOCKS = 1 << 14, 10, 64
 """Bounds on what a config may ask for; published priors stay well below them."""
 
-NOISES: dict[str, type[Noise]] = {"white": White}
+NOISES: dict[str, type[Noise]] = {
+    "white": White,
+    "simplex": Simplex,
+    "power-law": PowerLaw,
+    "truncated": Truncated,
+}
 
 
 @dataclass(frozen=True)
