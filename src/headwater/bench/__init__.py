@@ -1,0 +1,1 @@
+"""What `headwater bench` measures: our way against the usual one, as ratios."""
