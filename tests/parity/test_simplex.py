@@ -71,7 +71,8 @@ def test_the_law_draws_the_reference_field(reference: Any, monkeypatch: pytest.M
         monkeypatch.setattr(simplex, "tables", lambda drawn, seed=seed: tables([seed for _ in drawn]))
         for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
             like = torch.empty(2, 1, height, width, dtype=dtype)
-            field = Simplex(*parameters).stream([0, 1])(like, torch.tensor([level, level + 1]))
+            # The reference's index 0 is level 1.
+            field = Simplex(*parameters).stream([0, 1])(like, torch.tensor([level + 1, level + 2]))
             wanted = reference[f"out/fixed_T/{i:02d}"]
             torch.testing.assert_close(field[0].double(), wanted, atol=tolerance, rtol=0)
             assert not torch.equal(field[1].double(), wanted)

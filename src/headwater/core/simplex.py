@@ -239,10 +239,10 @@ def _apply(maps: Sequence[_Map], permutations: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _slice(height: int, width: int, level: float, law: Simplex, dtype: torch.dtype) -> list[_Map]:
-    """The maps to a picture's pixels: x is the column, y the row, z the level."""
+    """The maps to a picture's pixels: x is the column, y the row, z the reference's index of the level."""
     row = torch.arange(height, dtype=torch.float64).repeat_interleave(width)
     column = torch.arange(width, dtype=torch.float64).repeat(height)
-    points = torch.stack((column, row, torch.full_like(row, level)))
+    points = torch.stack((column, row, torch.full_like(row, level - 1)))
     return _maps(points, law.octaves, law.persistence, law.wavelength, dtype)
 
 
@@ -251,10 +251,10 @@ def _slice(height: int, width: int, level: float, law: Simplex, dtype: torch.dty
 class Simplex(Noise):
     """Octaves of OpenSimplex noise cut at height t: the noise of AnoDDPM (Wyatt et al. 2022, sec. 3.2).
 
-        n(u, v) = sum_i persistence^i S(u / w_i, v / w_i, t / w_i),   w_i = wavelength / 2^i pixels
+        n(u, v) = sum_i persistence^i S(u / w_i, v / w_i, (t - 1) / w_i),   w_i = wavelength / 2^i pixels
 
-    Every channel of every sample gets a permutation of its own at each draw. Deviations from the reference
-    code: batches of any size; a level per sample; the seed 0 is a seed.
+    The reference counts levels from 0, hence t - 1. Every channel of every sample gets a permutation of its
+    own at each draw. Deviations from it: batches of any size; a level per sample; the seed 0 is a seed.
     """
 
     octaves: int = 6
