@@ -186,7 +186,7 @@ def test_augmented_brain_is_a_function_of_the_seed() -> None:
         (lambda: load("digits", "test", 64), "size <= 32"),
         (lambda: load("digits", "test", 0), "at least 1 pixel"),
         (lambda: load("textures", "test", 300), "256 pixels wide"),
-        (lambda: load("digits", "test", hue_rotated=True), "no colour"),
+        (lambda: load("digits", "test", hue_rotated=True), "no hue-rotated variant"),
         (lambda: load("digits", "test", augmented=3), "no augmentation"),
     ],
 )

@@ -78,7 +78,7 @@ def splits(name: str) -> list[str]:
     Raises:
         ValueError: if there is no such set.
     """
-    return list(_LOADERS[_known(name)][1])
+    return list(_LOADERS[_known(name.removesuffix("-hue"))][1])
 
 
 def load(
@@ -288,7 +288,9 @@ def _brain(split: str, size: int | None, seed: int) -> Set:
 
 def _rotated(found: Set) -> Set:
     if found.images.shape[1] != 3 or "id" not in found.meta:
-        raise ValueError(f"{found.name} has no colour to rotate: leave hue_rotated out")
+        raise ValueError(
+            f"{found.name} has no hue-rotated variant: use emoji-parts, or leave hue_rotated out"
+        )
     generator = torch.Generator()
     angles = torch.empty(len(found))
     for row, picture in enumerate(found.meta["id"].tolist()):
