@@ -288,9 +288,7 @@ def _brain(split: str, size: int | None, seed: int) -> Set:
 
 def _rotated(found: Set) -> Set:
     if found.images.shape[1] != 3 or "id" not in found.meta:
-        raise ValueError(
-            f"{found.name} has no hue-rotated variant: use emoji-parts, or leave hue_rotated out"
-        )
+        raise ValueError(f"{found.name} has no hue-rotated variant: leave hue_rotated out")
     generator = torch.Generator()
     angles = torch.empty(len(found))
     for row, picture in enumerate(found.meta["id"].tolist()):
