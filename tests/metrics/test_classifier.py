@@ -59,7 +59,7 @@ def test_quality_tells_real_from_wrong_and_balanced_from_collapsed(
     assert good.n == 150
     assert good.frechet < 3 * good.floor < threes.frechet
     assert bad.frechet > 3 * good.floor
-    assert good.balance > 0.97
+    assert 0.97 < good.balance <= 1.0
     assert threes.balance < 0.3
     assert good.confidence == pytest.approx(good.real_confidence, abs=0.05)
     with pytest.raises(ValueError, match="at least 4 real"):

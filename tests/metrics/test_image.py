@@ -63,11 +63,14 @@ def test_border_continuity_counts_only_pairs_across_the_edge() -> None:
     assert border_continuity(truth, truth, torch.ones_like(known)).isnan().all()
 
 
-def test_border_continuity_sees_both_directions() -> None:
-    known = torch.ones(1, 1, 5, 5, dtype=torch.bool)
-    known[..., 2, 2] = False
-    image = torch.zeros(2, 3, 5, 5)
-    image[1, :, 2, 2] = 0.25
+@pytest.mark.parametrize("sideways", [False, True])
+def test_border_continuity_sees_both_directions(sideways: bool) -> None:
+    known = torch.ones(1, 1, 6, 6, dtype=torch.bool)
+    known[..., 3:, :] = False
+    image = torch.zeros(2, 3, 6, 6)
+    image[1, :, 3:] = 0.25
+    if sideways:
+        known, image = known.mT, image.mT
     found = border_continuity(image, torch.zeros_like(image), known)
     assert found.tolist() == pytest.approx([0.0, 0.25])
 

@@ -144,6 +144,13 @@ def test_colour_tables_are_ordered_by_lightness() -> None:
     assert len(np.unique(categorical(28), axis=0)) == 28
 
 
+def test_colours_that_screens_lack_give_up_chroma_and_keep_lightness() -> None:
+    vivid = srgb(np.array([[0.9, 0.4, 250.0], [0.9, 0.0, 250.0]]))
+    blue, gray = _luminance(vivid)
+    assert vivid[0, 2] > vivid[0, 0]
+    assert blue == pytest.approx(gray, abs=0.03)
+
+
 def test_oklch_of_known_colours() -> None:
     known = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.627955, 0.257683, 29.2339]])
     np.testing.assert_array_equal(srgb(known), [[255, 255, 255], [0, 0, 0], [255, 0, 0]])

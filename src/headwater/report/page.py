@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.report.blocks import Claim, Numbering, PictureCell, plain
+from headwater.report.blocks import Claim, Numbering, plain
 from headwater.report.files import write_atomically
+from headwater.report.gallery import PictureCell
 from headwater.report.layout import assemble
 from headwater.report.markup import number
 from headwater.report.picture import Cell, picture

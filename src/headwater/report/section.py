@@ -13,10 +13,7 @@ from headwater.report.blocks import (
     Best,
     Block,
     Claim,
-    ContactSheet,
     Note,
-    PictureCell,
-    Pictures,
     Settings,
     Table,
     Text,
@@ -24,6 +21,7 @@ from headwater.report.blocks import (
 )
 from headwater.report.chart import Axes, Series
 from headwater.report.figures import Curve, Heatmap, Histogram
+from headwater.report.gallery import ContactSheet, PictureCell, Pictures
 from headwater.report.picture import Cell, picture
 
 Numbers = Sequence[float] | np.ndarray | Tensor
