@@ -1,0 +1,7 @@
+"""`python -m headwater`."""
+
+import sys
+
+from headwater.cli import main
+
+sys.exit(main())

@@ -1,0 +1,50 @@
+"""`headwater list`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+
+from headwater.errors import UserError
+from headwater.methods.catalogue import METHODS
+
+_USAGE = """usage: headwater list [--json]
+
+List the methods by chapter, the shipped priors and the shipped data."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print methods, priors and data; loads none of them."""
+    if "-h" in argv or "--help" in argv:
+        print(_USAGE)
+        return 0
+    if set(argv) - {"--json"}:
+        raise UserError(f"list knows no {argv[0]!r}: it takes --json or nothing")
+    priors, data = shipped_priors(), shipped_data()
+    if "--json" in argv:
+        methods = {k: {"chapter": e.chapter, "summary": e.summary} for k, e in METHODS.items()}
+        print(json.dumps({"methods": methods, "priors": priors, "data": data}, indent=2))
+        return 0
+    width = max(map(len, METHODS))
+    for chapter in dict.fromkeys(e.chapter for e in METHODS.values()):
+        print(chapter)
+        for name, entry in METHODS.items():
+            if entry.chapter == chapter:
+                print(f"  {name:<{width}}  {entry.summary}")
+    print(f"\nshipped priors: {', '.join(priors)}\nshipped data: {', '.join(data)}")
+    return 0
+
+
+def shipped_priors() -> list[str]:
+    """Names of the priors that come with the package."""
+    folder = files("headwater") / "priors" / "shipped"
+    return (
+        sorted(p.name for p in folder.iterdir() if (p / "config.json").is_file()) if folder.is_dir() else []
+    )
+
+
+def shipped_data() -> list[str]:
+    """Names of the sets that come with the package."""
+    manifest = files("headwater") / "data" / "shipped" / "manifest.json"
+    return list(json.loads(manifest.read_text(encoding="utf-8")))
