@@ -25,5 +25,5 @@ def naive_logits(ensemble: PixelEnsemble, maps: Sequence[Tensor], size: tuple[in
     """Logits of every member, (members, B, classes, *size), from the stack."""
     stack = feature_stack(maps, size)
     rows = stack.permute(0, 2, 3, 1).flatten(0, 2)
-    answer = ensemble(rows[:, None].expand(-1, ensemble.members, -1))
-    return answer.view(len(stack), *size, *answer.shape[1:]).permute(3, 0, 4, 1, 2)
+    answer = ensemble(rows.expand(ensemble.members, -1, -1))
+    return answer.view(ensemble.members, len(stack), *size, -1).permute(0, 1, 4, 2, 3)

@@ -49,7 +49,7 @@ class DDPMSegmentation(Method):
         doubt = H(mean_k p_k) - mean_k H(p_k)
 
     Memory: the maps of the labelled pictures at their own resolution while fitting (100 MB each for the
-    paper's 256 x 256 network, instead of 4 GB for D = 8448 numbers a pixel), and those of one batch
+    paper's 256 x 256 network, instead of 2.2 GB for D = 8448 numbers a pixel), and those of one batch
     plus two hidden layers while predicting. No tensor of D x H x W exists; logits equal the naive way's.
 
     Deviates from the reference code: the annotator's slips are masked, not edited into the labels; all

@@ -64,7 +64,7 @@ class PixelClassifiers:
             state = load_file(folder / _NUMBERS, device)
             noise = state.pop("noise")
             need(
-                state["weights.0"].shape[::2] == (members, dim) and state["weights.2"].shape[1] == classes,
+                state["weights.0"].shape[:2] == (members, dim) and state["weights.2"].shape[2] == classes,
                 f"the two files in {folder} disagree: fit again",
             )
             ensemble = PixelEnsemble(members, dim, classes)
@@ -85,17 +85,17 @@ def stacked(members: Sequence[dict[str, Tensor]]) -> PixelEnsemble:
     def all_of(name: str) -> Tensor:
         return torch.stack([m[f"layers.{name}"] for m in plain])
 
-    first = all_of("0.weight")
-    ensemble = PixelEnsemble(len(plain), first.shape[2], plain[0]["layers.6.bias"].shape[0])
+    dim = plain[0]["layers.0.weight"].shape[1]
+    ensemble = PixelEnsemble(len(plain), dim, plain[0]["layers.6.bias"].shape[0])
     state: dict[str, Tensor] = {}
     for i, layer in enumerate((0, 3, 6)):
-        state[f"weights.{i}"], state[f"biases.{i}"] = all_of(f"{layer}.weight"), all_of(f"{layer}.bias")
+        state[f"weights.{i}"], state[f"biases.{i}"] = all_of(f"{layer}.weight").mT, all_of(f"{layer}.bias")
     for i, layer in enumerate((2, 5)):
         for part in ("weight", "bias", "running_mean", "running_var"):
             state[f"norms.{i}.{part}"] = all_of(f"{layer}.{part}").flatten()
         state[f"norms.{i}.num_batches_tracked"] = torch.tensor(0)
     ensemble.load_state_dict(state)
-    return ensemble.to(first).eval()
+    return ensemble.eval()
 
 
 def _positive(about: dict[str, Any], name: str, folder: Path) -> int:

@@ -28,7 +28,7 @@ class PixelEnsemble(nn.Module):
     """`members` independent networks, dim -> 128 -> 32 -> classes (256 -> 128 from 30 classes on).
 
     Each hidden layer is linear, ReLU, then batch norm, as the reference has it. Parameters of all members
-    lie side by side, so that one product serves them all.
+    lie side by side, (members, in, out) and (members, out), so that one product serves them all.
     """
 
     def __init__(self, members: int, dim: int, classes: int) -> None:
@@ -36,8 +36,8 @@ class PixelEnsemble(nn.Module):
         self.members, self.dim, self.classes = members, dim, classes
         widths = (dim, *((128, 32) if classes < 30 else (256, 128)), classes)
         pairs = list(pairwise(widths))
-        self.weights = nn.ParameterList([torch.zeros(members, b, a) for a, b in pairs])
-        self.biases = nn.ParameterList([torch.zeros(members, b) for _, b in pairs])
+        self.weights = nn.ParameterList([torch.zeros(members, *pair) for pair in pairs])
+        self.biases = nn.ParameterList([torch.zeros(members, width) for _, width in pairs])
         self.norms = nn.ModuleList([nn.BatchNorm1d(members * width) for width in widths[1:-1]])
 
     def draw(self, generators: Sequence[torch.Generator]) -> None:
@@ -48,11 +48,12 @@ class PixelEnsemble(nn.Module):
                     row.normal_(0, 0.02, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, members, dim), a batch for each member, to logits (B, members, classes)."""
+        """Features (members, B, dim), a batch for each member, to logits (members, B, classes)."""
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             if layer:
-                x = self.norms[layer - 1](F.relu(x).flatten(1)).view_as(x)
-            x = torch.einsum("bki,koi->bko", x, weight) + bias
+                rows = F.relu(x).transpose(0, 1)
+                x = self.norms[layer - 1](rows.flatten(1)).view(rows.shape).transpose(0, 1)
+            x = torch.baddbmm(bias[:, None], x, weight)
         return x
 
     def logits(self, member: int, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -61,7 +62,7 @@ class PixelEnsemble(nn.Module):
         Holds the maps and two hidden layers, B x 128 x H x W, at a time.
         """
         parts: dict[tuple[int, ...], Tensor] = {}
-        columns = self.weights[0][member].split([m.shape[1] for m in maps], dim=1)
+        columns = self.weights[0][member].T.split([m.shape[1] for m in maps], dim=1)
         for part, weight in zip(maps, columns, strict=True):
             value = F.conv2d(part, weight[:, :, None, None])
             where = tuple(part.shape[-2:])
@@ -72,8 +73,8 @@ class PixelEnsemble(nn.Module):
         for weight, bias, norm in zip(self.weights[1:], self.biases[1:], self.norms, strict=True):
             scale, shift = self._affine(cast(nn.BatchNorm1d, norm), member)
             # The norm is folded into the next layer: W (s x + h) + b.
-            folded = weight[member] * scale
-            x = F.conv2d(F.relu(x), folded[:, :, None, None], bias[member] + weight[member] @ shift)
+            folded = weight[member].T * scale
+            x = F.conv2d(F.relu(x), folded[:, :, None, None], bias[member] + shift @ weight[member])
         return x
 
     def _affine(self, norm: nn.BatchNorm1d, member: int) -> tuple[Tensor, Tensor]:
@@ -145,14 +146,14 @@ def fit_ensemble(
     stale, live = torch.zeros(members, dtype=torch.long), torch.ones(members, dtype=torch.bool)
     batch = min(batch, len(pool))
     per_epoch = len(pool) // batch
-    shuffled = torch.empty(0, members, dtype=torch.long)
+    shuffled = torch.empty(members, 0, dtype=torch.long)
     for step in run.watch(range(epochs * per_epoch), what="pixel classifiers"):
         at = step % per_epoch
         if at == 0:
-            shuffled = torch.stack([torch.randperm(len(pool), generator=g) for g in generators], dim=1)
-        pixel = pool[shuffled[at * batch : (at + 1) * batch].to(pool.device)]
+            shuffled = torch.stack([torch.randperm(len(pool), generator=g) for g in generators])
+        pixel = pool[shuffled[:, at * batch : (at + 1) * batch].to(pool.device)]
         answer = ensemble(features(pixel)).flatten(0, 1)
-        loss = F.cross_entropy(answer, truth[pixel].flatten(), reduction="none").view(batch, members).mean(0)
+        loss = F.cross_entropy(answer, truth[pixel].flatten(), reduction="none").view(members, batch).mean(1)
         optimiser.zero_grad()
         loss.sum().backward()
         optimiser.step()
