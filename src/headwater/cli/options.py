@@ -30,7 +30,7 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = Non
     words = [word for word in words if word != "--print-config"]
     if config is not None:
         default = fill(kind, _read(Path(config)), Path(config).name)
-    found: T = tyro.cli(kind, args=words, prog=prog, default=default)
+    found = typing.cast(T, tyro.cli(kind, args=words, prog=prog, default=default))
     if show:
         print(yaml.safe_dump(plain(found), sort_keys=False), end="")
         raise SystemExit(0)
