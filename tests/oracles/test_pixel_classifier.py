@@ -131,31 +131,38 @@ def test_members_depend_on_seed_and_index_alone() -> None:
     assert torch.equal(weights(2, 0), weights(2, 0))
 
 
+class Counted(Run):
+    """Remembers how many steps were taken."""
+
+    def watch(self, steps: Iterable[Any], total: int | None = None, what: str = "") -> Iterator[Any]:
+        taken.clear()
+        for step in steps:
+            taken.append(step)
+            yield step
+
+
+taken: list[int] = []
+
+
+def fit_few(truth: Tensor, members: int, classes: int, patience: int) -> PixelEnsemble:
+    """On 64 pixels in batches of 16, up to 40 passes."""
+    maps, used = [torch.randn(1, 2, 8, 8, generator=generator(1))], torch.ones_like(truth, dtype=torch.bool)
+    settings = {"epochs": 40, "batch": 16, "lr": 1e-3, "patience": patience, "run": Counted()}
+    return fit_ensemble(maps, truth, used, members=members, classes=classes, **settings)
+
+
+def test_training_stops_after_patience_plus_one_minibatches_without_a_new_minimum() -> None:
+    # With one class every loss is 0: the first one after four passes is the last new minimum.
+    fit_few(torch.zeros(1, 8, 8, dtype=torch.long), members=2, classes=1, patience=3)
+    assert len(taken) == 4 * 4 + 1 + 3 + 1
+
+
 def test_a_member_stops_by_its_own_losses() -> None:
     truth = torch.randint(2, (1, 8, 8), generator=generator())
-    maps, used = [torch.randn(1, 2, 8, 8, generator=generator(1))], torch.ones_like(truth, dtype=torch.bool)
-    taken: list[int] = []
-
-    class Counted(Run):
-        def watch(self, steps: Iterable[Any], total: int | None = None, what: str = "") -> Iterator[Any]:
-            for step in steps:
-                taken.append(step)
-                yield step
-
-    def fit(members: int, patience: int) -> PixelEnsemble:
-        taken.clear()
-        return fit_ensemble(
-            maps, truth, used, members=members, classes=2, epochs=40, batch=16, lr=1e-3, patience=patience,
-            run=Counted(),
-        )  # fmt: skip
-
-    alone = fit(1, 3)
+    alone = fit_few(truth, members=1, classes=2, patience=3)
     stopped = len(taken)
-    assert 4 * 4 + 4 <= stopped < 40 * 4
-    fit(1, 10**6)
-    assert len(taken) == 40 * 4
-    together = fit(6, 3)
-    assert len(taken) >= stopped
+    together = fit_few(truth, members=6, classes=2, patience=3)
+    assert len(taken) > stopped, "choose other data: no other member goes on for longer"
     torch.testing.assert_close(together.weights[0][:1], alone.weights[0], atol=1e-5, rtol=1e-4)
 
 
