@@ -14,8 +14,8 @@ from headwater.report import Cell, Classes, Estimate, Heat, Page, Series
 
 DDPM, RAW, UNTRAINED, SUPERVISED, DATASET = (
     "DDPM features",
-    "raw pixels and coordinates",
-    "features of the untrained network",
+    "raw pixels",
+    "untrained features",
     "supervised U-Net",
     "DatasetDDPM",
 )
@@ -60,7 +60,7 @@ def grid(page: Page, values: Tensor, curve: Tensor, steps: Sequence[int]) -> Non
     )
     blocks = [f"block {b}" for b in range(len(values))]
     section.heatmap(
-        values, blocks, [f"t = {t}" for t in steps], "Mean IoU; block 0 is the deepest.", "block, step", 3
+        values, blocks, [f"t {t}" for t in steps], "Mean IoU; block 0 is the deepest.", "block, step", 3
     )
     section.curve(
         [Series("small noise", list(range(len(curve))), curve.tolist())],
@@ -92,9 +92,10 @@ def table(
     """Arms against each other, the use of the uncertainty, the verdict."""
     section = page.section("DDPM-Seg: the claim in numbers")
     section.table(
-        ["features", "test mean IoU"],
-        [[name, Estimate.of(values)] for name, values in scores.items()],
-        "Mean and standard deviation over seeds; a seed draws other labelled pictures and weights.",
+        ["what is read", "test mean IoU"],
+        [[name, Estimate.of(values) if len(values) > 1 else values[0]] for name, values in scores.items()],
+        "Mean and standard deviation over seeds: each draws other labelled pictures and weights. Raw pixels "
+        "come with their coordinates; untrained features are those of the prior's network with fresh weights.",
         best={"test mean IoU": "max"},
     )
     sure = wrong[score.argsort()]
