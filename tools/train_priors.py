@@ -15,7 +15,7 @@ RECIPES = Path(__file__).parent.parent / "recipes" / "priors"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Train one shipped prior; goes on where it stopped.")
     parser.add_argument("name", choices=sorted(p.stem for p in RECIPES.glob("*.yaml")))
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the prior")
     parser.add_argument("--max-minutes", type=float, help="stop after this time; resumable")

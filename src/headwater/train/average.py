@@ -25,4 +25,4 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         mine = [p.data for p in self.network.parameters()]
         theirs: list[Tensor] = [p.data for p in trained.parameters()]
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        torch._foreach_lerp_(mine, theirs, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]

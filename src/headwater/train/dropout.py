@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from headwater.core.noise import derive
+
 
 class SampleDropout(nn.Module):
     """Zero features with probability p and scale the rest by 1 / (1 - p), per sample key.
@@ -16,7 +18,7 @@ class SampleDropout(nn.Module):
     def __init__(self, p: float, layer: int, keys: Keys) -> None:
         super().__init__()
         self.p = p
-        self.layer = layer
+        self.salt = derive(layer)
         self.shared = keys
 
     def forward(self, x: Tensor) -> Tensor:
@@ -25,7 +27,7 @@ class SampleDropout(nn.Module):
         if not self.training or keys is None:
             return x
         place = torch.arange(x[0].numel(), device=x.device) * 0x1D8E4E27C47D124F
-        bits = keys[:, None] + self.layer * 0x2545F4914F6CDD1D + place
+        bits = keys[:, None] + self.salt + place
         for multiplier in (-0xAE502812AA7333, -0x3B314601E57A13AD):
             bits = (bits ^ ((bits >> 33) & 0x7FFFFFFF)) * multiplier
         bits = bits ^ ((bits >> 33) & 0x7FFFFFFF)

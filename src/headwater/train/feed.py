@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,20 +12,31 @@ from torch import Tensor
 from headwater.core.noise import Noise, derive
 from headwater.core.process import Diffusion
 from headwater.data import augment
+from headwater.data.datasets import Skipped
 from headwater.train.recipe import Recipe
 
 # Purposes separate the uses of one seed; their numbers are part of what makes a run repeatable.
 _ORDER, _LEVEL, _NOISE, _FLIP, _HUE, _AUGMENT, _LABEL, _DROPOUT = range(1, 9)
 
 
+class Rows(Protocol):
+    """A tensor (N, C, H, W), or what is indexed like one: an index (M,) gives (M, C, H, W)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor, /) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Pictures:
     """What there is to learn from: images (N, C, H, W) in [-1, 1] and, for conditional priors, classes."""
 
-    images: Tensor
+    images: Rows
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
     licence: str = ""
+    skipped: tuple[Skipped, ...] = ()
+    """Files that could not be read."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +73,7 @@ class Feed:
     def picture(self, position: int) -> int:
         """The picture at a position of the endless shuffled sequence."""
         epoch, place = divmod(position, len(self.pictures.images))
-        return int(self._order(epoch)[place])
-
-    @cached_property
-    def _order(self):
-        @lru_cache(maxsize=4)
-        def order(epoch: int) -> list[int]:
-            generator = torch.Generator().manual_seed(derive(self.recipe.seed, _ORDER, epoch))
-            return torch.randperm(len(self.pictures.images), generator=generator).tolist()
-
-        return order
+        return _order(self.recipe.seed, epoch, len(self.pictures.images))[place]
 
     def _level(self, step: int, j: int) -> int:
         r, T = self.recipe, self.process.T
@@ -103,3 +106,10 @@ class Feed:
             return {}
         hidden = [derive(r.seed, _LABEL, step, j) / 2**63 < r.label_dropout for j in rows]
         return {"y": torch.where(torch.tensor(hidden), len(self.pictures.classes), labels[index])}
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, n: int) -> list[int]:
+    """A permutation of 0 .. n-1 for each epoch."""
+    generator = torch.Generator().manual_seed(derive(seed, _ORDER, epoch))
+    return torch.randperm(n, generator=generator).tolist()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import typing
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 from headwater.core.denoiser import Target, Variance
 from headwater.errors import UserError, need
 from headwater.priors.config import PriorConfig, ProcessConfig
+from headwater.priors.schema import build
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Recipe:
     def load(cls, path: str | Path, **changes: Any) -> Recipe:
         """Read a YAML recipe; keywords replace fields. UserError names an unknown key."""
         try:
-            found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            found = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
         except OSError as error:
             raise UserError(f"cannot read the recipe {path}: {error.strerror}") from None
         except yaml.YAMLError as error:
@@ -149,7 +149,7 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
         """Build from plain values as `to_dict` gives them. UserError names an unknown key."""
-        return _build(cls, values, "")
+        return build(cls, values, "recipe")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML and JSON."""
@@ -190,72 +190,12 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
-def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(cls)
-    given: dict[str, Any] = {}
-    for name, value in values.items():
-        near = difflib.get_close_matches(str(name), hints, 1)
-        hint = f": did you mean {near[0]!r}?" if near else f": known are {', '.join(hints)}"
-        need(name in hints, f"unknown recipe key {where + str(name)!r}{hint}")
-        if dataclasses.is_dataclass(hints[name]):
-            need(isinstance(value, Mapping), f"{where}{name} must be a block of `name: value` lines")
-            given[name] = _build(hints[name], value, f"{where}{name}.")
-        else:
-            given[name] = _checked(hints[name], value, where + name)
-    try:
-        return cls(**given)
-    except TypeError:
-        missing = [
-            f.name
-            for f in dataclasses.fields(cls)
-            if f.name not in given
-            and f.default is dataclasses.MISSING
-            and f.default_factory is dataclasses.MISSING
-        ]
-        raise UserError(f"the recipe lacks {', '.join(missing)}: add it") from None
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3, without a dot, for text; here it is a number."""
 
 
-def _checked(hint: Any, value: Any, name: str) -> Any:
-    """The value in the type that the field declares."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        choices = ", ".join(map(str, inner))
-        need(value in inner, f"{name} is {value!r}: choose one of {choices}")
-        return value
-    if origin is tuple:
-        need(isinstance(value, list | tuple), f"{name} is {value!r}: give a list")
-        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
-        need(len(kinds) == len(value), f"{name} is {value!r}: give {len(kinds)} values")
-        return tuple(_checked(k, v, name) for k, v in zip(kinds, value, strict=True))
-    if origin is dict:
-        need(isinstance(value, Mapping), f"{name} must be a block of `name: value` lines")
-        return dict(value)
-    if hint in (int, float):
-        return _number(hint, value, name)
-    if hint in (str, bool):
-        need(
-            isinstance(value, hint), f"{name} is {value!r}: give {'text' if hint is str else 'true or false'}"
-        )
-        return value
-    # What is left are unions; the first member that accepts the value wins.
-    for member in inner:
-        if member is type(None):
-            if value is None:
-                return None
-            continue
-        try:
-            return _checked(member, value, name)
-        except UserError:
-            continue
-    raise UserError(f"{name} is {value!r}, which is not a value of that field")
-
-
-def _number(kind: type, value: Any, name: str) -> int | float:
-    # YAML 1.1 reads 1e-3 (no dot) as text.
-    try:
-        number = float(value) if not isinstance(value, bool) else None
-    except (TypeError, ValueError):
-        number = None
-    if number is None or (kind is int and number != int(number)):
-        raise UserError(f"{name} is {value!r}: give a{' whole' if kind is int else ''} number")
-    return int(number) if kind is int else number
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)

@@ -1,0 +1,75 @@
+"""The processes that train together: one, or as many as torchrun started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from headwater.errors import need
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among `count`, numbered from 0, and the device that it computes on."""
+
+    device: torch.device
+    count: int = 1
+    index: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files and shows the progress."""
+        return self.index == 0
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network with gradients averaged over all processes."""
+        if self.count == 1:
+            return network
+        from torch.nn.parallel import DistributedDataParallel
+
+        ids = None if self.device.type == "cpu" else [self.device]
+        return DistributedDataParallel(network, device_ids=ids)
+
+    def mean(self, value: Tensor) -> float:
+        """The mean of a scalar over all processes, the same in each."""
+        return float(self._summed(value)) / self.count
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up in some process, so that all act alike."""
+        if self.count == 1:
+            return flag
+        return float(self._summed(torch.tensor(float(flag), device=self.device))) > 0
+
+    def _summed(self, value: Tensor) -> Tensor:
+        if self.count > 1:
+            value = value.clone()
+            torch.distributed.all_reduce(value)
+        return value
+
+
+@contextmanager
+def processes(device: str) -> Iterator[Processes]:
+    """Join the processes that torchrun started, if it did; leave them on the way out.
+
+    Raises UserError where the device does not exist.
+    """
+    wanted = torch.device(device)
+    here = wanted.type == "cpu" or torch.get_device_module(wanted).is_available()
+    need(here, f"there is no {device} device here: train with device cpu")
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes(wanted)
+        return
+    from accelerate import PartialState
+
+    joined = not torch.distributed.is_initialized()
+    state = PartialState(cpu=wanted.type == "cpu")
+    try:
+        yield Processes(state.device or wanted, state.num_processes, state.process_index)
+    finally:
+        if joined:
+            state.destroy_process_group()
