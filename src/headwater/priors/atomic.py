@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,12 @@ def written_aside(folder: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def verify(folder: str | os.PathLike[str]) -> dict[str, str]:
+def verify(folder: str | os.PathLike[str], names: Collection[str] = ()) -> dict[str, str]:
     """SHA-256 by relative file name, when every file is the one that was written.
 
     Raises UserError naming the first file that is missing, cut short or changed. Files that the
-    manifest does not name are ignored, and no name may lead out of the folder.
+    manifest does not name are ignored, and no name may lead out of the folder. names: the only ones to
+    check and return, if given.
     """
     folder = Path(folder)
     path = folder / MANIFEST
@@ -100,6 +101,8 @@ def verify(folder: str | os.PathLike[str]) -> dict[str, str]:
         raise UserError(f"{path} lists no files: use another copy of this folder")
     hashes: dict[str, str] = {}
     for name, entry in files.items():
+        if names and name not in names:
+            continue
         need(_is_plain(name), f"{path} names {name!r}, which is outside the folder: do not trust this folder")
         if not (isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys()):
             raise UserError(f"{path} does not say the size of {name!r}: use another copy of this folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,11 +10,11 @@ import torch
 from torch import nn
 
 from headwater.core import schedule
-from headwater.core.denoiser import Denoiser, Target, Variance
+from headwater.core.denoiser import Denoiser, Preconditioned, Target, Variance
 from headwater.core.noise import Noise, PowerLaw, Truncated, White
 from headwater.core.process import Diffusion
 from headwater.core.simplex import Simplex
-from headwater.errors import need
+from headwater.errors import UserError, need
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.priors.schema import build, nearest
 
@@ -57,7 +58,7 @@ class ProcessConfig:
         ends = {k: v for k, v in (("low", self.low), ("high", self.high)) if v is not None}
         match self.kind:
             case "vp":
-                return Diffusion.vp(self._betas())
+                return Diffusion.vp(self.table())
             case "ve":
                 return Diffusion.ve(schedule.geometric(self.T, **ends))
             case "edm":
@@ -65,7 +66,8 @@ class ProcessConfig:
             case "flow":
                 return Diffusion.flow(self.T)
 
-    def _betas(self) -> torch.Tensor:
+    def table(self) -> torch.Tensor:
+        """The betas of a `vp` process, (T,) float64."""
         if not isinstance(self.betas, str):
             return torch.tensor(self.betas, dtype=torch.float64)
         pairs = (("start", self.low), ("end", self.high))
@@ -77,7 +79,7 @@ class PriorConfig:
     """Everything about a prior but its weights."""
 
     network: dict[str, Any]
-    """`kind` ("adm") and the fields of that network's config."""
+    """`kind` ("adm", or "unet2d" for diffusers' UNet2DModel) and the fields of that network's config."""
     shape: tuple[int, int, int]
     """Channels, height, width of one picture."""
     process: ProcessConfig = field(default_factory=ProcessConfig)
@@ -103,13 +105,34 @@ class PriorConfig:
         """The network with fresh weights. Raises UserError for an unknown kind or field."""
         options = dict(self.network)
         kind = options.pop("kind", "adm")
-        need(kind == "adm", f"unknown network {kind!r}: this version knows adm")
+        if kind == "unet2d":
+            return _unet2d(options)
+        need(kind == "adm", f"unknown network {kind!r}: choose one of adm, unet2d")
         config = build(UNetConfig, options, "network")
-        sane = max(config.widths) <= MOST_CHANNELS and len(config.widths) <= MOST_LEVELS
-        sane = sane and 0 <= config.num_res_blocks <= MOST_BLOCKS
-        need(sane, "network: no checkpoint is this wide or deep; correct the config")
+        _bounded(config.widths, config.num_res_blocks)
         return UNet(config)
 
     def denoiser(self, network: nn.Module) -> Denoiser:
         """The network read as this config says."""
         return Denoiser(network, self.process.build(), self.predicts, self.variance)
+
+
+def _unet2d(options: dict[str, Any]) -> nn.Module:
+    """A diffusers UNet2DModel, in EDM's wrapper when `data_std` is given."""
+    from headwater.priors.unet2d import checked, plain_class
+
+    data_std = options.pop("data_std", None)
+    options = checked(options, "network")
+    _bounded(options.get("block_out_channels", ()), options.get("layers_per_block", 2))
+    try:
+        network = plain_class()(**options)
+    except (ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
+        raise UserError(f"network: {str(error).splitlines()[0]}: correct the config") from None
+    return network if data_std is None else Preconditioned(network, float(data_std))
+
+
+def _bounded(widths: Sequence[int], blocks: int) -> None:
+    sane = max(widths, default=1) <= MOST_CHANNELS and len(widths) <= MOST_LEVELS
+    need(
+        sane and 0 <= blocks <= MOST_BLOCKS, "network: no checkpoint is this wide or deep; correct the config"
+    )

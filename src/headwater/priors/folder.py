@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from headwater.errors import UserError, need
 from headwater.priors.atomic import read_json, verify, write_json, written_aside
 from headwater.priors.card import card
 from headwater.priors.config import FORMAT, PriorConfig
+from headwater.priors.options import overridden
 from headwater.priors.prior import Prior
 from headwater.priors.schema import build
 from headwater.priors.state import load_state, unexpected
@@ -37,13 +39,16 @@ def write(prior: Prior, folder: str | os.PathLike[str], dtype: torch.dtype | Non
         (tmp / CARD).write_text(card(prior.config, prior.network), encoding="utf-8")
 
 
-def read(folder: str | os.PathLike[str]) -> Prior:
-    """Read a folder of ours, weights in float32 on the CPU. Raises UserError when anything is amiss."""
+def read(folder: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> Prior:
+    """Read a folder of ours, weights in float32 on the CPU. Raises UserError when anything is amiss.
+
+    The card is not checked: people edit it.
+    """
     folder = Path(folder)
-    hashes = verify(folder)
+    hashes = verify(folder, (CONFIG, WEIGHTS))
     for name in (CONFIG, WEIGHTS):
         need(name in hashes, f"{folder} has no {name} in its manifest: use another copy of this folder")
-    config = read_config(folder)
+    config = overridden(read_config(folder), overrides or {})
     network = filled(config, folder / WEIGHTS)
     return Prior(network, config, source=str(folder), file_hash=hashes[WEIGHTS])
 
@@ -64,14 +69,15 @@ def is_ours(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and read_json(folder / CONFIG).get("library") == MARK
 
 
-def filled(config: PriorConfig, weights: Path) -> nn.Module:
+def filled(config: PriorConfig, weights: Path, prefix: str = "") -> nn.Module:
     """The network of a config with weights from a file, float32, in evaluation mode.
 
-    Names and shapes are compared before anything of the network's size is allocated.
+    Names and shapes are compared before anything of the network's size is allocated. `prefix` is what the
+    network's names have before the file's.
     """
     with torch.device("meta"):
         network = config.build_network()
-    return fill(network, load_state(weights), str(weights))
+    return fill(network, {prefix + k: v for k, v in load_state(weights).items()}, str(weights))
 
 
 def fill(network: nn.Module, state: dict[str, Any], where: str) -> nn.Module:

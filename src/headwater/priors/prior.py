@@ -44,11 +44,28 @@ class Prior:
     """SHA-256 of the weights file that it was read from; empty for a prior made in memory."""
 
     @classmethod
-    def from_pretrained(cls, where: str | os.PathLike[str], *, device: str = "cpu") -> Prior:
-        """Read a prior, ready to sample. Raises UserError in one sentence when it cannot be read."""
+    def from_pretrained(
+        cls,
+        where: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        **overrides: Any,
+    ) -> Prior:
+        """Read a prior, ready to sample; nothing in it is run.
+
+        where: a folder of ours, a diffusers folder (UNet2DModel), a guided-diffusion weights file, the name
+        of a shipped prior, or a hub name `org/name`, of which `revision` picks a branch, tag or commit.
+        overrides: what the checkpoint does not say: fields of the network (`num_heads=`,
+        `num_head_channels=`, `use_new_attention_order=`, ...), of the process (`T=`, `betas=`, `low=`,
+        `high=`) and `shape=`, `predicts=`, `variance=`, `noise=`, `clip=`, `classes=`.
+
+        Raises UserError, in one sentence, when there is no such prior, it is broken, or an override is
+        unknown.
+        """
         from headwater.priors.sources import load
 
-        return load(where).to(device)
+        return load(where, revision, overrides).to(device)
 
     def save_pretrained(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
         """Write config.json, model.safetensors, README.md and manifest.json, whole or not at all.
@@ -59,6 +76,16 @@ class Prior:
         from headwater.priors.folder import write
 
         write(self, folder, dtype)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, dtype: torch.dtype | None = None) -> str:
+        """Upload what `save_pretrained` writes, card included, to the hub; returns the commit's address.
+
+        repo_id: `org/name`; it is created, private if asked, unless it exists. Raises UserError when the
+        hub refuses.
+        """
+        from headwater.priors.hub import push
+
+        return push(self, repo_id, private, dtype)
 
     @cached_property
     def hash(self) -> str:
