@@ -77,13 +77,31 @@ def written_aside(folder: str | os.PathLike[str]) -> Iterator[Path]:
         _swap(aside, target)
         _sync(target.parent)
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"cannot write {target} ({getattr(error, 'strerror', None) or error}): "
-            "free some space or choose a folder that you may write"
-        ) from error
+        raise _unwritable(target, error) from error
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def file_written_aside(file: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the path of a file to write beside `file`; on leaving, it becomes `file` in one step.
+
+    Raises UserError when the place cannot be written or the disk is full.
+    """
+    target = Path(os.path.abspath(file))
+    need(not target.is_dir(), f"{target} is a folder: give the path of a file")
+    aside = _beside(target).with_suffix(target.suffix)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        _sync(aside)
+        os.replace(aside, target)
+        _sync(target.parent)
+    except (OSError, SafetensorError) as error:
+        raise _unwritable(target, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def verify(folder: str | os.PathLike[str], names: Collection[str] = ()) -> dict[str, str]:
@@ -128,6 +146,13 @@ def sweep(parent: str | os.PathLike[str]) -> None:
     for left in Path(parent).glob(f"{ASIDE}*"):
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _unwritable(target: Path, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(
+        f"cannot write {target} ({reason}): free some space or choose a folder that you may write"
+    )
 
 
 def _beside(target: Path) -> Path:

@@ -83,11 +83,7 @@ def from_weights(path: Path, overrides: Mapping[str, Any] | None = None) -> Prio
 def config_of_weights(path: Path, overrides: Mapping[str, Any]) -> PriorConfig:
     """The config that `from_weights` arrives at, from the file's headers alone."""
     given = sort(overrides, ADM)
-    shapes = {name: entry.shape for name, entry in contents(path).entries.items()}
-    try:
-        network = infer_config(shapes, **given.network)
-    except ValueError as error:
-        raise UserError(f"{path} is no guided-diffusion network ({str(error).rstrip('.')})") from None
+    network = network_of_weights(path, given.network)
     twice = network.out_channels == 2 * network.in_channels
     base = PriorConfig(
         {"kind": "adm", **dataclasses.asdict(network)},
@@ -96,6 +92,15 @@ def config_of_weights(path: Path, overrides: Mapping[str, Any]) -> PriorConfig:
         variance="learned_range" if twice else "fixed",
     )
     return overridden(base, given.prior)
+
+
+def network_of_weights(path: Path, overrides: Mapping[str, Any]) -> UNetConfig:
+    """The architecture behind a weights file. Raises UserError when it is not guided-diffusion's."""
+    shapes = {name: entry.shape for name, entry in contents(path).entries.items()}
+    try:
+        return infer_config(shapes, **overrides)
+    except ValueError as error:
+        raise UserError(f"{path} is no guided-diffusion network ({str(error).rstrip('.')})") from None
 
 
 def _shape(network: UNetConfig, path: Path, given: Any) -> tuple[int, int, int]:
