@@ -221,7 +221,8 @@ def discretised_gaussian(
 ) -> Dense:
     """Ordinal categories: q falls off as exp(-4 (i-j)^2 / (width^2 beta)) (Austin et al. 2021, A.2.3).
 
-    width: the paper's K - 1 by default, which suits any K. The authors' code behaves as if K were 256.
+    width: the paper's K - 1 by default, which suits any K. The authors' code has (K - 1)^2 / 255, the same
+        only at K = 256; for few categories it almost freezes the chain.
     """
     spread = float(K - 1 if width is None else width)
     offsets = torch.arange(-(K - 1), K, dtype=torch.float64)
