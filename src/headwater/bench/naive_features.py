@@ -7,6 +7,7 @@ and D x H x W numbers of memory a picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +23,18 @@ def feature_stack(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def naive_logits(ensemble: PixelEnsemble, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Logits of every member, (members, B, classes, *size), from the stack."""
-    stack = feature_stack(maps, size)
-    rows = stack.permute(0, 2, 3, 1).flatten(0, 2)
-    answer = ensemble(rows.expand(ensemble.members, -1, -1))
-    return answer.view(ensemble.members, len(stack), *size, -1).permute(0, 1, 4, 2, 3)
+    """Logits of every member, (members, B, classes, *size), one member after the other on the stack."""
+    rows = feature_stack(maps, size).permute(0, 2, 3, 1).flatten(0, 2)
+    answers = [_member(ensemble, k, rows) for k in range(ensemble.members)]
+    stacked = torch.stack(answers).view(ensemble.members, len(maps[0]), *size, ensemble.classes)
+    return stacked.permute(0, 1, 4, 2, 3)
+
+
+def _member(ensemble: PixelEnsemble, k: int, x: Tensor) -> Tensor:
+    """One member on rows of features (pixels, D): linear, then ReLU, batch norm and linear twice."""
+    x = x @ ensemble.weights[0][k] + ensemble.biases[0][k]
+    for weight, bias, norm in zip(ensemble.weights[1:], ensemble.biases[1:], ensemble.norms, strict=True):
+        parts = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        own = [cast(Tensor, v).view(ensemble.members, -1)[k] for v in parts]
+        x = F.batch_norm(F.relu(x), *own, eps=cast(float, norm.eps)) @ weight[k] + bias[k]
+    return x

@@ -95,7 +95,7 @@ def table(
         ["what is read", "test mean IoU"],
         [[name, Estimate.of(values) if len(values) > 1 else values[0]] for name, values in scores.items()],
         "Mean and standard deviation over seeds: each draws other labelled pictures and weights. Raw pixels "
-        "come with their coordinates; untrained features are those of the prior's network with fresh weights.",
+        "come with their coordinates; untrained features are the same network's with fresh weights.",
         best={"test mean IoU": "max"},
     )
     sure = wrong[score.argsort()]
