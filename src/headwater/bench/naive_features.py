@@ -35,6 +35,6 @@ def _member(ensemble: PixelEnsemble, k: int, x: Tensor) -> Tensor:
     x = x @ ensemble.weights[0][k] + ensemble.biases[0][k]
     for weight, bias, norm in zip(ensemble.weights[1:], ensemble.biases[1:], ensemble.norms, strict=True):
         parts = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        own = [cast(Tensor, v).view(ensemble.members, -1)[k] for v in parts]
-        x = F.batch_norm(F.relu(x), *own, eps=cast(float, norm.eps)) @ weight[k] + bias[k]
+        mean, variance, scale, shift = (cast(Tensor, v).view(ensemble.members, -1)[k] for v in parts)
+        x = F.batch_norm(F.relu(x), mean, variance, scale, shift) @ weight[k] + bias[k]
     return x
