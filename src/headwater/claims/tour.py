@@ -47,7 +47,7 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     began = time.monotonic()
     page = Page(
         "One diffusion prior, every downstream task",
-        "Samples, filled holes, lesions found and parts labelled, each by a prior that ships with the package.",
+        "Samples, filled holes, lesions found, parts labelled: each by a prior that ships with the package.",
         kicker="Headwater tour",
     )
     run = Run(seed, batch=64, progress=progress)
@@ -89,5 +89,5 @@ def _digit_quality(section: Section, drawn: Tensor, seed: int) -> None:
             ["entropy of the classes / ln 10", quality.balance, 1.0],
             [f"Fréchet distance, {quality.n} pictures a side", quality.frechet, quality.floor],
         ],
-        caption="The last row's right-hand number is the distance between two halves of the real test digits.",
+        caption="The last number is the distance between two halves of the real test digits.",
     )
