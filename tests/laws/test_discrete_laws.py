@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from closed_form import F64
-from headwater.core import Ancestral, Prediction, White, descend, last, reverse
+from headwater.core import (
+    Ancestral,
+    Categorical,
+    ClassifierMean,
+    ClassifierScore,
+    Prediction,
+    White,
+    descend,
+    last,
+    reverse,
+)
 from headwater.core.discrete import (
     Dense,
     Discrete,
@@ -22,6 +32,7 @@ from headwater.core.discrete import (
     uniform,
 )
 from headwater.core.schedule import betas
+from headwater.core.transition import LangevinMove
 
 K, T = 6, 12
 law = settings(max_examples=200, derandomize=True, deadline=None)
@@ -255,3 +266,26 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 def test_8192_categories_and_1000_levels_fit_in_a_gigabyte() -> None:
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 1024, f"{done.stdout} MiB, torch itself included"
+
+
+def test_guidance_shifts_logits_but_not_by_a_gradient_of_x() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0]])
+    moved = Categorical(logits).shift(torch.tensor([3.0, 0.0, 0.0]))
+    assert torch.equal(moved.logits, torch.tensor([[3.0, 1.0, 2.0]]))
+    q = uniform(3, betas("cosine", 10))
+    assert q.label.tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    pred = Prediction(torch.zeros(1, 1, dtype=torch.int64), 3, logits, torch.zeros(1))
+    with pytest.raises(TypeError, match="needs a Gaussian transition"):
+        ClassifierMean(lambda x, label: x).transition(moved, pred, 2)
+    with pytest.raises(TypeError, match="needs a Gaussian process"):
+        ClassifierScore(lambda x, label: x).denoised(pred)
+    with pytest.raises(TypeError, match="use a Stream"):
+        moved.sample(lambda like, level: like)
+
+
+def test_langevin_moves_from_where_guidance_put_it() -> None:
+    x, score = torch.ones(1, 2), torch.ones(1, 2)
+    move = LangevinMove(x, score, 0.1, 1.0, False)
+    moved = move.shift(torch.full((1, 2), 0.5))
+    here, there = (m.sample(lambda like, level: torch.ones_like(like)) for m in (move, moved))
+    torch.testing.assert_close(there - here, torch.full((1, 2), 0.5))
