@@ -231,6 +231,8 @@ def test_one_noise_for_all_pictures_and_steps(prior: Prior) -> None:
         (DDPMSegmentation(blocks=(1,), steps=(1000,)), "1000 steps"),
         (DDPMSegmentation(blocks=()), "at least one"),
         (DDPMSegmentation(blocks=(1,), smallest=300), "lower smallest"),
+        (DDPMSegmentation(blocks=(1,), ensemble=0), "1 or more"),
+        (DDPMSegmentation(blocks=(1,), pixels=1), "2 or more"),
     ],
 )
 def test_wrong_settings_are_told(prior: Prior, method: DDPMSegmentation, sentence: str) -> None:
@@ -243,6 +245,12 @@ def test_label_maps_of_another_size_are_told(prior: Prior) -> None:
         DDPMSegmentation().fit(
             prior, torch.zeros(1, 3, 16, 16), torch.zeros(1, 8, 8, dtype=torch.long), Run()
         )
+
+
+def test_nothing_to_judge_is_told() -> None:
+    truth = torch.full((1, 4, 4), 255)
+    with pytest.raises(UserError, match="ignore"):
+        DDPMSegmentation().evaluate(torch.zeros_like(truth), truth)
 
 
 def test_kmeans_finds_separate_clouds() -> None:

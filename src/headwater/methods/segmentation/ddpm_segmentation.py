@@ -110,9 +110,11 @@ class DDPMSegmentation(Method):
 
     def fit_maps(self, maps: Sequence[Tensor], labels: Labels, run: Run) -> PixelEnsemble:
         """Train the classifiers on any features: maps (N, C, h, w), labels (N, H, W)."""
+        need(min(self.ensemble, self.epochs) >= 1, "ensemble and epochs are 1 or more")
+        need(self.pixels >= 2, f"pixels is {self.pixels}: batch norm needs 2 or more")
         labels = labels.to(maps[0].device)
         used = usable(labels, self.ignore, self.smallest)
-        need(bool(used.any()), "no labelled pixel is left to learn from: lower smallest or check ignore")
+        need(int(used.sum()) > 1, "no labelled pixel is left to learn from: lower smallest or check ignore")
         need(int(labels[used].min()) >= 0, "labels are negative: number the classes from 0")
         classes = int(labels[labels != self.ignore].max()) + 1
         return fit_ensemble(maps, labels, used, members=self.ensemble, classes=classes, epochs=self.epochs,
@@ -147,6 +149,7 @@ class DDPMSegmentation(Method):
         miou: the standard rule. miou_reference: the reference code's, for comparison with the paper only.
         """
         seen = truth != self.ignore
+        need(bool(seen.any()), "every true label is the ignored one: check ignore")
         classes = int(torch.cat([labels[seen], truth[seen]]).max()) + 1
         return {
             "miou": mean_iou(labels, truth, classes, self.ignore),
