@@ -91,7 +91,7 @@ def file_written_aside(file: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.abspath(file))
     need(not target.is_dir(), f"{target} is a folder: give the path of a file")
-    aside = _beside(target).with_suffix(target.suffix)
+    aside = target.with_name(_beside(target).name + target.suffix)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield aside
@@ -101,7 +101,8 @@ def file_written_aside(file: str | os.PathLike[str]) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         raise _unwritable(target, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
 
 
 def verify(folder: str | os.PathLike[str], names: Collection[str] = ()) -> dict[str, str]:

@@ -94,6 +94,10 @@ class PriorConfig:
     """Name, data, licence, metrics: what the model card says."""
     format: int = FORMAT
 
+    def __post_init__(self) -> None:
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in self.network.items()}
+        object.__setattr__(self, "network", plain)
+
     def law(self) -> Noise:
         """The noise law. Raises UserError for an unknown one."""
         options = dict(self.noise)

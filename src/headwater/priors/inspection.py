@@ -48,14 +48,14 @@ class Report:
 
     def __str__(self) -> str:
         types = ", ".join(f"{n} {name}" for name, n in self.dtypes.items())
+        nest = f", under {self.nest!r}" if self.nest else ""
         rows = {
             "path": self.path,
             "format": self.format,
-            "weights": f"{self.container}, {self.bytes:,} bytes"
-            + (f", under {self.nest!r}" if self.nest else ""),
+            "weights": f"{self.container}, {self.bytes:,} bytes" + nest,
             "sha256": self.sha256,
             "tensors": f"{self.tensors} ({types}), {self.parameters:,} numbers",
-            "network": ", ".join(f"{k}={v}" for k, v in self.network.items()) or "unknown",
+            "network": ", ".join(f"{k}={v}" for k, v in self.network.items() if v is not None) or "unknown",
             "process": self._process(),
             "remark": self.remark,
         }
@@ -87,9 +87,7 @@ def inspect(where: str | os.PathLike[str]) -> Report:
     if diffusers.is_theirs(path):
         config, weights = diffusers.read_config(path)
         return _report(path, "diffusers folder", weights, config.network, config)
-    raise UserError(
-        f"{path} holds no checkpoint: give a folder with {folder.CONFIG} or {diffusers.INDEX}, or a weights file"
-    )
+    raise UserError(f"{path} holds no checkpoint: give a folder of ours or of diffusers, or a weights file")
 
 
 def _of_file(path: Path) -> Report:
