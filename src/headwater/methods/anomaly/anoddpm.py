@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from headwater.core import Ancestral, below, descend, last, reverse
 from headwater.errors import need
+from headwater.methods.anomaly.anomalies import Anomalies, image_score
 from headwater.methods.base import Images, Map, Mask, Method, Paper, Scores
-from headwater.metrics.detection import auroc, best_dice
+from headwater.metrics.detection import Counts, auroc, best_dice
 from headwater.priors import Prior
 from headwater.run import Run
 
-
-@dataclass(frozen=True, eq=False)
-class Anomalies:
-    """What was found, per picture."""
-
-    map: Map
-    """Squared difference from the healed picture, averaged over channels and reconstructions; 0 .. 4."""
-    healed: Images
-    """The mean reconstruction, (B, C, H, W) in [-1, 1]."""
-    score: Scores
-    """Mean of the highest hundredth of the map, (B,)."""
+if TYPE_CHECKING:
+    from headwater.train import Recipe
 
 
 @dataclass(frozen=True)
@@ -41,8 +34,9 @@ class AnoDDPM(Method):
     Gaussian field with the same spectrum).
 
     Deviates from the reference code: any batch size, a fresh field per picture; several reconstructions may
-    be averaged; fewer steps may be walked; precision and recall are what their names say (there they are
-    swapped); the map is scored at its best threshold beside the arbitrary 0.5.
+    be averaged; fewer steps may be walked, then with the posterior's variance, because the forward one is
+    meant for single levels; precision and recall are what their names say (there they are swapped); the map
+    is scored at its best threshold beside the arbitrary 0.5.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -68,8 +62,28 @@ class AnoDDPM(Method):
         """Up from the clean picture to `level`, then down. Raises UserError for a level that T has not."""
         need(1 <= self.level <= T, f"this prior has levels 1 to {T}: {self.level} is none of them")
         need(self.steps is None or 1 <= self.steps <= self.level, f"take 1 to {self.level} steps, or None")
-        down = descend(self.level, self.steps)
-        return [0, *below(down, self.level)]
+        return [0, *below(descend(self.level, self.steps), self.level)]
+
+    def fit(
+        self,
+        data: str,
+        out: Path,
+        recipe: Recipe | None = None,
+        *,
+        resume: bool = False,
+        device: str = "cpu",
+        progress: bool = True,
+    ) -> Prior:
+        """Train a prior on healthy pictures: a folder, an .npz or a shipped set; out/prior is the result.
+
+        recipe: `healthy_prior.small_recipe(data)` by default, which has 32 x 32 grey pictures and simplex
+            noise; `healthy_prior.PAPER` is the paper's. Its `data` is replaced by `data`.
+        """
+        from headwater.methods.anomaly.healthy_prior import small_recipe
+        from headwater.train import fit
+
+        wanted = small_recipe(data) if recipe is None else replace(recipe, data=data)
+        return fit(wanted, out, resume=resume, device=device, progress=progress)
 
     def apply(self, prior: Prior, image: Images, run: Run | None = None) -> Anomalies:
         """Score pictures (B, C, H, W) in [-1, 1]. Raises UserError when the prior draws another size."""
@@ -80,16 +94,17 @@ class AnoDDPM(Method):
         )
         need(self.reconstructions >= 1, "draw at least one reconstruction")
         found = [self._heal(prior, image[rows].to(run.device), part) for rows, part in run.chunks(len(image))]
-        maps, healed = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return Anomalies(maps, healed, _top(maps))
+        maps, healed = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+        return Anomalies(maps, healed, image_score(maps))
 
     def _heal(self, prior: Prior, image: Tensor, run: Run) -> tuple[Tensor, Tensor]:
         plan = self.plan(prior.process.T)
+        sampler = Ancestral("large" if self.steps in (None, self.level) else "small")
         error, healed = torch.zeros_like(image), torch.zeros_like(image)
         for k in range(self.reconstructions):
             noise = run.stream(len(image), prior.noise, purpose=k)
             with torch.inference_mode():
-                steps = reverse(prior.denoiser, image, plan, Ancestral("large"), prior.controls, noise)
+                steps = reverse(prior.denoiser, image, plan, sampler, prior.controls, noise)
                 x = last(run.watch(steps, len(plan) - 1, f"reconstruction {k + 1} of {self.reconstructions}"))
             error += (image - x).square() / self.reconstructions
             healed += x / self.reconstructions
@@ -98,22 +113,17 @@ class AnoDDPM(Method):
     def evaluate(self, map: Map, score: Scores, truth: Mask) -> dict[str, float]:
         """Compare with truth (B, 1, H, W) bool, True where a lesion is.
 
-        pixel_auroc and best_dice (over all thresholds) pool the pixels of all pictures; dice is at the
-        paper's threshold 0.5; image_auroc tells pictures with a lesion from those without, NaN if one kind
-        is missing.
+        pixel_auroc and best_dice (over all thresholds) pool the pixels of all pictures; dice, precision and
+        recall are at the paper's threshold 0.5; image_auroc tells pictures with a lesion from those without,
+        NaN if one kind is missing.
         """
         sick = truth.flatten(1).any(1)
-        hit = map > 0.5
-        both = 2 * float((hit & truth).sum())
+        fixed = Counts.of(map > 0.5, truth)
         return {
             "pixel_auroc": auroc(map.flatten(), truth.flatten()),
             "best_dice": best_dice(map.flatten(), truth.flatten())[0],
-            "dice": both / max(float(hit.sum() + truth.sum()), 1.0),
+            "dice": fixed.dice,
+            "precision": fixed.precision,
+            "recall": fixed.recall,
             "image_auroc": auroc(score, sick) if 0 < int(sick.sum()) < len(sick) else float("nan"),
         }
-
-
-def _top(maps: Tensor) -> Tensor:
-    """Mean of the highest hundredth of each map, (B,)."""
-    flat = maps.flatten(1)
-    return flat.topk(max(1, flat.shape[1] // 100), dim=1).values.mean(1)
