@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from importlib import import_module
 
 VERBS: dict[str, tuple[str, str]] = {
     "list": ("listing", "the methods, by chapter; also shipped priors and data"),
-    "show": ("show", "a method: paper, equations, needs, options, citation"),
+    "show": ("show", "a method: paper, equations, files, options, citation"),
     "fit": ("fit", "train a prior, or what a method trains"),
     "apply": ("apply", "a method on your own files"),
     "evaluate": ("evaluate", "results of a method against the truth"),
@@ -22,13 +21,44 @@ VERBS: dict[str, tuple[str, str]] = {
     "bench": ("bench", "time and memory against what one would use instead"),
     "tour": ("tour", "the main job: every claim on shipped priors, one page"),
 }
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 """Exit codes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0 done, 1 failed, 2 wrong usage."""
+    """Run one verb; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(words)
+    except BrokenPipeError:
+        return _unheard(FAILED)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _unheard(code)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    from headwater.cli.usage import WrongUsage
+
+    try:
+        return _verb(words)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else DONE
+    except KeyboardInterrupt:
+        return _say("stopped; whatever was finished is kept", STOPPED)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if os.environ.get("HEADWATER_TRACEBACK"):
+            raise
+        return _say(_sentence(error), USAGE if isinstance(error, WrongUsage) else FAILED)
+
+
+def _verb(words: list[str]) -> int:
+    from headwater.cli.usage import TARGETS, WrongUsage, check_target, nearest, target_help
+
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
         return DONE if words else USAGE
@@ -37,43 +67,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"headwater {version('headwater')}")
         return DONE
-    if words[0] not in VERBS:
-        near = difflib.get_close_matches(words[0], VERBS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else "`headwater --help` lists the verbs"
-        return _say(f"there is no verb {words[0]!r}: {hint}", USAGE)
-    return _run(words[0], words[1:])
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        raise WrongUsage(
+            f"there is no verb {verb!r}: {nearest(verb, VERBS, '`headwater --help` lists the verbs')}"
+        )
+    if verb in TARGETS and (not rest or rest[0] in ("-h", "--help")):
+        print(target_help(verb))
+        return DONE if rest else USAGE
+    check_target(verb, rest)
+    return import_module(f"headwater.cli.{VERBS[verb][0]}").run(rest)
 
 
-def _run(verb: str, rest: list[str]) -> int:
-    try:
-        return import_module(f"headwater.cli.{VERBS[verb][0]}").run(rest)
-    except KeyboardInterrupt:
-        return _say("stopped; whatever was finished is kept", 130)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-    except (ValueError, OSError, MemoryError) as error:
-        if os.environ.get("HEADWATER_TRACEBACK"):
-            raise
-        return _say(_sentence(error), FAILED)
-    except Exception as error:
-        if os.environ.get("HEADWATER_TRACEBACK"):
-            raise
-        what = f"{type(error).__name__}: {_sentence(error)}"
-        return _say(f"this is a bug ({what}): set HEADWATER_TRACEBACK=1 to see where", FAILED)
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return "not enough memory: lower --batch"
+def _sentence(error: Exception) -> str:
+    """What went wrong and what to do, without line breaks."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
+        return "there is not enough memory: lower --batch, or use smaller pictures"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        return f"{error.filename}: {error.strerror}: check the path and its permissions"
+    if isinstance(error, (ValueError, OSError)) and text:
+        return text
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"this is a bug ({what}): set HEADWATER_TRACEBACK=1 to see where, and report it"
 
 
 def _say(sentence: str, code: int) -> int:
     print(f"headwater: {sentence}", file=sys.stderr)
+    return code
+
+
+def _unheard(code: int) -> int:
+    """Whoever read our output has seen enough; Python would complain again when it flushes at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
     return code
 
 
@@ -87,4 +115,4 @@ One diffusion prior, every downstream task.
 {verbs}
 
 `headwater VERB --help` lists the options of a verb; `headwater show METHOD` tells what a method does.
-Exit codes: 0 done, 1 failed, 2 wrong usage."""
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""

@@ -3,116 +3,155 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from headwater.cli.files import OnError, Source, kinds, results, write, write_scores
-from headwater.cli.methods import chosen, fitted_class, options_of, recorded
+from headwater.cli.files import OnError, Source, add_scores, write
+from headwater.cli.methods import (
+    PRIOR,
+    fitted_class,
+    inputs_of,
+    kinds,
+    options_of,
+    recorded_method,
+    results,
+    verb_of,
+    with_method,
+)
 from headwater.cli.options import parse
-from headwater.cli.record import open_output, write_record
-from headwater.cli.work import answer
+from headwater.cli.record import open_output, read_record, write_record
+from headwater.cli.work import Work, answer, as_json
 from headwater.data.masks import UNLABELLED
 from headwater.data.saving import write_atomic
-from headwater.errors import need
+from headwater.errors import UserError, need
 from headwater.methods.base import Kind
+from headwater.methods.catalogue import entry
 from headwater.priors import Prior
 from headwater.report import Cell, Classes, Heat, Page
+
+_SKIPPED = "skipped.json"
+_SHOWN = 12
+"""Items on the page."""
 
 
 def run(argv: Sequence[str]) -> int:
     """Apply a method and write its outputs: OUT/<output>/<picture>, run.yaml and a page."""
-    name, method, words = chosen(argv, "apply")
-    assert method is not None
-    function: Any = getattr(method, "apply")  # noqa: B009 - each method declares its own arguments
-    inputs, wants = kinds(function), fitted_class(function)
-    extra: dict[str, Any] = {}
-    if wants:
-        extra["fitted"] = (Path, f"folder that `headwater fit {name}` wrote")
-    kind = options_of(name, method, "apply", inputs, extra)
-    kind = dataclasses.make_dataclass(
-        kind.__name__,
-        [("prior", str | None, None), ("on_error", OnError, "stop")],
-        bases=(kind,),
-        frozen=True,
-        kw_only=True,
+    name, method = argv[0], entry(argv[0]).load()
+    function = verb_of(method, "apply")
+    fitted = fitted_class(function)
+    fields: dict[str, tuple[Any, str]] = dict(inputs_of(function))
+    if fitted:
+        fields["fitted"] = (Path, f"folder that `headwater fit {name}` wrote; its settings hold")
+    fields["prior"] = (str | None, f"{PRIOR}; by default the one that was fitted") if fitted else (str, PRIOR)
+    fields["on_error"] = (OnError, "what a corrupt picture does: stop, or be skipped and listed")
+    kind = options_of(
+        "apply", name, Work, fields, {"on_error": "stop", **({"prior": None} if fitted else {})}
     )
-    options: Any = parse(kind, words, f"headwater apply {name}")
-    where = options.prior or (recorded(options.fitted, "prior") if wants else None)
-    need(where is not None, "--prior: name a shipped prior, a folder, a guided-diffusion file or a hub name")
+    options = parse(kind if fitted else with_method(kind, method), argv[1:], f"headwater apply {name}")
+    return _apply(name, argv, options, method, fitted)
+
+
+def _apply(name: str, argv: Sequence[str], options: Any, method: Any, fitted: Any) -> int:
+    function, given = verb_of(method, "apply"), {}
+    first_run = options.run()
+    chosen, where = getattr(options, "method", None), options.prior
+    if fitted:
+        need(
+            options.fitted.is_dir(),
+            f"--fitted: {options.fitted} is no folder: `headwater fit {name}` writes one",
+        )
+        record = read_record(options.fitted)
+        chosen = recorded_method(method, record)
+        where = where or (record.get("options") or {}).get("prior")
+        need(where is not None, f"{options.fitted} does not say which prior it was fitted on: add --prior")
+        given["fitted"] = fitted.load(options.fitted / "fitted", options.device)
     prior = Prior.from_pretrained(str(where)).to(options.device)
-    sources = {k: Source(k, v, getattr(options, k), prior.shape, options.on_error) for k, v in inputs.items()}
-    fixed = {"fitted": wants.load(options.fitted / "fitted", options.device)} if wants else {}
-    outputs = results(function, _single(method))
-    out = open_output(options.out, options.overwrite)
-    first = next(iter(sources.values()))
-    done = _walk(options, prior, first, sources, fixed, outputs, out)
-    _page(name, argv, options, sources, outputs, done, out)
-    if first.skipped:
-        write_atomic(out / "skipped.json", json.dumps(dict(first.skipped), indent=2).encode())
-    write_record(out, "apply", name, options, {"prior_hash": prior.hash, "skipped": dict(first.skipped)})
-    values = {"out": str(out), "items": len(first), "skipped": dict(first.skipped)}
-    skipped = f", {len(first.skipped)} skipped (see skipped.json)" if first.skipped else ""
-    return answer(options.json, f"{len(first)} pictures done{skipped}: open {out / 'index.html'}", values)
+    sources = {k: Source(k, v, getattr(options, k), prior.shape) for k, v in kinds(function).items()}
+    outputs = results(method)
+    walk = _Walk(chosen, prior, sources, given, outputs, options)
+    files = [*(f"{k}.csv" if v.name == "scores" else k for k, v in outputs.items()), _SKIPPED, "index.html"]
+    out = open_output(options.out, options.overwrite, files)
+    about: dict[str, Any] = {"prior_hash": prior.hash}
+    write_record(out, "apply", name, options, about, None)
+    done = walk.run(out)
+    skipped = walk.first.skipped
+    if not done:
+        raise UserError(f"none of the {len(skipped)} pictures can be read: {next(iter(skipped.values()))}")
+    _page(name, argv, first_run.seed, walk, out)
+    if skipped:
+        write_atomic(out / _SKIPPED, as_json(skipped).encode())
+    write_record(out, "apply", name, options, {**about, "skipped": skipped}, files)
+    values = {"out": str(out), "items": done, "skipped": skipped}
+    left = f", {len(skipped)} skipped (see {out / _SKIPPED})" if skipped else ""
+    pictures = "picture" if done == 1 else "pictures"
+    return answer(options.json, f"{done} {pictures} done{left}: open {out / 'index.html'}", values)
 
 
-def _single(method: Any) -> str:
-    """What a method's only output is called: as the first argument of its `evaluate`."""
-    return next(iter(kinds(method.evaluate)))
+@dataclasses.dataclass
+class _Walk:
+    """Batch by batch: read, apply, write; memory does not grow with the number of items."""
 
+    method: Any
+    prior: Prior
+    sources: dict[str, Source]
+    given: dict[str, Any]
+    outputs: dict[str, Kind]
+    options: Any
+    shown: list[tuple[str, dict[str, Tensor]]] = dataclasses.field(default_factory=list)
+    """The first items, for the page."""
 
-def _walk(
-    options: Any,
-    prior: Prior,
-    first: Source,
-    sources: dict[str, Source],
-    fixed: dict[str, Any],
-    outputs: dict[str, Kind],
-    out: Path,
-) -> list[dict[str, Tensor]]:
-    """Batch by batch: read, apply, write. Returns the first items for the page."""
-    shown: list[dict[str, Tensor]] = []
-    scores: dict[str, list[float]] = {k: [] for k, v in outputs.items() if v.name == "scores"}
-    for start in range(0, len(first), options.batch):
-        rows = list(range(start, min(start + options.batch, len(first))))
-        names = [first.names[i] for i in rows]
-        given = {k: s.read(rows if s is first else s.beside(names)) for k, s in sources.items()}
-        result = options.method.apply(prior, **given, **fixed, run=options.run(start))
-        made = {k: result if isinstance(result, Tensor) else getattr(result, k) for k in outputs}
-        for key, kind in outputs.items():
+    def __post_init__(self) -> None:
+        self.first, *others = self.sources.values()
+        self.first.check_names()
+        self.partners = {s.name: s.all_partners(self.first) for s in others}
+
+    def run(self, out: Path) -> int:
+        """Returns how many items were done."""
+        total, done = len(self.first), 0
+        quiet = self.options.json or total <= self.options.batch
+        with tqdm(total=total, desc="all pictures", delay=2, disable=quiet) as bar:
+            for start in range(0, total, self.options.batch):
+                rows = range(start, min(start + self.options.batch, total))
+                good, images = self.first.read_good(rows, self.options.on_error)
+                if images is not None:
+                    self._batch(out, good, images, done)
+                done += len(good)
+                bar.update(len(rows))
+        return done
+
+    def _batch(self, out: Path, rows: list[int], images: Tensor, done: int) -> None:
+        names = [self.first.names[i] for i in rows]
+        items = {self.first.name: images}
+        for key, partner in self.partners.items():
+            items[key] = self.sources[key].read([partner[i] for i in rows])
+        result = self.method.apply(self.prior, **items, **self.given, run=self.options.run(done))
+        made = {k: result if isinstance(result, Tensor) else getattr(result, k) for k in self.outputs}
+        made = {k: v.cpu() for k, v in made.items()}
+        for key, kind in self.outputs.items():
             if kind.name == "scores":
-                scores[key] += [float(v) for v in made[key]]
-                write_scores(out / f"{key}.csv", first.names[: len(scores[key])], scores[key])
+                add_scores(out / f"{key}.csv", names, made[key].tolist())
                 continue
-            for name, value in zip(names, made[key].cpu(), strict=True):
+            for name, value in zip(names, made[key], strict=True):
                 write(kind, out / key, name, value)
-        room = max(0, 12 - len(shown))
-        shown += [{k: v[i].cpu() for k, v in {**given, **made}.items()} for i in range(min(room, len(rows)))]
-    return shown
+        for i in range(min(len(rows), _SHOWN - len(self.shown))):
+            self.shown.append((names[i], {k: v[i].clone() for k, v in {**items, **made}.items()}))
 
 
-def _page(
-    name: str,
-    argv: Sequence[str],
-    options: Any,
-    sources: dict[str, Source],
-    outputs: dict[str, Kind],
-    shown: list[dict[str, Tensor]],
-    out: Path,
-) -> None:
-    kinds_ = {**{k: s.kind for k, s in sources.items()}, **outputs}
-    columns = [k for k, kind in kinds_.items() if kind.name != "scores"]
-    page = Page(name, f"{len(next(iter(sources.values())))} pictures", "headwater apply")
-    labels = [item[k] for item in shown for k in columns if kinds_[k].name == "labels"]
+def _page(name: str, argv: Sequence[str], seed: int, walk: _Walk, out: Path) -> None:
+    every = {**{k: s.kind for k, s in walk.sources.items()}, **walk.outputs}
+    columns = [k for k, kind in every.items() if kind.name != "scores"]
+    labels = [item[k] for _, item in walk.shown for k in columns if every[k].name == "labels"]
     seen = [int(v[v != UNLABELLED].max()) + 1 for v in labels if bool((v != UNLABELLED).any())]
-    rows = [[_cell(kinds_[k], item[k], max(seen, default=1)) for k in columns] for item in shown]
-    names = next(iter(sources.values())).names[: len(rows)]
-    page.section("Results", "The first pictures; all are in the folder.").pictures(columns, rows, names)
-    page.provenance(["headwater", "apply", *argv], [options.seed])
+    rows = [[_cell(every[k], item[k], max(seen, default=1)) for k in columns] for _, item in walk.shown]
+    page = Page(name, f"{len(walk.first)} pictures", "headwater apply")
+    section = page.section("Results", "The first pictures; all are in the folder.")
+    section.pictures(columns, rows, [shown for shown, _ in walk.shown])
+    page.provenance(["headwater", "apply", *argv], [seed])
     page.write(out / "index.html")
 
 

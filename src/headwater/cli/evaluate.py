@@ -2,61 +2,75 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.cli.files import Source, kinds
-from headwater.cli.methods import chosen, options_of, recorded
+from headwater.cli.files import Source, together
+from headwater.cli.methods import help_of, inputs_of, kinds, options_of, recorded_method, verb_of
 from headwater.cli.options import parse
-from headwater.cli.work import answer
-from headwater.data.pictures import list_pictures
-from headwater.errors import need
+from headwater.cli.record import read_record
+from headwater.cli.work import Switch, answer
+from headwater.data import list_pictures
+from headwater.errors import UserError, need
 from headwater.methods.base import Kind
+from headwater.methods.catalogue import entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What evaluating any method takes."""
+
+    result: Path
+    """Folder that `headwater apply` wrote; what it holds or was made from need not be given."""
+    json: Switch = False
+    """Print the numbers as JSON."""
 
 
 def run(argv: Sequence[str]) -> int:
     """Print the numbers of a method's `evaluate` for a folder that `apply` wrote."""
-    name, method, words = chosen(argv, "evaluate")
-    assert method is not None
-    inputs = kinds(getattr(method, "evaluate"))  # noqa: B009 - each method declares its own arguments
-    kind = options_of(name, method, "evaluate", inputs, {}, optional=True)
-    kind = dataclasses.make_dataclass(
-        kind.__name__,
-        [("result", Path), ("out", Path | None, None)],
-        bases=(kind,),
-        frozen=True,
-        kw_only=True,
-    )
-    options: Any = parse(kind, words, f"headwater evaluate {name}")
+    name, method = argv[0], entry(argv[0]).load()
+    function = verb_of(method, "evaluate")
+    fields = inputs_of(function, optional=True)
+    kind = options_of("evaluate", name, Options, fields, dict.fromkeys(fields))
+    options: Any = parse(kind, argv[1:], f"headwater evaluate {name}")
     need(options.result.is_dir(), f"--result: {options.result} is no folder that `headwater apply` wrote")
-    shape = _shape(options.result)
-    sources = {key: _source(key, spec, options, shape) for key, spec in inputs.items()}
-    first = next(iter(sources.values()))
-    rows = list(range(len(first)))
-    given = {k: s.read(rows if s is first else s.beside(first.names)) for k, s in sources.items()}
-    numbers = options.method.evaluate(**given)
-    lines = "\n".join(f"{key:>16}  {value:.6g}" for key, value in numbers.items())
-    return answer(options.json, f"{lines}\n({len(first)} pictures)", numbers)
+    record, shape = read_record(options.result), _shape(options.result)
+    need(
+        record.get("target", name) == name,
+        f"{options.result} holds results of {record.get('target')}: evaluate them with that method",
+    )
+    sources = {key: _source(key, spec, options, record, shape) for key, spec in kinds(function).items()}
+    given = together(sources)
+    count = len(next(iter(given.values())))
+    numbers = recorded_method(method, record).evaluate(**given)  # pyright: ignore[reportAttributeAccessIssue]
+    width = max(map(len, numbers))
+    lines = "\n".join(f"{key:>{width}}  {value:.6g}" for key, value in numbers.items())
+    of = len(next(iter(sources.values())))
+    pictures = f"{count} pictures" if count == of else f"{count} of {of} pictures: the others have no truth"
+    return answer(options.json, f"{lines}\n({pictures})", {**numbers, "pictures": count})
 
 
-def _source(key: str, kind: Kind, options: Any, shape: tuple[int, int, int]) -> Source:
-    """An input by its option, else from the result folder, else where `apply` had it from."""
-    where = getattr(options, key)
+def _source(
+    key: str, kind: Kind, options: Any, record: dict[str, Any], shape: tuple[int, int, int]
+) -> Source:
+    """An input by its option, else from the result folder, else from where `apply` had it."""
+    flag, where = f"--{key.replace('_', '-')}", getattr(options, key)
+    for candidate in (options.result / key, options.result / f"{key}.csv"):
+        where = where or (str(candidate) if candidate.exists() else None)
+    where = where or (record.get("options") or {}).get(key)
     if where is None:
-        for candidate in (options.result / key, options.result / f"{key}.csv"):
-            if candidate.exists():
-                where = str(candidate)
-    where = where or recorded(options.result, key)
-    need(where is not None, f"--{key.replace('_', '-')}: give {kind.help}")
-    return Source(key, kind, str(where), shape, "stop")
+        raise UserError(f"{flag} is missing: give {help_of(key, kind)}")
+    if not Path(where).is_absolute() and getattr(options, key) is None and "directory" in record:
+        beside = Path(record["directory"]) / where
+        where = str(beside) if beside.exists() else where
+    return Source(key, kind, str(where), shape)
 
 
 def _shape(result: Path) -> tuple[int, int, int]:
     """Channels and size of the pictures in a result folder."""
     from PIL import Image
 
-    pictures = list_pictures(result)
-    with Image.open(pictures[0]) as picture:
+    with Image.open(list_pictures(result)[0]) as picture:
         return (3 if picture.mode == "RGB" else 1, picture.height, picture.width)

@@ -2,135 +2,144 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
+import csv
 import io
-import typing
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from headwater.data import open_dataset, save_labels, save_mask, save_picture
+from headwater.data import UnreadableError, open_dataset, save_labels, save_mask, save_picture, shipped
 from headwater.data.arrays import read_npy
 from headwater.data.masks import UNLABELLED, read_known, read_labels, read_mask
-from headwater.data.pictures import list_pictures
+from headwater.data.pictures import SUFFIXES, list_pictures, read_picture
 from headwater.data.saving import write_atomic
 from headwater.errors import UserError, need
 from headwater.methods.base import Kind
 
 OnError = Literal["stop", "skip"]
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
-
-
-def kinds(function: Callable[..., Any]) -> dict[str, Kind]:
-    """The arguments of a method's function that come from files."""
-    hints = typing.get_type_hints(function, include_extras=True)
-    names = inspect.signature(function).parameters
-    return {name: kind for name in names if (kind := _kind(hints.get(name))) is not None}
-
-
-def results(function: Callable[..., Any], alone: str) -> dict[str, Kind]:
-    """The outputs of a method's function by name; a single one is called `alone`."""
-    hint = typing.get_type_hints(function, include_extras=True)["return"]
-    if (kind := _kind(hint)) is not None:
-        return {alone: kind}
-    fields = typing.get_type_hints(hint, include_extras=True) if dataclasses.is_dataclass(hint) else {}
-    return {name: kind for name, h in fields.items() if (kind := _kind(h)) is not None}
-
-
-def _kind(hint: Any) -> Kind | None:
-    return next((m for m in typing.get_args(hint) if isinstance(m, Kind)), None)
 
 
 class Source:
     """The files of one input, read a few at a time."""
 
-    def __init__(
-        self, name: str, kind: Kind, where: str, shape: tuple[int, int, int], on_error: OnError
-    ) -> None:
-        self.name, self.kind, self.size = name, kind, (shape[1], shape[2])
-        self.skipped: list[tuple[str, str]] = []
-        if kind.name == "images":
-            path = Path(where)
-            single = path.is_file() and path.suffix.lower() in (
-                ".png",
-                ".jpg",
-                ".jpeg",
-                ".webp",
-                ".tif",
-                ".tiff",
-            )
-            self.data = open_dataset(
-                path.parent if single else where, shape, on_error=on_error, labels="none"
-            )
-            rows = range(len(self.data))
-            self.rows = [i for i in rows if not single or self.data.name(i) == path.name]
-            self.names = [self.data.name(i) for i in self.rows]
-            self.skipped = [] if single else [(s.name, s.reason) for s in self.data.skipped]
+    def __init__(self, name: str, kind: Kind, where: str, shape: tuple[int, int, int]) -> None:
+        self.name, self.kind, self.shape, self.size = name, kind, shape, shape[1:]
+        self.paths: list[Path] = []
+        self.skipped: dict[str, str] = {}
+        path, flag = Path(where).expanduser(), f"--{name.replace('_', '-')}"
+        if kind.name == "images" and not _loose(where):
+            self.data = open_dataset(where, shape, labels="none")
+            self.names = [self.data.name(i) for i in range(len(self.data))]
             return
-        path = Path(where)
-        need(path.exists(), f"--{name.replace('_', '-')}: {where} does not exist")
+        need(path.exists(), f"{flag}: {where} does not exist: check the path")
         if kind.name == "scores":
-            need(path.is_file(), f"--{name}: {where} is not a CSV file")
-            lines = path.read_text(encoding="utf-8").splitlines()[1:]
-            self.scores = [float(line.rsplit(",", 1)[1]) for line in lines]
-            self.names = [line.rsplit(",", 1)[0] for line in lines]
-        elif kind.name == "map":
-            self.paths = sorted(path.rglob("*.npy"))
-            need(bool(self.paths), f"{where} holds no .npy file")
-            self.names = [p.relative_to(path).as_posix() for p in self.paths]
+            need(path.is_file(), f"{flag}: {where} is a folder: give a CSV file")
+            self.names, self.scores = read_scores(path)
+            return
+        if kind.name == "map":
+            self.paths = [path] if path.is_file() else sorted(path.rglob("*.npy"))
+            need(bool(self.paths), f"{flag}: {where} holds no .npy file: check the path")
         else:
-            self.paths = list_pictures(path) if path.is_dir() else [path]
-            self.names = [p.relative_to(path).as_posix() if path.is_dir() else p.name for p in self.paths]
+            self.paths = [path] if path.is_file() else list_pictures(path)
+        self.names = [p.relative_to(path).as_posix() if path.is_dir() else p.name for p in self.paths]
 
     def __len__(self) -> int:
         return len(self.names)
 
+    def check_names(self) -> None:
+        """UserError if two items differ in their suffix only: their results would be one file."""
+        seen: dict[str, str] = {}
+        for name in self.names:
+            other = seen.setdefault(_stem(name), name)
+            need(other == name, f"--{self.name}: {other} and {name} would have one result: rename one")
+
     def read(self, rows: Sequence[int]) -> Tensor:
-        """The tensor of these items as the method wants it."""
+        """The tensor of these items as the method wants it. UnreadableError names a file that is no good."""
         match self.kind.name:
-            case "images":
-                return torch.stack([self.data[self.rows[i]] for i in rows])
             case "scores":
                 return torch.tensor([self.scores[i] for i in rows])
+            case "mask" | "map":
+                found = {i: self._one(i) for i in dict.fromkeys(rows)}  # one mask may serve all
+                return torch.stack([found[i] for i in rows])
+            case _:
+                return torch.stack([self._one(i) for i in rows])
+
+    def read_good(self, rows: Sequence[int], on_error: OnError) -> tuple[list[int], Tensor | None]:
+        """The rows that can be read, and their tensor; with `skip`, bad ones are noted in `skipped`."""
+        good, found = [], []
+        for row in rows:
+            try:
+                found.append(self.read([row]))
+            except UnreadableError as error:
+                if on_error == "stop":
+                    raise UserError(f"{error}, or add --on-error skip") from None
+                self.skipped[self.names[row]] = str(error)
+                continue
+            good.append(row)
+        return good, torch.cat(found) if found else None
+
+    def _one(self, row: int) -> Tensor:
+        match self.kind.name:
+            case "images":
+                return read_picture(self.paths[row], self.shape) if self.paths else self.data[row]
             case "map":
-                return torch.stack([torch.from_numpy(read_npy(self.paths[i])) for i in rows])
+                return torch.from_numpy(read_npy(self.paths[row]))
             case "labels":
-                maps = torch.stack([read_labels(self.paths[i], self.size) for i in rows])
-                return torch.where(maps < 0, UNLABELLED, maps)
-            case "mask":
-                return torch.stack([self._mask(self.paths[i]) for i in rows])[:, None]
+                labels = read_labels(self.paths[row], self.size)
+                return torch.where(labels < 0, UNLABELLED, labels)
+            case _:
+                known = self.name == "known"
+                path = self.paths[row]
+                return (read_known(path, self.size, white="known") if known else read_mask(path, self.size))[
+                    None
+                ]
 
-    def _mask(self, path: Path) -> Tensor:
-        return (
-            read_known(path, self.size, white="known") if self.name == "known" else read_mask(path, self.size)
-        )
+    def partners(self, first: Source) -> list[int | None]:
+        """For each item of another source the row here that belongs to it, matched without suffixes.
 
-    def beside(self, names: Sequence[str]) -> list[int]:
-        """The rows of this source that belong to the items called `names`, matched without suffixes.
-
-        One mask serves all. UserError names an item without a partner.
+        One mask serves all. Names that never match are paired in order if there are as many, and said to be.
         """
         if self.kind.name == "mask" and len(self) == 1:
-            return [0] * len(names)
-        stems = {str(Path(name).with_suffix("")): i for i, name in enumerate(self.names)}
-        missing = [name for name in names if str(Path(name).with_suffix("")) not in stems]
-        if missing and len(self) == len(names):
-            return list(range(len(names)))  # numbered differently, but one for one
-        if missing:
-            raise UserError(
-                f"--{self.name} has nothing for {missing[0]}: give one file of the same name for each"
-            )
-        return [stems[str(Path(name).with_suffix(""))] for name in names]
+            return [0] * len(first)
+        stems = {_stem(name): i for i, name in enumerate(self.names)}
+        found = [stems.get(_stem(name)) for name in first.names]
+        if any(row is not None for row in found) or len(self) != len(first):
+            return found
+        pair = f"{first.names[0]} with {self.names[0]}"
+        print(f"headwater: --{self.name} has other names: taken in order, {pair} ...", file=sys.stderr)
+        return list(range(len(first)))
+
+    def all_partners(self, first: Source) -> list[int]:
+        """`partners`, every item having one. UserError names an item without."""
+        found = self.partners(first)
+        for name, row in zip(first.names, found, strict=True):
+            if row is None:
+                raise UserError(
+                    f"--{self.name} has nothing for {name}: give one file of the same name for each"
+                )
+        return [row for row in found if row is not None]
+
+
+def together(sources: dict[str, Source]) -> dict[str, Tensor]:
+    """All items that every source has. UserError if there are none."""
+    first, *others = sources.values()
+    first.check_names()
+    columns = [list(range(len(first))), *(other.partners(first) for other in others)]
+    rows = [row for row in zip(*columns, strict=True) if None not in row]
+    if not rows:
+        names = " and ".join(f"--{name}" for name in sources)
+        raise UserError(f"{names} have no file name in common: give the files of one item the same name")
+    return {name: s.read([row[i] or 0 for row in rows]) for i, (name, s) in enumerate(sources.items())}
 
 
 def write(kind: Kind, folder: Path, name: str, value: Tensor) -> None:
-    """Write one item's output: folder/<name>.png, for maps also .npy. Scores are gathered elsewhere."""
-    path = (folder / name).with_suffix(".png")
+    """Write one item's output: folder/<name>.png, for maps also .npy. Scores go into one table."""
+    path = folder / f"{_stem(name)}.png"
     match kind.name:
         case "images":
             save_picture(value, path)
@@ -141,14 +150,47 @@ def write(kind: Kind, folder: Path, name: str, value: Tensor) -> None:
         case "map":
             buffer = io.BytesIO()
             np.save(buffer, value.cpu().numpy(), allow_pickle=False)
-            write_atomic(path.with_suffix(".npy"), buffer.getvalue())
+            write_atomic(path.with_name(f"{path.stem}.npy"), buffer.getvalue())
             top = float(value.max())
             save_picture(2 * value / top - 1 if top > 0 else value - 1, path)
         case "scores":
             raise ValueError("scores are written together, as one table")
 
 
-def write_scores(path: Path, names: Sequence[str], values: Sequence[float]) -> None:
-    """One number per item as CSV."""
-    rows = "".join(f"{name},{value!r}\n" for name, value in zip(names, values, strict=True))
-    write_atomic(path, f"name,{path.stem}\n{rows}".encode())
+def add_scores(path: Path, names: Sequence[str], values: Sequence[float]) -> None:
+    """Append one number per item to a CSV file; its first line names the columns."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    if not path.exists():
+        table.writerow(("name", path.stem))
+    table.writerows((name, repr(float(value))) for name, value in zip(names, values, strict=True))
+    with path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
+
+
+def read_scores(path: Path) -> tuple[list[str], list[float]]:
+    """Names and numbers of a CSV file with one item a line. UserError names a line that holds no number."""
+    names, values = [], []
+    with path.open(encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.reader(file), 1):
+            try:
+                values.append(float(row[-1]))
+                names.append(row[0])
+            except (ValueError, IndexError):
+                need(number == 1, f"{path}, line {number}, has no number at its end: correct it")
+    need(bool(names), f"{path} holds no scores: give a CSV file of names and numbers")
+    return names, values
+
+
+def _loose(where: str) -> bool:
+    """Whether these are pictures that are read one by one: a folder, or a single picture."""
+    path = Path(where).expanduser()
+    if where.partition(":")[0].removesuffix("-hue") in shipped.names():
+        return False
+    return path.is_dir() or (path.is_file() and path.suffix.lower() in SUFFIXES)
+
+
+def _stem(name: str) -> str:
+    """A name without the suffix of a file."""
+    suffix = Path(name).suffix.lower()
+    return name[: -len(suffix)] if suffix in (*SUFFIXES, ".npy") else name

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 
-from headwater.errors import UserError
+from headwater.cli.usage import WrongUsage
 from headwater.methods.catalogue import METHODS
 
 _USAGE = """usage: headwater list [--json]
@@ -19,8 +19,9 @@ def run(argv: Sequence[str]) -> int:
     if "-h" in argv or "--help" in argv:
         print(_USAGE)
         return 0
-    if set(argv) - {"--json"}:
-        raise UserError(f"list knows no {argv[0]!r}: it takes --json or nothing")
+    for word in argv:
+        if word != "--json":
+            raise WrongUsage(f"headwater list does not know {word!r}: it takes --json or nothing")
     priors, data = shipped_priors(), shipped_data()
     if "--json" in argv:
         methods = {k: {"chapter": e.chapter, "summary": e.summary} for k, e in METHODS.items()}

@@ -5,76 +5,100 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import tyro
 
-from headwater.cli.work import Work
-from headwater.errors import UserError
+from headwater.cli.options import fill
+from headwater.errors import UserError, need
 from headwater.methods.base import Kind, Method
-from headwater.methods.catalogue import METHODS, entry
+from headwater.methods.catalogue import METHODS
+
+PRIOR = "a shipped prior, a folder, a guided-diffusion file or a hub name"
 
 
-def chosen(argv: Sequence[str], verb: str, also: str = "") -> tuple[str, type[Method] | None, list[str]]:
-    """The method named by the first word, its class, and the words after it.
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a method's function; names that only type checkers import are supplied."""
+    from headwater.train import Recipe
 
-    `also` is a target that is no method (`prior`); its class is None. Exits with 0 for --help.
-    """
-    targets = [*([also] if also else []), *METHODS]
-    if not argv or argv[0] in ("-h", "--help"):
-        print(f"usage: headwater {verb} {{{','.join(targets)}}} ...\n")
-        print(f"`headwater {verb} NAME --help` lists the options.")
-        raise SystemExit(0 if argv else 2)
-    if argv[0] == also:
-        return also, None, list(argv[1:])
-    if argv[0].startswith("-"):
-        raise UserError(f"say which method first: headwater {verb} {{{','.join(targets)}}} ...")
-    return argv[0], entry(argv[0]).load(), list(argv[1:])
+    return typing.get_type_hints(function, localns={"Recipe": Recipe}, include_extras=True)
+
+
+def kinds(function: Callable[..., Any]) -> dict[str, Kind]:
+    """The arguments of a method's function that come from files."""
+    hints = hints_of(function)
+    names = inspect.signature(function).parameters
+    return {name: kind for name in names if (kind := _kind(hints.get(name))) is not None}
+
+
+def results(method: type[Method]) -> dict[str, Kind]:
+    """The outputs of a method's `apply` by name; a single one is called as `evaluate` calls it."""
+    hint = hints_of(verb_of(method, "apply"))["return"]
+    if (kind := _kind(hint)) is not None:
+        return {next(iter(kinds(verb_of(method, "evaluate")))): kind}
+    fields = typing.get_type_hints(hint, include_extras=True) if dataclasses.is_dataclass(hint) else {}
+    return {name: kind for name, h in fields.items() if (kind := _kind(h)) is not None}
+
+
+def verb_of(method: type[Method], verb: str) -> Callable[..., Any]:
+    """A method's function of that name. UserError if it has none."""
+    need(hasattr(method, verb), f"this method has no {verb}: `headwater list` shows the others")
+    return getattr(method, verb)
+
+
+def _kind(hint: Any) -> Kind | None:
+    return next((m for m in typing.get_args(hint) if isinstance(m, Kind)), None)
 
 
 def options_of(
-    name: str,
-    method: type[Method],
-    verb: str,
-    inputs: dict[str, Kind],
-    extra: dict[str, Any],
-    optional: bool = False,
-) -> type[Work]:
-    """A dataclass of `Work`, the method's fields, one path per input, and extra required fields.
+    verb: str, name: str, base: type, fields: Mapping[str, tuple[Any, str]], defaults: Mapping[str, Any] = {}
+) -> Any:
+    """A dataclass of fields, name -> (type, help), before those of `base`; without a default, required."""
+    specs = [
+        (key, Annotated[hint, tyro.conf.arg(help=text)], dataclasses.field(default=defaults[key]))
+        if key in defaults
+        else (key, Annotated[hint, tyro.conf.arg(help=text)])
+        for key, (hint, text) in fields.items()
+    ]
+    inputs = dataclasses.make_dataclass("Inputs", specs, frozen=True, kw_only=True)
+    # Fields of later bases come first.
+    made = dataclasses.make_dataclass(verb.title(), [], bases=(base, inputs), frozen=True, kw_only=True)
+    made.__doc__ = f"{verb.capitalize()} {name}: {METHODS[name].summary}."
+    made.__module__ = inputs.__module__ = __name__
+    return made
 
-    extra: name -> (type, help). Inputs become --NAME options with the kind's help.
-    """
-    fields: list[Any] = [
+
+def with_method(kind: Any, method: type[Method]) -> Any:
+    """The same options with the method's own hyper-parameters after them."""
+    fields = [
         ("method", Annotated[method, tyro.conf.arg(name="")], dataclasses.field(default_factory=method))
     ]
-    for key, (kind, text) in extra.items():
-        fields.append((key, Annotated[kind, tyro.conf.arg(help=text)]))
-    for key, kind in inputs.items():
-        hint = str | None if optional else str
-        spec = (key, Annotated[hint, tyro.conf.arg(help=f"{key}: {kind.help}")])
-        fields.append((*spec, dataclasses.field(default=None)) if optional else spec)
-    made = dataclasses.make_dataclass(
-        f"{verb.title()}{method.__name__}", fields, bases=(Work,), frozen=True, kw_only=True
-    )
-    made.__doc__ = f"{verb} {name}: {METHODS[name].summary}."
-    made.__module__ = __name__
+    made = dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True)
+    made.__doc__, made.__module__ = kind.__doc__, __name__
     return made
+
+
+def inputs_of(function: Callable[..., Any], optional: bool = False) -> dict[str, tuple[Any, str]]:
+    """One path per argument that comes from files, with its help."""
+    hint = str | None if optional else str
+    return {key: (hint, help_of(key, kind)) for key, kind in kinds(function).items()}
+
+
+def help_of(name: str, kind: Kind) -> str:
+    """What to give for an argument."""
+    return f"{kind.help}; white marks what is {name}" if kind.name == "mask" else kind.help
 
 
 def fitted_class(function: Callable[..., Any]) -> Any:
     """What `fit` must have made before this function can run: the class of its `fitted` argument, or None."""
-    if "fitted" not in inspect.signature(function).parameters:
-        return None
-    return typing.get_type_hints(function)["fitted"]
+    return hints_of(function).get("fitted")
 
 
-def recorded(folder: Path, name: str) -> Any:
-    """What the run.yaml of a folder says about `name`; None if it says nothing."""
-    import yaml
-
-    path = folder / "run.yaml"
-    if not path.is_file():
-        return None
-    return (yaml.safe_load(path.read_text(encoding="utf-8")).get("options") or {}).get(name)
+def recorded_method(method: type[Method], record: Mapping[str, Any]) -> Method:
+    """The method with the hyper-parameters of a record; with the paper's where the record has none."""
+    values = (record.get("options") or {}).get("method") or {}
+    try:
+        return fill(method, values, "run.yaml")
+    except UserError:
+        return method()

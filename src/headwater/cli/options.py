@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import difflib
+import io
+import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 
-from headwater.errors import UserError, need
+from headwater.cli.usage import WrongUsage, nearest
+from headwater.errors import UserError
 
 T = TypeVar("T")
+
+SPOKEN = ("json", "overwrite", "resume", "max_minutes")
+"""How to run this time: on the command line only, never in a config or a record."""
+_COMMON = ("--help", "--config", "--print-config")
 
 
 def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = None) -> T:
     """Read the options of a verb from the words after it.
 
     `--config FILE` gives defaults from a YAML file (a run.yaml will do); `--print-config` prints the options
-    as such a file and stops. default: options that hold unless a word says otherwise. tyro exits with 2 for
-    words that fit no option.
+    as such a file and stops. default: options that hold unless a word or the config says otherwise.
+    Raises WrongUsage, in one sentence, for words that fit no option.
     """
     import tyro
 
@@ -29,8 +36,17 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = Non
     show = "--print-config" in words
     words = [word for word in words if word != "--print-config"]
     if config is not None:
-        default = fill(kind, _read(Path(config)), Path(config).name)
-    found = typing.cast(T, tyro.cli(kind, args=words, prog=prog, default=default))
+        default = fill(kind, _read(Path(config)), Path(config).name, default)
+    _check_flags(kind, words, prog)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            found = cast(T, tyro.cli(kind, args=words, prog=prog, default=default))
+    except SystemExit as end:
+        if end.code:
+            raise WrongUsage(_one_sentence(said.getvalue(), words, prog)) from None
+        print("--config FILE takes options from a YAML file, --print-config prints them as one.\n")
+        raise
     if show:
         print(yaml.safe_dump(plain(found), sort_keys=False), end="")
         raise SystemExit(0)
@@ -41,57 +57,142 @@ def take(words: list[str], flag: str) -> tuple[list[str], str | None]:
     """The words without `flag FILE`, and the file."""
     for i, word in enumerate(words):
         if word == flag:
-            need(i + 1 < len(words), f"{flag} wants a file after it")
+            if i + 1 == len(words):
+                raise WrongUsage(f"{flag} wants a file after it")
             return words[:i] + words[i + 2 :], words[i + 1]
         if word.startswith(flag + "="):
             return words[:i] + words[i + 1 :], word.removeprefix(flag + "=")
     return words, None
 
 
+def flags(kind: type, prefix: str = "") -> Iterator[str]:
+    """The options of a dataclass as they are typed, those of nested ones included."""
+    import tyro
+
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        hint, marks = hints[field.name], ()
+        if typing.get_origin(hint) is typing.Annotated:
+            hint, *marks = typing.get_args(hint)
+        name = field.name.replace("_", "-")
+        if dataclasses.is_dataclass(hint):
+            hidden = any(getattr(mark, "name", None) == "" for mark in marks)
+            yield from flags(cast(type, hint), prefix if hidden else f"{prefix}{name}.")
+        elif tyro.conf.Positional not in marks:
+            yield f"--{prefix}{name}"
+            if hint is bool and tyro.conf.FlagCreatePairsOff not in marks:
+                yield f"--{prefix}no-{name}"
+
+
+def _check_flags(kind: type, words: Sequence[str], prog: str) -> None:
+    """tyro would first complain about the required option that a misspelt one left out."""
+    known = [*flags(kind), *_COMMON]
+    for word in words:
+        name = word.split("=")[0].replace("_", "-")
+        if name.startswith("--") and len(name) > 2 and name not in known:
+            hint = nearest(name, known, f"`{prog} --help` lists them")
+            raise WrongUsage(f"{prog} has no option {name}: {hint}")
+
+
+def _one_sentence(text: str, words: Sequence[str], prog: str) -> str:
+    """What tyro drew in a box, as a sentence."""
+    lines = [line.strip("│╭╮╰╯─ \n") for line in text.splitlines()]
+    parts = [part.strip() for part in re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).split("\n\n")]
+    body = " ".join(parts[0].split())
+    hint = f"`{prog} --help` lists the options"
+    if body.startswith("Required options"):
+        named = [line.split()[0] for line in parts[0].splitlines() if re.match(r"--|[A-Z]+( |$)", line)]
+        return f"{prog} needs {', '.join(named)}: {hint}"
+    if choice := re.search(r"invalid choice '(.*)' for argument '(.*)'. Expected one of \((.*)\)", body):
+        options = [option.strip("' ") for option in choice[3].split(",") if option]
+        return f"{choice[2]} cannot be {choice[1]!r}: {nearest(choice[1], options, f'choose {", ".join(options)}')}"
+    wrong = re.match(r"Value error Error parsing (\S+): (.*)", body)
+    if wrong is None:
+        said = re.sub(r"^(Missing argument|Unrecognized options) ", "", body)
+        return f"{said.rstrip('.')}: {hint}"
+    name, reason = wrong.groups()
+    shape = re.search(rf"Argument helptext:\n{re.escape(name)} (.+)", "\n".join(parts))
+    if shape is None:
+        return reason
+    at = max((i for i, word in enumerate(words) if word == name), default=-1)
+    form = re.sub(r"^\{None\}\|(.*)$", r"\1 or None", shape[1])
+    return f"{name} cannot be {words[at + 1]!r}: give {form}" if at >= 0 else f"{name}: give {form}"
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read the config {path}: {error.strerror}") from None
+        raise UserError(f"cannot read the config {path} ({error.strerror}): check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    need(isinstance(found, dict), f"{path} holds no options: write one `name: value` per line")
-    return found.get("options", found)
+        raise WrongUsage(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    options = found.get("options", found) if isinstance(found, dict) else None
+    if not isinstance(options, dict):
+        raise WrongUsage(f"{path} holds no options: write one `name: value` per line")
+    return options
 
 
-def fill(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """An instance of a dataclass from plain values. UserError names an unknown key and the nearest one."""
+def fill(kind: type[T], values: Mapping[str, Any], where: str, base: T | None = None) -> T:
+    """An instance of a dataclass from plain values; base: what holds for fields without a value.
+
+    Fields that nothing gives are left to the command line. Raises WrongUsage, naming the nearest one, for an
+    unknown key, and for a value of the wrong type.
+    """
+    import tyro
+
     hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, kind)) if f.init}
-    for name in values:
-        near = difflib.get_close_matches(str(name), fields, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
-        need(name in fields, f"{where} has an unknown key {name!r}: {hint}")
-    missing = [
-        f.name
-        for f in fields.values()
-        if f.name not in values and f.default is f.default_factory is dataclasses.MISSING
-    ]
-    need(not missing, f"{where} lacks {', '.join(missing)}")
-    return kind(**{name: _value(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+    fields = {f.name: f for f in dataclasses.fields(cast(Any, kind)) if f.init}
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in SPOKEN:
+            raise WrongUsage(f"{where} sets {name}, which belongs on the command line: remove it")
+        if name not in fields:
+            known = [f for f in fields if f not in SPOKEN]
+            hint = nearest(str(name), known, _below(hints, str(name)) or f"known are {', '.join(known)}")
+            raise WrongUsage(f"{where} has an unknown key {name!r}: {hint}")
+        given[name] = _value(hints[name], value, f"{where}: {name}", getattr(base, name, None))
+    for field in fields.values():
+        free = field.default is field.default_factory is dataclasses.MISSING
+        if field.name not in given and (base is not None or free):
+            given[field.name] = getattr(base, field.name, tyro.MISSING)
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise WrongUsage(f"{where}: {error}") from None
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+def _below(hints: Mapping[str, Any], name: str) -> str:
+    """Where a key belongs that is one of a nested block; empty if it is none."""
+    for block, hint in hints.items():
+        if dataclasses.is_dataclass(hint) and name in [f.name for f in dataclasses.fields(hint)]:
+            return f"it belongs below {block!r}"
+    return ""
+
+
+def _value(hint: Any, value: Any, where: str, base: Any) -> Any:
+    from headwater.priors.schema import fit
+
     if dataclasses.is_dataclass(hint):
-        need(
-            isinstance(value, Mapping), f"{where} holds no options: write one `name: value` per line below it"
-        )
-        return fill(typing.cast(type, hint), value, where)
-    options = [a for a in typing.get_args(hint) if a is not type(None)]
-    if value is not None and (hint is Path or options == [Path]):
-        return Path(value)
-    return tuple(value) if isinstance(value, list) else value
+        if not isinstance(value, Mapping):
+            raise WrongUsage(f"{where} holds no options: write one `name: value` per line below it")
+        return fill(cast(type, hint), value, where, base)
+    kinds = typing.get_args(hint) or (hint,)
+    if Path in kinds:
+        return None if value is None else Path(str(value))
+    if float in kinds and str not in kinds and isinstance(value, str):
+        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-3 as text
+            value = float(value)
+    try:
+        return fit(value, hint, where)
+    except UserError as error:
+        raise WrongUsage(str(error)) from None
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths and tuples as what YAML and JSON know."""
+    """Dataclasses, paths and tuples as what YAML and JSON know, without what is only spoken."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        names = [f.name for f in dataclasses.fields(value) if f.name not in SPOKEN]
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from headwater.cli.options import plain
 from headwater.data.saving import write_atomic
-from headwater.errors import need
+from headwater.errors import UserError, need
 from headwater.report.page import running_versions
 
 NAME = "run.yaml"
@@ -19,31 +21,65 @@ _COMPARED = (".png", ".npy", ".npz", ".csv", ".safetensors")
 """What a rerun must reproduce bit for bit; pages and logs hold times."""
 
 
-def open_output(out: Path, overwrite: bool = False) -> Path:
-    """Make the output folder. UserError if it holds something already, or cannot be written."""
+def open_output(out: Path, overwrite: bool, results: Sequence[str]) -> Path:
+    """Make the output folder. UserError if it holds something already, or cannot be written.
+
+    With overwrite, the named results of an earlier run go, so that none is taken for one of this run; files
+    of the user's stay.
+    """
     need(not out.is_file(), f"{out} is a file: choose a folder for --out")
     taken = out.is_dir() and any(out.iterdir())
     need(overwrite or not taken, f"{out} is not empty: choose another --out, or add --overwrite")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (NAME, *results) if (out / NAME).is_file() else ():
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
     return out
 
 
-def write_record(out: Path, verb: str, target: str, options: Any, about: Mapping[str, Any]) -> Path:
-    """Write out/run.yaml: verb, target, resolved options, versions, outputs with SHA-256."""
+def write_record(
+    out: Path, verb: str, target: str, options: Any, about: Mapping[str, Any], results: Sequence[str] | None
+) -> Path:
+    """Write out/run.yaml: verb, target, resolved options, versions, results with SHA-256.
+
+    results: the folders and files below `out` to hash; None before there are any, which marks a run that was
+    not finished.
+    """
     path = out / NAME
     record = {
         "verb": verb,
         "target": target,
+        "directory": str(Path.cwd()),
         "options": plain(options),
-        "versions": dict(running_versions()),
+        "versions": {**running_versions(), "threads": str(torch.get_num_threads())},
         **plain(about),
-        "outputs": hashes(out),
     }
+    if results is not None:
+        record["outputs"] = hashes(out, results)
     write_atomic(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode())
     return path
 
 
-def hashes(out: Path) -> dict[str, str]:
-    """SHA-256 of every result below a folder, by its name there."""
-    files = sorted(p for p in out.rglob("*") if p.is_file() and p.suffix in _COMPARED)
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of an output folder; empty if there is none."""
+    path = folder / NAME
+    if not path.is_file():
+        return {}
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise UserError(f"{path} is damaged: restore it, or remove it to go on without") from None
+    need(isinstance(found, dict), f"{path} is no record of a run: remove it to go on without")
+    return found
+
+
+def hashes(out: Path, results: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of every result among the named files and folders, by its name below `out`."""
+    found = [
+        p for name in results for p in ((out / name).rglob("*") if (out / name).is_dir() else [out / name])
+    ]
+    files = sorted(p for p in found if p.is_file() and p.suffix in _COMPARED)
     return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import tyro
 from headwater.claims.base import Effort, Task, reproduction
 from headwater.cli.options import parse
 from headwater.cli.record import open_output
-from headwater.cli.work import answer
+from headwater.cli.work import Switch, answer, as_json
 from headwater.data.saving import write_atomic
 from headwater.errors import need
 from headwater.report import Page
@@ -26,16 +25,16 @@ class Options:
     """Test a paper's headline claim on shipped data: OUT/claim.json and a page with pictures."""
 
     method: Annotated[str, tyro.conf.Positional]
-    """A method of `headwater list`."""
+    """A method."""
     out: Path | None = None
     """Folder for the results; by default reproduce-METHOD."""
     effort: Effort = "full"
     """`quick` takes about a minute; `full` is what a verdict rests on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One repetition each; a verdict wants three or more."""
-    overwrite: bool = False
-    """Write into a folder that holds something already."""
-    json: bool = False
+    overwrite: Switch = False
+    """Replace the results that an earlier run left in OUT."""
+    json: Switch = False
     """Print the outcome as JSON."""
 
 
@@ -44,7 +43,9 @@ def run(argv: Sequence[str]) -> int:
     options = parse(Options, argv, "headwater reproduce")
     claim = reproduction(options.method)
     need(len(options.seeds) > 0, "--seeds: give at least one")
-    out = open_output(options.out or Path(f"reproduce-{options.method}"), options.overwrite)
+    out = open_output(
+        options.out or Path(f"reproduce-{options.method}"), options.overwrite, ["claim.json", "index.html"]
+    )
     began = time.monotonic()
     page = Page(options.method, kicker="headwater reproduce")
     outcome = claim(Task(page, options.effort, options.seeds, progress=not options.json))
@@ -57,6 +58,6 @@ def run(argv: Sequence[str]) -> int:
         "seeds": options.seeds,
         "seconds": seconds,
     }
-    write_atomic(out / "claim.json", json.dumps(values, indent=2, default=float).encode())
+    write_atomic(out / "claim.json", as_json(values).encode())
     sentence = f"{outcome.verdict}: {outcome.claim}\n  {outcome.measured}\n  pictures: {out / 'index.html'}"
     return answer(options.json, sentence, values)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
-import json
+import itertools
+import textwrap
 from collections.abc import Sequence
+from typing import Any
 
+from headwater.cli.methods import fitted_class, kinds, results, verb_of
 from headwater.cli.options import plain
-from headwater.errors import need
+from headwater.cli.usage import WrongUsage, nearest
+from headwater.cli.work import answer
+from headwater.methods.base import Method
 from headwater.methods.catalogue import entry
 
 _USAGE = """usage: headwater show METHOD [--json]
 
-Print a method's paper, equations, needs, hyper-parameters with the paper's values, and citation."""
+Print a method's paper, equations, files, hyper-parameters with the paper's values, and citation."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -21,25 +27,65 @@ def run(argv: Sequence[str]) -> int:
     if "-h" in argv or "--help" in argv:
         print(_USAGE)
         return 0
-    names = [word for word in argv if not word.startswith("-")]
-    need(
-        len(names) == 1 and set(argv) - set(names) <= {"--json"},
-        "show takes one method: `headwater list` has them",
-    )
-    method = entry(names[0]).load()
-    fields = {f.name: f.default for f in dataclasses.fields(method)}  # pyright: ignore[reportArgumentType]
-    if "--json" in argv:
-        paper = dataclasses.asdict(method.paper)
-        print(json.dumps({"paper": paper, "needs": method.needs, "options": plain(fields)}, indent=2))
-        return 0
+    name, *rest = argv
+    for word in rest:
+        if word != "--json":
+            hint = nearest(word, ["--json"], "it takes a method and --json")
+            raise WrongUsage(f"headwater show does not know {word!r}: {hint}")
+    method = entry(name).load()
+    options, files = _options(method), _files(method)
     paper = method.paper
-    print(
-        f"{paper.title}\n{paper.authors}\n{paper.venue} {paper.year}  "
-        + (f"arXiv {paper.arxiv}" if paper.arxiv else "")
+    values = {"paper": plain(paper), "needs": method.needs, "files": files, "options": options}
+    fields = "\n".join(_paragraph(f"{k} = {v['default']}", v["help"]) for k, v in options.items())
+    uses = "\n".join(_paragraph(f"{verb}", text) for verb, text in files.items())
+    where = " ".join(filter(None, [paper.venue, str(paper.year), paper.arxiv and f"arXiv {paper.arxiv}"]))
+    text = f"""{paper.title}
+{paper.authors}
+{where}
+
+Claim: {paper.claim}
+Needs: {"; ".join(method.needs)}
+
+{inspect.getdoc(method)}
+
+Files
+{uses}
+
+Options, with the paper's values
+{fields}
+
+{paper.bibtex(name)}"""
+    return answer("--json" in rest, text, values)
+
+
+def _files(method: type[Method]) -> dict[str, str]:
+    """What each verb reads and writes."""
+    found: dict[str, str] = {}
+    for verb in ("fit", "apply", "evaluate"):
+        if not hasattr(method, verb):
+            continue
+        function = verb_of(method, verb)
+        needs = [f"--{k} ({kind.help})" for k, kind in kinds(function).items()]
+        needs += ["--fitted (what fit wrote)"] if fitted_class(function) else []
+        made = [f"{k} ({kind.name})" for k, kind in results(method).items()] if verb == "apply" else []
+        found[verb] = ", ".join(needs or ["--data (pictures)"]) + (f" -> {', '.join(made)}" if made else "")
+    return found
+
+
+def _options(method: type[Method]) -> dict[str, dict[str, Any]]:
+    """Default and help of every hyper-parameter; the help is the string below the field."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(method))).body[0]
+    body = tree.body if isinstance(tree, ast.ClassDef) else []
+    said: dict[str, str] = {}
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            said[ast.unparse(field.target)] = str(ast.literal_eval(text.value))
+    fields: Any = dataclasses.fields(method)  # pyright: ignore[reportArgumentType]
+    made = method()
+    return {f.name: {"default": plain(getattr(made, f.name)), "help": said.get(f.name, "")} for f in fields}
+
+
+def _paragraph(head: str, text: str) -> str:
+    return textwrap.fill(
+        f"{head}: {text}" if text else head, 100, initial_indent="  ", subsequent_indent="      "
     )
-    print(f"\nClaim: {paper.claim}\nNeeds: {'; '.join(method.needs)}\n\n{inspect.getdoc(method)}\n")
-    print("Options, with the paper's values:")
-    for name, default in fields.items():
-        print(f"  {name} = {default}")
-    print(f"\n{paper.bibtex(names[0])}")
-    return 0

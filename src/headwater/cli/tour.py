@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.cli.options import parse
-from headwater.cli.work import answer
+from headwater.cli.work import Switch, answer
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Options:
     """Folder of the page; what a tour left there before is replaced."""
     seed: int = 0
     """Seeds are this and the next two."""
-    json: bool = False
+    json: Switch = False
     """Print the outcomes as JSON."""
 
 

@@ -3,37 +3,77 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import torch
+import tyro
+
+from headwater.cli.usage import WrongUsage, nearest
+from headwater.errors import UserError
 from headwater.run import Run
+
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""A flag without a --no- form."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How to work; nothing here changes the result of an item."""
+    """How to work; nothing here but the seed changes the result of an item."""
 
     out: Path
     """Folder for the results; must be empty or new."""
     seed: int = 0
     """Decides every draw."""
     batch: int = 32
-    """Items per network call."""
+    """Items per network call; lower it to save memory."""
     device: str = "cpu"
-    """cpu, cuda, mps ..."""
-    overwrite: bool = False
-    """Write into a folder that holds something already."""
-    json: bool = False
-    """Print the result as JSON."""
+    """cpu, cuda, cuda:1, mps ..."""
+    overwrite: Switch = False
+    """Replace the results that an earlier run left in OUT."""
+    json: Switch = False
+    """Print the result as JSON, and no progress."""
 
-    def run(self, first: int = 0, progress: bool | None = None) -> Run:
-        """These options for items from `first` on."""
-        shown = not self.json if progress is None else progress
-        return Run(self.seed, self.batch, self.device, shown, first)
+    def run(self, first: int = 0) -> Run:
+        """These options for items from `first` on. Raises UserError for a batch or device that cannot be."""
+        if self.batch < 1:
+            raise WrongUsage(f"--batch is {self.batch}: give 1 or more")
+        return Run(self.seed, self.batch, usable(self.device), not self.json, first)
+
+
+def usable(device: str) -> str:
+    """The name of a device on which torch can work here. Raises UserError if it cannot."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        hint = nearest(device, ("cpu", "cuda", "mps", "xpu"), "choose cpu, cuda or mps")
+        raise WrongUsage(f"--device: torch knows no {device!r}: {hint}") from None
+    try:
+        if kind == "meta":
+            raise RuntimeError("it holds no numbers")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else "torch refuses it"
+        raise UserError(f"--device {device} cannot be used here ({reason}): choose --device cpu") from None
+    return device
 
 
 def answer(machine: bool, sentence: str, values: dict[str, Any]) -> int:
     """Print the sentence, or the values as JSON; returns 0."""
-    print(json.dumps(values, indent=2, default=str) if machine else sentence)
+    print(as_json(values) if machine else sentence)
     return 0
+
+
+def as_json(values: Any) -> str:
+    """Strict JSON: what is not finite becomes null, what JSON does not know becomes text."""
+    return json.dumps(_finite(values), indent=2, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, (list, tuple)) else value
