@@ -32,9 +32,9 @@ def joined(parts: list[Batch]) -> Batch:
     )
 
 
-def same(a: Batch, b: Batch) -> bool:
+def agreements(a: Batch, b: Batch) -> list[bool]:
     pairs = [(a.x0, b.x0), (a.t, b.t), (a.eps, b.eps), (a.cond["y"], b.cond["y"]), (a.keys, b.keys)]
-    return all(torch.equal(p, q) for p, q in pairs)
+    return [torch.equal(p, q) for p, q in pairs]
 
 
 @pytest.mark.parametrize("levels", ["uniform", "stratified"])
@@ -45,9 +45,15 @@ def test_any_split_of_the_batch_gives_the_same_rows(levels: str) -> None:
     parts = joined(
         [feed(levels=levels, augment=("flip", "hue")).batch(5, range(j, j + 2)) for j in (0, 2, 4, 6)]
     )
-    assert same(whole, parts)
-    assert not same(whole, f.batch(6, range(8)))
-    assert not same(whole, feed(levels=levels, augment=("flip", "hue"), seed=1).batch(5, range(8)))
+    assert all(agreements(whole, parts))
+    assert not any(agreements(whole, f.batch(6, range(8))))
+    assert not any(agreements(whole, feed(levels=levels, augment=("flip", "hue"), seed=1).batch(5, range(8))))
+
+
+def test_rows_differ() -> None:
+    batch = feed().batch(0, range(8))
+    assert len({tuple(e.flatten().tolist()) for e in batch.eps}) == 8
+    assert batch.keys.unique().numel() == 8
 
 
 def test_epochs_visit_each_picture_once_in_new_orders() -> None:
