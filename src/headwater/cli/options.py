@@ -105,7 +105,8 @@ def _one_sentence(text: str, words: Sequence[str], prog: str) -> str:
         return f"{prog} needs {', '.join(named)}: {hint}"
     if choice := re.search(r"invalid choice '(.*)' for argument '(.*)'. Expected one of \((.*)\)", body):
         options = [option.strip("' ") for option in choice[3].split(",") if option]
-        return f"{choice[2]} cannot be {choice[1]!r}: {nearest(choice[1], options, f'choose {", ".join(options)}')}"
+        hint = nearest(choice[1], options, f"choose {' or '.join(options)}")
+        return f"{choice[2]} cannot be {choice[1]!r}: {hint}"
     wrong = re.match(r"Value error Error parsing (\S+): (.*)", body)
     if wrong is None:
         said = re.sub(r"^(Missing argument|Unrecognized options) ", "", body)
