@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,27 @@ def test_out_of_time_then_resumed(tmp_path: Path) -> None:
     assert steps(tmp_path / "b" / "checkpoints") == [1]
     assert not (tmp_path / "b" / "prior").exists()
     assert equal(whole, train(TINY, tmp_path / "b", resume=True))
+
+
+def test_ctrl_c_saves_the_step_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = training.Training.update
+
+    def pressed(self: training.Training, step: int) -> tuple[float, float]:
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return update(self, step)
+
+    monkeypatch.setattr(training.Training, "update", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, tmp_path)
+    assert steps(tmp_path / "checkpoints") == [4]
+
+
+def test_what_a_kill_left_half_written_goes(tmp_path: Path) -> None:
+    for place in (tmp_path / ".tmp-prior-1", tmp_path / "checkpoints" / ".tmp-step-1"):
+        place.mkdir(parents=True)
+    train(TINY, tmp_path)
+    assert not list(tmp_path.rglob(".tmp-*"))
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from headwater.report.files import write_atomically
+
 
 class Journal:
     """Appends lines to log.jsonl; on resume, lines after the resumed step are dropped first."""
@@ -13,7 +15,7 @@ class Journal:
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         kept = [line for line in read(path) if line["step"] <= step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line and hand it to the operating system."""

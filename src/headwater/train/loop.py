@@ -12,6 +12,7 @@ import torch
 
 from headwater.core.noise import derive
 from headwater.errors import UserError, need
+from headwater.priors.atomic import sweep
 from headwater.priors.prior import Prior
 from headwater.train import checkpoint, page, sheet
 from headwater.train.journal import Journal, read
@@ -120,7 +121,8 @@ class Writer:
     journal: Journal
 
     def opening(self) -> None:
-        """The recipe, and the files that were left out."""
+        """The recipe, and the files that were left out; what a kill left half-written goes."""
+        sweep(self.out)
         self.training.recipe.save(self.out / "recipe.yaml")
         skipped = self.training.feed.pictures.skipped
         if skipped:
