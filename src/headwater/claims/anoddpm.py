@@ -74,17 +74,19 @@ QUICK = Setting(
 )
 FULL = Setting(
     levels=(50, 100, 150, 200, 250, 300, 350, 400, 450, 500, 550, 600),
-    steps=20,
+    steps=15,
     per_group=18,
     choosing=12,
     reconstructions=5,
-    autoencoder=AutoencoderBaseline(steps=1200),
+    autoencoder=AutoencoderBaseline(steps=800),
     latents=(16, 64, 256),
     slices=8192,
     octaves=(1, 2, 4, 6),
     wavelengths=(4.0, 8.0, 16.0, 32.0),
-    training=400,
+    training=250,
 )
+STUDIED = (100, 200, 300, 450, 600)
+"""Levels of the studies that train their own priors."""
 CHOOSING_SEED = 1_000_003
 """Of the pictures on which levels are chosen; apart from any seed of the scored ones."""
 SIMPLEX, GAUSS = "simplex", "Gaussian"
@@ -109,8 +111,9 @@ def reproduce(task: Task) -> Outcome:
     if setting.training:
         from headwater.claims.anoddpm_studies import noise_laws, textures
 
-        outcome.metrics["noise laws"] = noise_laws(task, sweep, setting.training, scored, choosing)
-        outcome.metrics["textures"] = textures(task, sweep, setting.training, setting.per_group // 2, side)
+        brief = replace(sweep, levels=STUDIED, steps=min(10, setting.steps), reconstructions=1)
+        outcome.metrics["noise laws"] = noise_laws(task, brief, setting.training, scored, choosing)
+        outcome.metrics["textures"] = textures(task, brief, setting.training, setting.per_group // 2, side)
     return outcome
 
 

@@ -109,13 +109,16 @@ class Sweep:
 
     def examine(self, prior: Prior, scored: Sequence[Cases], choosing: Cases) -> Arm:
         """Run all levels on both; scored holds one entry per seed. Levels are chosen on `choosing` alone."""
-        joined = Cases.join(list(scored))
+        together = Cases.join(list(scored))
         chooser = {t: Judged(choosing, self._heal(prior, t, 1, [choosing], (-1,))) for t in self.levels}
         groups = list(dict.fromkeys(g for g in choosing.group if g != "healthy"))
         chosen = {g: self._best(chooser, g) for g in groups} | {"all": self._best(chooser, *groups)}
-        scores = {t: Judged(joined, self._heal(prior, t, 1, scored, self.seeds)) for t in self.levels}
-        many = self._heal(prior, chosen["all"], self.reconstructions, scored, self.seeds)
-        return Arm(prior, chosen, chooser, scores, Judged(joined, many))
+        scores = {t: Judged(together, self._heal(prior, t, 1, scored, self.seeds)) for t in self.levels}
+        averaged = scores[chosen["all"]]
+        if self.reconstructions > 1:
+            times = self.reconstructions
+            averaged = Judged(together, self._heal(prior, chosen["all"], times, scored, self.seeds))
+        return Arm(prior, chosen, chooser, scores, averaged)
 
     def _best(self, chooser: dict[int, Judged], *groups: str) -> int:
         return max(self.levels, key=lambda t: chooser[t].mean("dice", *groups))

@@ -104,7 +104,8 @@ def table(section: Section, arms: dict[str, Arm], others: dict[str, Judged]) -> 
     rows: list[list[object]] = []
     for name, arm in arms.items():
         rows.append(_row(name, {g: arm.at(g) for g in groups}, arm.at("all")))
-        rows.append(_row(f"{name}, averaged", dict.fromkeys(groups, arm.averaged), arm.averaged))
+        if arm.averaged is not arm.at("all"):
+            rows.append(_row(f"{name}, averaged", dict.fromkeys(groups, arm.averaged), arm.averaged))
     for name, judged in others.items():
         rows.append(_row(name, dict.fromkeys(groups, judged), judged))
     measures = [f"{m}, {g}" for g in groups for m in ("pixel AUROC", "best Dice")]
