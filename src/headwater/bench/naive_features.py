@@ -11,7 +11,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from headwater.methods.segmentation.pixel_classifier import PixelEnsemble
 
@@ -23,18 +23,24 @@ def feature_stack(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def naive_logits(ensemble: PixelEnsemble, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Logits of every member, (members, B, classes, *size), one member after the other on the stack."""
-    rows = feature_stack(maps, size).permute(0, 2, 3, 1).flatten(0, 2)
-    answers = [_member(ensemble, k, rows) for k in range(ensemble.members)]
-    stacked = torch.stack(answers).view(ensemble.members, len(maps[0]), *size, ensemble.classes)
-    return stacked.permute(0, 1, 4, 2, 3)
+    """Logits of every member, (members, B, classes, *size), from the stack, one member after the other."""
+    stack = feature_stack(maps, size)
+    rows = stack.permute(0, 2, 3, 1).flatten(0, 2)
+    answers = [member_logits(ensemble, k, rows) for k in range(ensemble.members)]
+    return torch.stack(answers).view(ensemble.members, len(stack), *size, -1).permute(0, 1, 4, 2, 3)
 
 
-def _member(ensemble: PixelEnsemble, k: int, x: Tensor) -> Tensor:
-    """One member on rows of features (pixels, D): linear, then ReLU, batch norm and linear twice."""
-    x = x @ ensemble.weights[0][k] + ensemble.biases[0][k]
-    for weight, bias, norm in zip(ensemble.weights[1:], ensemble.biases[1:], ensemble.norms, strict=True):
-        parts = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        mean, variance, scale, shift = (cast(Tensor, v).view(ensemble.members, -1)[k] for v in parts)
-        x = F.batch_norm(F.relu(x), mean, variance, scale, shift) @ weight[k] + bias[k]
+def member_logits(ensemble: PixelEnsemble, member: int, rows: Tensor) -> Tensor:
+    """One member on feature vectors (P, D): linear, ReLU, batch norm and so on to (P, classes)."""
+
+    def own(value: Tensor | None) -> Tensor:
+        return cast(Tensor, value).view(ensemble.members, -1)[member]
+
+    x = rows
+    for layer, (weight, bias) in enumerate(zip(ensemble.weights, ensemble.biases, strict=True)):
+        if layer:
+            norm = cast(nn.BatchNorm1d, ensemble.norms[layer - 1])
+            mean, variance = own(norm.running_mean), own(norm.running_var)
+            x = F.batch_norm(F.relu(x), mean, variance, own(norm.weight), own(norm.bias), eps=norm.eps)
+        x = torch.addmm(bias[member], x, weight[member])
     return x

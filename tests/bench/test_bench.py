@@ -1,0 +1,186 @@
+"""Every comparison runs at a tiny size and refuses to time what is not equal. Nothing here is timed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from headwater import bench, cli
+from headwater.bench import Row, core_overhead, suite
+from headwater.bench import simplex_fields as simplex
+from headwater.bench.core_overhead import CoreOverhead
+from headwater.bench.network import prior
+from headwater.bench.pixel_features import PixelFeatures
+from headwater.bench.reverse_loop import ReverseLoop
+from headwater.bench.simplex_fields import SimplexFields
+from headwater.bench.suite import Comparison
+from headwater.bench.timing import agreement, alternate
+from headwater.bench.training_step import TrainingStep
+from headwater.core import DDIM, DPMSolver, Sampler
+from headwater.core.simplex import Simplex
+from headwater.errors import UserError
+from headwater.methods.segmentation.pixel_classifier import PixelEnsemble
+from headwater.run import Run
+from headwater.train.recipe import Architecture
+
+# DPMSolverMultistepScheduler turns a tensor into an array in a way that numpy is going to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
+
+QUIET = Run(progress=False)
+SMALL = Architecture(model_channels=32, channel_mult=(1,), attention_resolutions=())
+PIXELS = PixelFeatures(16, members=2, pairs=1, classes=3, width=1 / 32)
+
+TINY: dict[str, Comparison] = {
+    **{kind: CoreOverhead(kind, 12, 1, side=4) for kind in core_overhead.SAMPLERS},
+    "DDIM pipeline": ReverseLoop("DDIM", 5, 2, 1, 8, SMALL),
+    "DDPM pipeline": ReverseLoop("DDPM", 8, 1, 1, 8, SMALL),
+    "training fp32": TrainingStep("fp32", 2, 1, 1, 8, SMALL),
+    "training bf16": TrainingStep("bf16", 2, 1, 1, 8, SMALL),
+    "simplex walk": SimplexFields("walk", 2, 4, 1),
+    "simplex training": SimplexFields("training", 2, 4, 1),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_both_sides_are_equal_and_timed(name: str) -> None:
+    (row,) = TINY[name].rows(QUIET)
+    assert row.ours_seconds > 0
+    assert row.ratio == row.peer_seconds / row.ours_seconds
+    assert row.spread[0] <= row.ratio <= row.spread[1]
+    assert "limit" in row.equal
+
+
+def test_pixel_features_are_weighed_in_processes_of_their_own() -> None:
+    (row,) = PixelFeatures(64, members=1, pairs=1, classes=3, width=1 / 4).rows(QUIET)
+    assert row.ours_peak_mb is not None
+    assert row.peer_peak_mb is not None
+    # The processes inherit nothing of this one's record. The stack alone is 2112 x 64 x 64 numbers: 35 MB.
+    assert row.ours_peak_mb < 35 < row.peer_peak_mb
+
+
+# --- what is equal must be able to differ -----------------------------------------------------------------
+
+
+def test_the_shared_network_says_something() -> None:
+    tiny = prior(8, False, SMALL)
+    x = torch.randn(2, 1, 8, 8)
+    answers = [tiny.network(x, torch.full((2,), float(t))) for t in (1, 900)]
+    assert answers[0].abs().mean() > 0.01
+    assert not torch.equal(*answers)
+
+
+@pytest.mark.parametrize(("kind", "wrong"), [("Heun", DPMSolver(order=1)), ("Ancestral", DDIM())])
+def test_another_sampler_is_noticed(
+    kind: core_overhead.Name, wrong: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(core_overhead.SAMPLERS, kind, wrong)
+    with pytest.raises(UserError, match="ends of walks"):
+        TINY[kind].rows(QUIET)
+
+
+def test_another_start_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Run.stream
+    monkeypatch.setattr(
+        Run, "stream", lambda self, n, law=None, purpose=0: whole(self, n, law, purpose + (law is None))
+    )
+    with pytest.raises(UserError, match="pictures"):
+        TINY["DDIM pipeline"].rows(QUIET)
+
+
+def test_another_law_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = simplex.theirs
+    monkeypatch.setattr(
+        simplex, "theirs", lambda law, seed, level, side: honest(Simplex(5), seed, level, side)
+    )
+    with pytest.raises(UserError, match="fields"):
+        TINY["simplex walk"].rows(QUIET)
+
+
+def test_other_logits_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest: Callable[..., Tensor] = PixelEnsemble.logits
+    monkeypatch.setattr(PixelEnsemble, "logits", lambda *args: honest(*args) * 1.001)
+    with pytest.raises(UserError, match="logits"):
+        PIXELS.rows(QUIET)
+
+
+def test_agreement_refuses_shapes_and_numbers_that_are_none() -> None:
+    zero = torch.zeros(2)
+    assert agreement(zero, zero + 0.25, 0.5, "zeros").startswith("zeros to 2.5e-01")
+    for other in (torch.zeros(1), zero + 1, zero * torch.nan):
+        with pytest.raises(UserError):
+            agreement(zero, other, 0.5, "zeros")
+
+
+# --- method -----------------------------------------------------------------------------------------------
+
+
+def test_runs_alternate_after_one_of_each() -> None:
+    order: list[str] = []
+    times = alternate(lambda: order.append("ours"), lambda: order.append("peer"), 3, QUIET, "", (1, 2))
+    assert order == ["ours", "peer"] * 4
+    assert len(times.ours) == len(times.peer) == 3
+
+
+def test_a_training_leaves_no_precision_behind() -> None:
+    from accelerate.state import AcceleratorState
+
+    TINY["training bf16"].rows(QUIET)
+    assert not AcceleratorState._shared_state
+
+
+# --- the whole --------------------------------------------------------------------------------------------
+
+ROW = Row("walk", 4e-5, 8e-5, 2.0, (1.5, 2.5), 1.9, 12.0, 345.6, "seconds per step", "peer 1.0", "ends to 0")
+
+
+def test_the_table_shows_every_figure_within_its_width() -> None:
+    text = bench.table([ROW, dataclasses.replace(ROW, name="pixel features 256 x 256", ours_peak_mb=None)])
+    first, second = text.splitlines()[2:4]
+    for figure in ("40 us", "80 us", "2 x", "1.5 to 2.5", "1.9 x", "12 MB / 346 MB"):
+        assert figure in first
+    assert "MB" not in second
+    assert max(map(len, text.splitlines())) <= 110
+    assert "Peer: peer 1.0. Equal: ends to 0." in text
+
+
+def test_only_picks_and_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def rows(self, run: Run) -> list[Row]:
+            return [dataclasses.replace(ROW, name=self.name)]
+
+    monkeypatch.setattr(suite, "QUICK", {name: (Fake(name),) for name in bench.NAMES})
+    assert [r.name for r in bench.run(only=("simplex", "core"))] == ["core", "simplex"]
+    assert [r.name for r in bench.run()] == list(bench.NAMES)
+    with pytest.raises(UserError, match="did you mean 'simplex'"):
+        bench.run(only=("simplx",))
+
+
+def test_full_holds_the_same_comparisons() -> None:
+    assert suite.FULL.keys() == suite.QUICK.keys()
+
+
+def test_the_verb_prints_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from headwater.cli.bench import Options
+
+    (choices,) = {a for a in typing.get_args(typing.get_type_hints(Options)["only"]) if a is not ...}
+    assert typing.get_args(choices) == bench.NAMES
+    monkeypatch.setattr(bench, "run", lambda full, progress, only: [ROW] if only == ("core",) else [])
+    assert cli.main(["bench", "--only", "core", "--json", "--out", str(tmp_path / "new")]) == cli.DONE
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["rows"][0]["ratio"] == 2.0
+    assert "load average" in printed["surroundings"]
+    assert json.loads((tmp_path / "new" / "bench.json").read_text()) == printed
+    assert bench.table([ROW]) in (tmp_path / "new" / "bench.txt").read_text()
+    assert cli.main(["bench", "--only", "nothing"]) == cli.USAGE
