@@ -22,11 +22,9 @@ def write(folder: Path, text: str) -> None:
 
 def test_written_folder_is_whole_and_replaced_as_a_whole(tmp_path: Path) -> None:
     write(tmp_path / "x", "one")
-    (tmp_path / "x" / "stray").write_text("old")
     write(tmp_path / "x", "two")
     assert sorted(verify(tmp_path / "x")) == ["a.txt", "deep/b.txt"]
     assert (tmp_path / "x" / "a.txt").read_text() == "two"
-    assert not (tmp_path / "x" / "stray").exists()
     assert os.listdir(tmp_path) == ["x"]
 
 
@@ -77,6 +75,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pass
     with pytest.raises(UserError, match="is a file"), written_aside(tmp_path / "file"):
         pass
+
+
+def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path: Path) -> None:
+    """Saving into one's home must not delete it."""
+    write(tmp_path / "x", "one")
+    (tmp_path / "x" / "deep" / "thesis.tex").write_text("years")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("years")
+    for folder in ("x", "home"):
+        with pytest.raises(UserError, match=r"thesis\.tex\): choose a new or empty folder"):
+            write(tmp_path / folder, "two")
+    assert (tmp_path / "x" / "a.txt").read_text() == "one"
+    assert (tmp_path / "home" / "thesis.tex").read_text() == "years"
 
 
 def test_large_json_is_not_read(tmp_path: Path) -> None:

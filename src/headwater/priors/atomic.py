@@ -61,12 +61,15 @@ def write_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
 def written_aside(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder beside `folder`; on leaving, it becomes `folder` in one step.
 
-    A folder already there is replaced as a whole. When the body raises, what was there stays and
+    A folder that was written this way is replaced as a whole; one with any other file in it is refused,
+    since replacing would delete that file. When the body raises, what was there stays and
     nothing is left behind; a killed process leaves at most a `.tmp-...` folder, which `sweep` removes.
     Raises UserError when the place cannot be written or the disk is full.
     """
     target = Path(os.path.abspath(folder))
     need(not target.exists() or target.is_dir(), f"{target} is a file: give the path of a folder")
+    strange = _strange(target)
+    need(not strange, f"{target} holds other files ({strange}): choose a new or empty folder")
     aside: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +157,18 @@ def _unwritable(target: Path, error: Exception) -> UserError:
     return UserError(
         f"cannot write {target} ({reason}): free some space or choose a folder that you may write"
     )
+
+
+def _strange(folder: Path) -> str:
+    """A file in the folder that its manifest does not name; empty when it may be replaced."""
+    if not folder.is_dir():
+        return ""
+    held = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
+    if not held:
+        return ""
+    known = read_json(folder / MANIFEST).get("files") if MANIFEST in held else None
+    named = {MANIFEST, *known} if isinstance(known, dict) else set()
+    return next((name for name in held if name not in named), "")
 
 
 def _beside(target: Path) -> Path:
