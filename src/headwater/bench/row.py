@@ -22,8 +22,9 @@ class Row:
     """Peer over ours: above 1 ours is faster."""
     spread: tuple[float, float]
     """Lowest and highest ratio of a single pair of runs: a ratio is worth as much as these agree."""
-    cpu_ratio: float
-    """The same of CPU time, all threads added: less shaken by a busy machine than wall time is."""
+    ours_cpu_seconds: float
+    """CPU time, all threads added: on a busy machine it says more than wall time does."""
+    peer_cpu_seconds: float
     ours_peak_mb: float | None
     peer_peak_mb: float | None
     sizes: str
@@ -37,7 +38,7 @@ class Row:
 def table(rows: Sequence[Row]) -> str:
     """The rows as text of at most 110 columns: the figures first, then what each of them means.
 
-    Ratios are peer over ours; peak memory is ours / peer.
+    CPU time and peak memory are ours / peer.
     """
     head = (
         "comparison",
@@ -65,7 +66,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         duration(row.peer_seconds),
         f"{row.ratio:.3g} x",
         f"{low:.3g} to {high:.3g}",
-        f"{row.cpu_ratio:.3g} x",
+        f"{duration(row.ours_cpu_seconds)} / {duration(row.peer_cpu_seconds)}",
         memory,
     )
 

@@ -9,13 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 
-def surroundings() -> str:
-    """One line for the head of a table; call it before measuring, which itself loads the machine."""
+def surroundings() -> dict[str, str]:
+    """Names and values for the head of a table; call it before measuring, which itself loads the machine."""
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    return (
-        f"headwater {version('headwater')}, torch {torch.__version__}, Python {platform.python_version()}, "
-        f"{torch.get_num_threads()} thread(s) on {os.cpu_count()} cores, load average before {load}"
-    )
+    return {
+        "headwater": version("headwater"),
+        "torch": torch.__version__,
+        "Python": platform.python_version(),
+        "threads": str(torch.get_num_threads()),
+        "cores": str(os.cpu_count()),
+        "load average before": load,
+    }
 
 
 def installed(package: str) -> str:

@@ -32,9 +32,9 @@ class Times:
         """These times and what they mean; peaks are MB of ours and of the peer."""
         a, b = median(self.ours), median(self.peer)
         pairs = [q / p for p, q in zip(self.ours, self.peer, strict=True)]
-        cpu = median(self.peer_cpu) / max(median(self.ours_cpu), 1e-12)
+        work = median(self.ours_cpu), median(self.peer_cpu)
         mine, theirs = peaks or (None, None)
-        return Row(name, a, b, b / a, (min(pairs), max(pairs)), cpu, mine, theirs, sizes, peer, equal)
+        return Row(name, a, b, b / a, (min(pairs), max(pairs)), *work, mine, theirs, sizes, peer, equal)
 
 
 def alternate(

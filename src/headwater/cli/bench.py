@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 from headwater.cli.options import parse
-from headwater.cli.work import answer
+from headwater.cli.work import Switch, answer
 
 
 @dataclass(frozen=True)
 class Options:
     """Time ours against what one would use instead, alternating, and print medians as ratios.
 
-    Both sides compute the same; that is checked first. Run it on an otherwise idle machine.
+    Both sides compute the same, which is checked first. Use an otherwise idle machine.
     """
 
-    full: bool = False
+    full: Switch = False
     """The papers' sizes too: about half an hour and 5 GB of memory instead of four minutes and 2 GB."""
     only: tuple[Literal["core", "reverse", "training", "simplex", "pixels"], ...] = ()
-    """Only these comparisons."""
-    out: Path | None = None
-    """Folder for bench.txt and bench.json."""
-    json: bool = False
-    """Print the rows as JSON."""
+    """Some comparisons only."""
+    json: Switch = False
+    """Print the rows as JSON, and no progress."""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Measure and print the table."""
+    """Measure, then print on what it was measured and the table."""
     options = parse(Options, argv, "headwater bench")
     from headwater import bench
 
     where = bench.surroundings()
     rows = bench.run(options.full, not options.json, options.only)
-    text = f"{where}\n\n{bench.table(rows)}"
+    head = ", ".join(f"{name} {value}" for name, value in where.items())
     values = {"surroundings": where, "rows": [asdict(row) for row in rows]}
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "bench.txt").write_text(text + "\n", encoding="utf-8")
-        (options.out / "bench.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    return answer(options.json, text, values)
+    return answer(options.json, f"{head}\n\n{bench.table(rows)}", values)
