@@ -107,13 +107,13 @@ def _own_prior(name: str, method: Any, words: list[str]) -> int:
             "a recipe like those of recipes/priors; by default the method's own small one",
         ),
     }
-    kind = with_method(options_of("fit", name, Training, fields, {"recipe": None}), method)
+    kind = options_of("fit", name, Training, fields, {"recipe": None})
     options: Any = parse(kind, words, f"headwater fit {name}")
     usable(options.device)
     recipe = None if options.recipe is None else Recipe.load(options.recipe, data=options.data)
     _open(options)
     more = {"resume": options.resume, "device": options.device, "progress": not options.json}
-    options.method.fit(options.data, options.out, recipe, **more)
+    method().fit(options.data, options.out, recipe, **more)
     return _trained(name, options)
 
 

@@ -47,6 +47,8 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = Non
             raise WrongUsage(_one_sentence(said.getvalue(), words, prog)) from None
         print("--config FILE takes options from a YAML file, --print-config prints them as one.\n")
         raise
+    except ValueError as error:  # what a dataclass says about its own values
+        raise WrongUsage(str(error)) from None
     if show:
         print(yaml.safe_dump(plain(found), sort_keys=False), end="")
         raise SystemExit(0)
