@@ -64,7 +64,7 @@ def headwater(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 @pytest.fixture(scope="session")
 def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prior of 1 x 16 x 16 pictures with 20 levels; it draws noise."""
-    network = {"in_channels": 1, "out_channels": 1, "model_channels": 32, "num_res_blocks": 1}
+    network: dict[str, Any] = {"in_channels": 1, "out_channels": 1, "model_channels": 32, "num_res_blocks": 1}
     config = PriorConfig(
         {"kind": "adm", **network, "channel_mult": [1], "attention_resolutions": []},
         (1, SIDE, SIDE),

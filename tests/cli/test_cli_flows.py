@@ -157,6 +157,16 @@ def test_ddpm_segmentation_on_files(headwater, prior, pictures, labels, tmp_path
     assert "--fitted" in headwater("apply", "ddpm-segmentation", *missing).sentence(1)
 
 
+def test_black_and_white_labels_are_two_classes(headwater, prior, pictures, labels, tmp_path):
+    for path in labels.glob("*.png"):
+        Image.open(path).point(lambda value: 255 * value).save(path)
+    fast = ["--steps", "1", "--blocks", "0", "--ensemble", "1", "--epochs", "1", "--smallest", "1"]
+    words = ["--prior", prior, "--image", pictures, "--labels", labels, "--out", tmp_path / "fit"]
+    said = headwater("fit", "ddpm-segmentation", *words, *fast)
+    assert "white is taken for class 1" in said.err
+    assert json.loads((tmp_path / "fit/fitted/classifiers.json").read_text())["classes"] == 2
+
+
 def test_sample_is_written_in_batches_and_repeats(headwater, prior, tmp_path):
     said = headwater("sample", prior, "--n", 5, "--batch", 2, "--steps", 3, "--out", tmp_path / "s", "--json")
     assert (said.json["pictures"], said.err) == (5, "")

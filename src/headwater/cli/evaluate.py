@@ -42,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
         f"{options.result} holds results of {record.get('target')}: evaluate them with that method",
     )
     sources = {key: _source(key, spec, options, record, shape) for key, spec in kinds(function).items()}
-    given = together(sources)
+    given = together(sources, not options.json)
     count = len(next(iter(given.values())))
     numbers = recorded_method(method, record).evaluate(**given)  # pyright: ignore[reportAttributeAccessIssue]
     width = max(map(len, numbers))

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from headwater.data import UnreadableError, open_dataset, save_labels, save_mask, save_picture, shipped
 from headwater.data.arrays import read_npy
@@ -125,7 +126,7 @@ class Source:
         return [row for row in found if row is not None]
 
 
-def together(sources: dict[str, Source]) -> dict[str, Tensor]:
+def together(sources: dict[str, Source], progress: bool = True) -> dict[str, Tensor]:
     """All items that every source has. UserError if there are none."""
     first, *others = sources.values()
     first.check_names()
@@ -134,7 +135,19 @@ def together(sources: dict[str, Source]) -> dict[str, Tensor]:
     if not rows:
         names = " and ".join(f"--{name}" for name in sources)
         raise UserError(f"{names} have no file name in common: give the files of one item the same name")
-    return {name: s.read([row[i] or 0 for row in rows]) for i, (name, s) in enumerate(sources.items())}
+    found: dict[str, list[Tensor]] = {name: [] for name in sources}
+    for row in tqdm(rows, desc="reading", delay=2, disable=not progress):
+        for (name, source), i in zip(sources.items(), row, strict=True):
+            found[name].append(source.read([i or 0]))
+    return {name: _as_classes(sources[name], torch.cat(parts)) for name, parts in found.items()}
+
+
+def _as_classes(source: Source, value: Tensor) -> Tensor:
+    """Label maps that are black and white are masks: white is class 1 there, not unlabelled."""
+    if source.kind.name != "labels" or value.unique().tolist() != [0, UNLABELLED]:
+        return value
+    print(f"headwater: --{source.name} is black and white: white is taken for class 1", file=sys.stderr)
+    return (value > 0).long()
 
 
 def write(kind: Kind, folder: Path, name: str, value: Tensor) -> None:

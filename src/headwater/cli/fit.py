@@ -68,7 +68,7 @@ def run(argv: Sequence[str]) -> int:
     run = options.run()
     prior = Prior.from_pretrained(options.prior).to(options.device)
     sources = {k: Source(k, v, getattr(options, k), prior.shape) for k, v in kinds(function).items()}
-    given = together(sources)
+    given = together(sources, not options.json)
     out = open_output(options.out, options.overwrite, ["fitted"])
     write_record(out, "fit", name, options, {"prior_hash": prior.hash}, None)
     options.method.fit(prior, **given, run=run).save(out / "fitted")
