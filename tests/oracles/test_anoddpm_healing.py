@@ -84,6 +84,18 @@ def test_what_is_left_of_a_lesion_follows_the_closed_form() -> None:
         assert float(healed.mean()) == pytest.approx(mean + kept * 0.7, abs=4 * std / n**0.5 + 0.003)
 
 
+def test_few_steps_leave_no_noise_behind() -> None:
+    """A short walk errs towards the mean; the forward step's variance would overshoot the data's spread."""
+    std, n = 0.3, 4000
+    image = torch.zeros(1, 1, 1, n, dtype=torch.float64)
+    spread = [
+        float(AnoDDPM(300, steps).apply(prior(Exact(Q, 0.0, std), (1, 1, n)), image, QUIET).healed.std())
+        for steps in (6, 10, None)
+    ]
+    assert spread == sorted(spread)
+    assert spread[-1] == pytest.approx(std, rel=0.05)
+
+
 def test_averaging_reconstructions_brings_the_mean_map(members: Tensor, sick: tuple[Tensor, Tensor]) -> None:
     known = prior(Exact(Q, 0.0, 0.3), (1, 16, 16))
     image = sick[0]

@@ -163,13 +163,17 @@ def conclude(arms: dict[str, Arm], others: dict[str, Judged], setting: Setting, 
         f"{'pixel AUROC' if m == 'auroc' else 'best Dice'}, {g} {_signed(gains[g][m])}" for g, m in pairs
     )
     ends = curve[SIMPLEX][0], curve[SIMPLEX][peak], curve[SIMPLEX][-1]
+    first, top, last = (simplex.scored[setting.levels[i]] for i in (0, peak, -1))
+    slopes = {n: gain(top, end, "dice", "large") for n, end in (("rise", first), ("fall", last))}
     measured += (
         f"; Dice of simplex on large lesions {ends[0]:.3f} at level {setting.levels[0]}, "
-        f"{ends[1]:.3f} at {setting.levels[peak]}, {ends[2]:.3f} at {setting.levels[-1]}."
+        f"{ends[1]:.3f} at {setting.levels[peak]}, {ends[2]:.3f} at {setting.levels[-1]} "
+        f"(rise {_signed(slopes['rise'])}, fall {_signed(slopes['fall'])})."
     )
     metrics: dict[str, Any] = {
         "parts": parts,
         "gain": gains,
+        "dice of simplex at its peak minus the ends": slopes,
         "chosen levels": {n: a.chosen for n, a in arms.items()},
         "dice over level, large": {
             n: dict(zip(map(str, setting.levels), c, strict=True)) for n, c in curve.items()
