@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from headwater import bench, cli
-from headwater.bench import Row, core_overhead, suite
+from headwater.bench import Row, core_overhead, suite, training_step
 from headwater.bench import simplex_fields as simplex
 from headwater.bench.core_overhead import CoreOverhead
 from headwater.bench.network import prior
@@ -92,6 +92,15 @@ def test_another_start_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(UserError, match="pictures"):
         TINY["DDIM pipeline"].rows(QUIET)
+
+
+def test_another_noise_in_training_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = training_step.Plain.update
+    monkeypatch.setattr(
+        training_step.Plain, "update", lambda self, clean, t, noise: honest(self, clean, t, noise * 1.001)
+    )
+    with pytest.raises(UserError, match="losses"):
+        TINY["training fp32"].rows(QUIET)
 
 
 def test_another_law_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ class TrainingStep:
             stirred(ours.network)
         copy = recipe.prior_config().build_network()
         copy.load_state_dict(ours.network.state_dict())
-        with _Plain(copy, pictures, recipe) as peer:
+        with Plain(copy, pictures, recipe) as peer:
             losses: list[tuple[float, float]] = []
             for step in range(_COMPARED):
                 b = ours.feed.batch(step, range(self.batch))
@@ -104,7 +104,7 @@ class TrainingStep:
         )
 
 
-class _Plain:
+class Plain:
     """The loop of diffusers' train_unconditional.py, one update at a time. Leaves no accelerate state."""
 
     def __init__(self, network: nn.Module, pictures: Tensor, recipe: Recipe) -> None:
@@ -134,7 +134,7 @@ class _Plain:
         )
         self.batches = self._endless()
 
-    def __enter__(self) -> _Plain:
+    def __enter__(self) -> Plain:
         return self
 
     def __exit__(self, *_: object) -> None:
