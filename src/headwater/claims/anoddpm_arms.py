@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -35,7 +35,7 @@ class Judged:
         """Dice of each picture at its own best threshold, (N,) float64; NaN for untouched ones."""
         return self._each(lambda scores, truth: best_dice(scores, truth)[0])
 
-    def _each(self, measure) -> Tensor:
+    def _each(self, measure: Callable[[Tensor, Tensor], float]) -> Tensor:
         changed = set(self.cases.rows())
         values = [
             measure(self.found.map[i], self.cases.truth[i]) if i in changed else math.nan
