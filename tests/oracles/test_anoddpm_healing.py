@@ -160,6 +160,7 @@ def test_fit_trains_on_a_folder(tmp_path: Path) -> None:
 
 def test_recipes() -> None:
     assert small_recipe("brain").augment == ("brain",)
+    assert small_recipe("brain:mni").augment == ("brain",)
     assert small_recipe("scans").augment == ()
     assert small_recipe("brain", "white").prior_config().law() == White()
     assert PAPER.prior_config().law() == Simplex()

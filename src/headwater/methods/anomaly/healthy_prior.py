@@ -59,6 +59,6 @@ def small_recipe(
     options: the law's own parameters; None is `SMALL`'s octaves, and nothing for white noise.
     """
     known = {} if noise == "white" else SMALL.noise_options
-    augment = ("brain",) if data == "brain" else ()
+    augment = ("brain",) if data.partition(":")[0] == "brain" else ()
     given = {"data": data, "noise": noise, "noise_options": known if options is None else options}
     return replace(SMALL, augment=augment, **{**given, **changes})  # pyright: ignore[reportArgumentType]
