@@ -28,7 +28,9 @@ def open_output(out: Path, overwrite: bool, results: Sequence[str]) -> Path:
     of the user's stay.
     """
     need(not out.is_file(), f"{out} is a file: choose a folder for --out")
-    taken = out.is_dir() and any(out.iterdir())
+    held = [path.name for path in out.iterdir()] if out.is_dir() else []
+    # A run that failed before its first result leaves its record only, and is in nobody's way.
+    taken = held != [] and (held != [NAME] or "outputs" in read_record(out))
     need(overwrite or not taken, f"{out} is not empty: choose another --out, or add --overwrite")
     try:
         out.mkdir(parents=True, exist_ok=True)
