@@ -115,7 +115,7 @@ def test_a_config_is_checked(headwater, repaint, tmp_path, text, said):
 def test_print_config_round_trips(headwater, repaint, tmp_path):
     first = headwater(*repaint(seed=7, batch=3), "--print-config")
     assert first.code == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.yaml"]
+    assert not (tmp_path / "out").exists()
     (tmp_path / "c.yaml").write_text(first.out)
     again = headwater("apply", "repaint", "--config", tmp_path / "c.yaml", "--print-config")
     assert again == first
