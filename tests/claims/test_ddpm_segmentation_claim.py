@@ -28,9 +28,10 @@ def outcome(
         claim.DDPM: ours,
         claim.RAW: [0.2] * 3,
         claim.UNTRAINED: [0.25] * 3,
+        claim.PLAIN: [0.3] * 3,
         claim.SUPERVISED: supervised,
     }
-    return claim.conclude(scores, [rho] * 3, grid, replace(claim.QUICK, grid_steps=(50, 250, 800)))
+    return claim.conclude(scores, [rho] * 3, grid, replace(claim.FULL, grid_steps=(50, 250, 800)))
 
 
 def test_all_parts_hold() -> None:
@@ -44,6 +45,14 @@ def test_one_seed_against_it_is_not_held_in_full() -> None:
     found = outcome([0.5, 0.6, 0.55], [0.4, 0.5, 0.56])
     assert found.verdict == "partly"
     assert not found.metrics["parts"]["beats supervised U-Net"]
+
+
+def test_a_brief_run_does_not_judge_against_a_brief_training() -> None:
+    names = (claim.DDPM, claim.RAW, claim.UNTRAINED, claim.PLAIN, claim.SUPERVISED)
+    scores = {name: [0.5] for name in names}
+    found = claim.conclude(scores, [0.5], GRID, claim.QUICK)
+    assert "beats supervised U-Net" not in found.metrics["parts"]
+    assert "too briefly" in found.measured
 
 
 def test_a_best_block_at_the_end_counts_against_it() -> None:

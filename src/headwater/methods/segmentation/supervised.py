@@ -27,11 +27,13 @@ class SupervisedUNet:
     steps: int = 2000
     """Optimiser steps."""
     batch: int = 16
-    """Pictures in a step, each changed at random."""
+    """Pictures in a step, each changed at random as the fields below say."""
     lr: float = 1e-3
     """Peak learning rate, after a warm-up over the first twentieth."""
     shift: int = 3
     """Largest random shift in pixels; what comes in at the rim repeats the border."""
+    mirror: bool = True
+    """Mirror half of the pictures."""
     hue: bool = True
     """Turn the hue of each picture, where it has one."""
     ignore: int = 255
@@ -41,7 +43,7 @@ class SupervisedUNet:
         """Train from fresh weights. image (N, C, H, W) in [-1, 1]; labels int64 (N, H, W).
 
         architecture: the prior whose network is used, with one output channel per class; its weights play
-        no part. Pictures are mirrored half the time, shifted and hue-turned.
+        no part.
         """
         seen = labels != self.ignore
         need(bool(seen.any()), "no labelled pixel is left to learn from: check ignore")
@@ -77,7 +79,7 @@ class SupervisedUNet:
         reach = self.shift
         x = F.pad(image, (reach,) * 4, mode="replicate")
         y = F.pad(labels[:, None].float(), (reach,) * 4, mode="replicate").long()[:, 0]
-        mirrored = torch.rand(n, generator=generator) < 0.5
+        mirrored = (torch.rand(n, generator=generator) < 0.5) & self.mirror
         corners = torch.randint(2 * reach + 1, (n, 2), generator=generator).tolist()
         rows: list[tuple[Tensor, Tensor]] = []
         for i, (top, left) in enumerate(corners):
