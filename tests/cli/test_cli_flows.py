@@ -211,6 +211,14 @@ def test_fit_prior_stops_in_time_and_goes_on(headwater, tmp_path):
     assert headwater(*words, "--resume", "--json").json["finished"] is True
 
 
+def test_fit_prior_on_a_folder_skips_bad_pictures(headwater, tmp_path, pictures):
+    (pictures / "p1.png").write_bytes(b"no picture")
+    words = ["fit", "prior", pictures, *FAST, "--out", tmp_path / "p", "--json"]
+    assert "p1.png" in headwater(*words).sentence(1)
+    assert headwater(*words, "--on-error", "skip").json["finished"] is True
+    assert list(json.loads((tmp_path / "p/skipped.json").read_text())) == ["p1.png"]
+
+
 def test_a_recipe_gives_defaults(headwater, tmp_path):
     (tmp_path / "r.yaml").write_text("data: tiny\nsteps: 7\nlr: 1e-3\n")
     said = headwater(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from headwater.cli.files import Source, together
+from headwater.cli.files import OnError, Source, together
 from headwater.cli.methods import PRIOR, inputs_of, kinds, options_of, verb_of, with_method
 from headwater.cli.options import parse, take
 from headwater.cli.record import open_output, write_record
@@ -22,6 +23,8 @@ from headwater.train import Recipe, fit
 
 _RESULTS = ("prior", "samples")
 """What a training leaves that a rerun must reproduce; checkpoints depend on the clock."""
+_FIRST = os.environ.get("RANK", "0") == "0"
+"""Of several processes under torchrun one keeps the folder and answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,8 @@ class FitPrior(Training):
 
     max_minutes: float | None = None
     """Stop after this time with a checkpoint; --resume goes on."""
+    on_error: OnError = "stop"
+    """What a corrupt picture does: stop, or be skipped and listed in OUT/skipped.json."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
 
 
@@ -94,6 +99,7 @@ def _prior(words: list[str]) -> int:
         max_minutes=options.max_minutes,
         device=options.device,
         progress=not options.json,
+        on_error=options.on_error,
     )
     return _trained("prior", options)
 
@@ -119,11 +125,13 @@ def _own_prior(name: str, method: Any, words: list[str]) -> int:
 
 def _open(options: Any) -> None:
     """A training goes on in its own folder, and otherwise wants an empty one."""
-    if not options.resume:
+    if _FIRST and not options.resume:
         open_output(options.out, False, [])
 
 
 def _trained(name: str, options: Any) -> int:
+    if not _FIRST:
+        return 0
     folder = options.out / "prior"
     values = {"out": str(options.out), "finished": folder.is_dir()}
     if not folder.is_dir():

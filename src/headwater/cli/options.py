@@ -93,7 +93,7 @@ def _check_flags(kind: type, words: Sequence[str], prog: str) -> None:
         name = word.split("=")[0].replace("_", "-")
         if name.startswith("--") and len(name) > 2 and name not in known:
             hint = nearest(name, known, f"`{prog} --help` lists them")
-            raise WrongUsage(f"{prog} has no option {name}: {hint}")
+            raise WrongUsage(f"{prog.removeprefix('headwater ')} has no option {name}: {hint}")
 
 
 def _one_sentence(text: str, words: Sequence[str], prog: str) -> str:
@@ -104,7 +104,7 @@ def _one_sentence(text: str, words: Sequence[str], prog: str) -> str:
     hint = f"`{prog} --help` lists the options"
     if body.startswith("Required options"):
         named = [line.split()[0] for line in parts[0].splitlines() if re.match(r"--|[A-Z]+( |$)", line)]
-        return f"{prog} needs {', '.join(named)}: {hint}"
+        return f"{prog.removeprefix('headwater ')} needs {', '.join(named)}: {hint}"
     if choice := re.search(r"invalid choice '(.*)' for argument '(.*)'. Expected one of \((.*)\)", body):
         options = [option.strip("' ") for option in choice[3].split(",") if option]
         hint = nearest(choice[1], options, f"choose {' or '.join(options)}")

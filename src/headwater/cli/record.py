@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ def open_output(out: Path, overwrite: bool, results: Sequence[str]) -> Path:
     of the user's stay.
     """
     need(not out.is_file(), f"{out} is a file: choose a folder for --out")
-    held = [path.name for path in out.iterdir()] if out.is_dir() else []
+    files = (path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    held = list(itertools.islice(files, 2))
     # A run that failed before its first result leaves its record only, and is in nobody's way.
     taken = held != [] and (held != [NAME] or "outputs" in read_record(out))
     need(overwrite or not taken, f"{out} is not empty: choose another --out, or add --overwrite")
