@@ -67,9 +67,9 @@ class PixelEnsemble(nn.Module):
             value = F.conv2d(part, weight[:, :, None, None])
             where = tuple(part.shape[-2:])
             parts[where] = parts[where] + value if where in parts else value
-        resized = [_resize(part, size) for part in parts.values()]
-        x = torch.stack(resized).sum(0) if len(resized) > 1 else resized[0]
-        x = x + self.biases[0][member][:, None, None]
+        x = self.biases[0][member][:, None, None]
+        for part in parts.values():
+            x = x + _resize(part, size)
         for weight, bias, norm in zip(self.weights[1:], self.biases[1:], self.norms, strict=True):
             scale, shift = self._affine(cast(nn.BatchNorm1d, norm), member)
             # The norm is folded into the next layer: W (s x + h) + b.
