@@ -107,10 +107,10 @@ def test_saving_leaves_no_halves_and_names_the_obstacle(tmp_path: Path) -> None:
     save_picture(torch.zeros(1, 4, 4), tmp_path / "p.png")
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"cannot be written .*choose another place"):
+    with pytest.raises(UserError, match=r"cannot write .*choose a folder"):
         save_picture(torch.zeros(1, 4, 4), tmp_path / "file" / "p.png")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="is a folder: give the path of a file"):
         save_picture(torch.zeros(1, 4, 4), tmp_path / "folder.png")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png", "p.png"]
 

@@ -80,7 +80,7 @@ def test_weights_that_half_cannot_hold_are_refused(tmp_path: Path) -> None:
 
 def edit(folder: Path, **changes) -> None:
     """Change config.json and make the manifest agree, so that the schema alone can object."""
-    from headwater.priors.atomic import written_aside
+    from headwater.atomic import written_aside
 
     config = json.loads((folder / "config.json").read_text())
     weights = (folder / "model.safetensors").read_bytes()

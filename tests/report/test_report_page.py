@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from headwater.errors import UserError
 from headwater.report import Classes, Estimate, Heat, Page, Series, Signed
 
 ATTACK = "<script>alert(1)</script>\"' onerror=alert(2) x='"
@@ -168,7 +169,7 @@ def test_a_failed_write_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.
         raise OSError("No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match="No space"):
         full_page("new").write(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from headwater.atomic import ASIDE
 from headwater.priors import Prior, ProcessConfig
-from headwater.priors.atomic import ASIDE
 from headwater.train import Architecture, Recipe, checkpoint, fit
 from headwater.train.journal import read
 

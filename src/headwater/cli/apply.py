@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from headwater.atomic import write_file
 from headwater.cli.files import OnError, Source, add_scores, write
 from headwater.cli.methods import (
     PRIOR,
@@ -27,7 +28,6 @@ from headwater.cli.options import parse
 from headwater.cli.record import open_output, read_record, write_record
 from headwater.cli.work import Work, answer, as_json
 from headwater.data.masks import UNLABELLED
-from headwater.data.saving import write_atomic
 from headwater.errors import UserError, need
 from headwater.methods.base import Kind
 from headwater.methods.catalogue import entry
@@ -84,7 +84,7 @@ def _apply(name: str, argv: Sequence[str], options: Any, method: Any, fitted: An
         raise UserError(f"none of the {len(skipped)} pictures can be read: {next(iter(skipped.values()))}")
     _page(name, argv, first_run.seed, walk, out)
     if skipped:
-        write_atomic(out / _SKIPPED, as_json(skipped).encode())
+        write_file(out / _SKIPPED, as_json(skipped))
     write_record(out, "apply", name, options, {**about, "skipped": skipped}, files)
     values = {"out": str(out), "items": done, "skipped": skipped}
     left = f", {len(skipped)} skipped (see {out / _SKIPPED})" if skipped else ""

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from headwater.atomic import write_file
 from headwater.data import UnreadableError, open_dataset, save_labels, save_mask, save_picture, shipped
 from headwater.data.arrays import read_npy
 from headwater.data.masks import UNLABELLED, read_known, read_labels, read_mask
 from headwater.data.pictures import SUFFIXES, list_pictures, read_picture
-from headwater.data.saving import write_atomic
 from headwater.errors import UserError, need
 from headwater.methods.base import Kind
 
@@ -163,7 +163,7 @@ def write(kind: Kind, folder: Path, name: str, value: Tensor) -> None:
         case "map":
             buffer = io.BytesIO()
             np.save(buffer, value.cpu().numpy(), allow_pickle=False)
-            write_atomic(path.with_name(f"{path.stem}.npy"), buffer.getvalue())
+            write_file(path.with_name(f"{path.stem}.npy"), buffer.getvalue())
             top = float(value.max())
             save_picture(2 * value / top - 1 if top > 0 else value - 1, path)
         case "scores":

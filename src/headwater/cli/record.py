@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import yaml
 
+from headwater.atomic import write_file
 from headwater.cli.options import plain
-from headwater.data.saving import write_atomic
 from headwater.errors import UserError, need
 from headwater.report.page import running_versions
 
@@ -63,7 +63,7 @@ def write_record(
     }
     if results is not None:
         record["outputs"] = hashes(out, results)
-    write_atomic(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode())
+    write_file(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
     return path
 
 

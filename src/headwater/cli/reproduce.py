@@ -11,11 +11,11 @@ from typing import Annotated
 
 import tyro
 
+from headwater.atomic import write_file
 from headwater.claims.base import Effort, Task, reproduction
 from headwater.cli.options import parse
 from headwater.cli.record import open_output
 from headwater.cli.work import Switch, answer, as_json
-from headwater.data.saving import write_atomic
 from headwater.errors import need
 from headwater.report import Page
 
@@ -58,6 +58,6 @@ def run(argv: Sequence[str]) -> int:
         "seeds": options.seeds,
         "seconds": seconds,
     }
-    write_atomic(out / "claim.json", as_json(values).encode())
+    write_file(out / "claim.json", as_json(values))
     sentence = f"{outcome.verdict}: {outcome.claim}\n  {outcome.measured}\n  pictures: {out / 'index.html'}"
     return answer(options.json, sentence, values)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import colorsys
 import io
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from headwater.errors import UserError
+from headwater.atomic import write_file
 
 
 def save_picture(image: Tensor, path: Path | str) -> None:
@@ -63,39 +61,10 @@ def save_labels(labels: Tensor, path: Path | str, palette: list[tuple[int, int, 
     _save(image, path)
 
 
-def write_atomic(path: Path | str, data: bytes) -> None:
-    """Write a file aside, flush it to disk and rename it into place.
-
-    Raises:
-        UserError: if the place cannot be written.
-    """
-    path = Path(path)
-    aside = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; outputs follow the user's umask like any other.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(aside, 0o666 & ~umask)
-        os.replace(aside, path)
-        aside = None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UserError(f"{path} cannot be written ({reason}): choose another place") from None
-    finally:
-        if aside is not None:
-            Path(aside).unlink(missing_ok=True)
-
-
 def _save(image: Image.Image, path: Path | str) -> None:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
-    write_atomic(path, buffer.getvalue())
+    write_file(path, buffer.getvalue())
 
 
 def _colour(index: int) -> tuple[int, int, int]:

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from headwater.atomic import file_written_aside
 from headwater.errors import UserError, need
 from headwater.nets.adm import UNet
 from headwater.priors import diffusers
-from headwater.priors.atomic import file_written_aside
 from headwater.priors.prior import Prior
 from headwater.priors.schema import nearest
 

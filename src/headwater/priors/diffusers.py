@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from headwater.atomic import read_json, sha256, write_json, written_aside
 from headwater.core import schedule
 from headwater.core.denoiser import Target
 from headwater.errors import UserError, need
 from headwater.nets.adm import UNet
-from headwater.priors.atomic import read_json, sha256, write_json, written_aside
 from headwater.priors.config import PriorConfig, ProcessConfig
 from headwater.priors.folder import filled
 from headwater.priors.options import overridden

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from headwater.atomic import read_json, verify, write_json, written_aside
 from headwater.errors import UserError, need
-from headwater.priors.atomic import read_json, verify, write_json, written_aside
 from headwater.priors.card import card
 from headwater.priors.config import FORMAT, PriorConfig
 from headwater.priors.options import overridden

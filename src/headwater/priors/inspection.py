@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headwater.atomic import sha256, verify
 from headwater.errors import UserError, need
 from headwater.priors import diffusers, folder, sources
-from headwater.priors.atomic import sha256, verify
 from headwater.priors.config import PriorConfig
 from headwater.priors.state import contents
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headwater.atomic import sha256
 from headwater.errors import UserError, need
 from headwater.nets.adm import UNetConfig
 from headwater.nets.infer import infer_config
 from headwater.priors import diffusers, folder
-from headwater.priors.atomic import sha256
 from headwater.priors.config import PriorConfig, ProcessConfig
 from headwater.priors.options import ADM, overridden, process, sort
 from headwater.priors.prior import Prior

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headwater.atomic import write_file
 from headwater.report.blocks import Claim, Numbering, plain
-from headwater.report.files import write_atomically
 from headwater.report.gallery import PictureCell
 from headwater.report.layout import assemble
 from headwater.report.markup import number
@@ -116,11 +116,11 @@ class Page:
 
     def write(self, path: str | Path) -> Path:
         """Write the page to `path`, whole or not at all; missing folders are made."""
-        return write_atomically(Path(path), self.html())
+        return write_file(Path(path), self.html())
 
     def write_json(self, path: str | Path) -> Path:
         """Write `numbers()` to `path`, whole or not at all."""
-        return write_atomically(Path(path), json.dumps(self.numbers(), indent=2) + "\n")
+        return write_file(Path(path), json.dumps(self.numbers(), indent=2) + "\n")
 
 
 def running_versions() -> dict[str, str]:

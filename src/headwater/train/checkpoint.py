@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headwater.atomic import is_whole, read_json, sweep, write_json, written_aside
 from headwater.errors import UserError
-from headwater.priors.atomic import is_whole, read_json, sweep, write_json, written_aside
 
 _PREFIX = "step-"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from headwater.report.files import write_atomically
+from headwater.atomic import write_file
 
 
 class Journal:
@@ -15,7 +15,7 @@ class Journal:
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         kept = [line for line in read(path) if line["step"] <= step]
-        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+        write_file(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, line: dict[str, Any]) -> None:
         """Append one line and hand it to the operating system."""

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import torch
 
+from headwater.atomic import sweep
 from headwater.core.noise import derive
 from headwater.errors import UserError, need
-from headwater.priors.atomic import sweep
 from headwater.priors.prior import Prior
 from headwater.train import checkpoint, page, sheet
 from headwater.train.journal import Journal, read

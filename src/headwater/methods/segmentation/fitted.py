@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from headwater.atomic import read_json, verify, write_json, written_aside
 from headwater.errors import UserError, need
 from headwater.methods.segmentation.pixel_classifier import PixelEnsemble
-from headwater.priors.atomic import read_json, verify, write_json, written_aside
 
 _FORMAT = 1
 _NUMBERS, _WORDS = "classifiers.safetensors", "classifiers.json"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from headwater.atomic import MANIFEST, is_whole, read_json, sweep, verify, written_aside
 from headwater.errors import UserError
-from headwater.priors.atomic import MANIFEST, is_whole, read_json, sweep, verify, written_aside
 
 
 def write(folder: Path, text: str) -> None:
@@ -31,7 +31,7 @@ def test_written_folder_is_whole_and_replaced_as_a_whole(tmp_path: Path) -> None
 def test_replacing_works_without_an_exchange_of_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headwater.priors.atomic._exchange", lambda one, other: False)
+    monkeypatch.setattr("headwater.atomic._exchange", lambda one, other: False)
     write(tmp_path / "x", "one")
     write(tmp_path / "x", "two")
     assert (tmp_path / "x" / "a.txt").read_text() == "two"

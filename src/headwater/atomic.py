@@ -1,6 +1,6 @@
-"""Folders that are either whole or absent: written aside, fsynced, hashed, then renamed.
+"""Files and folders that are either whole or absent: written aside, fsynced, then renamed.
 
-Training checkpoints and priors are both written this way. A folder counts as whole when its
+Training checkpoints, priors, pages and pictures are all written this way. A folder counts as whole when its
 `manifest.json`, the last file written, lists the size and SHA-256 of every other file and they agree.
 """
 
@@ -84,6 +84,16 @@ def written_aside(folder: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_file(file: str | os.PathLike[str], data: bytes | str) -> Path:
+    """Write a whole file or nothing; text as UTF-8. Returns its path.
+
+    Raises UserError when the place cannot be written or the disk is full.
+    """
+    with file_written_aside(file) as aside:
+        aside.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8", errors="replace"))
+    return Path(file)
 
 
 @contextlib.contextmanager
@@ -172,7 +182,7 @@ def _strange(folder: Path) -> str:
 
 
 def _beside(target: Path) -> Path:
-    return target.parent / f"{ASIDE}{target.name}-{secrets.token_hex(4)}"
+    return target.parent / f"{ASIDE}{target.name[:80]}-{secrets.token_hex(4)}"
 
 
 def _is_plain(name: str) -> bool:
