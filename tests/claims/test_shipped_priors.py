@@ -1,0 +1,53 @@
+"""Shipped priors are what their cards say: small, healthy, and drawing what they were trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor
+
+import headwater.priors
+from headwater.claims.tour import PRIORS
+from headwater.core import DPMSolver
+from headwater.core.plan import log_snr
+from headwater.data import load
+from headwater.metrics.classifier import generated_quality, train_classifier
+from headwater.priors import Prior, shipped
+from headwater.run import Run
+
+FOLDER = Path(headwater.priors.__file__).parent / "shipped"
+
+
+def draw(prior: Prior, n: int) -> Tensor:
+    return prior.sample(n, Run(0, batch=64, progress=False), log_snr(prior.process, 25), DPMSolver())
+
+
+def test_the_five_priors_ship_within_twelve_megabytes() -> None:
+    assert shipped() == sorted(PRIORS)
+    assert sum(p.stat().st_size for p in FOLDER.rglob("*.safetensors")) <= 12_000_000
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_prior_draws_pictures_like_those_it_saw(name: str) -> None:
+    prior = Prior.from_pretrained(name)
+    data, split = PRIORS[name]
+    real, drawn = load(data, split, prior.shape[-1]).images, draw(prior, 16)
+    assert drawn.shape == (16, *prior.shape)
+    assert bool(torch.isfinite(drawn).all())
+    # A prior that drew noise or one grey would miss these by far.
+    assert float(drawn.mean()) == pytest.approx(float(real.mean()), abs=0.25)
+    assert float(drawn.std()) == pytest.approx(float(real.std()), rel=0.35)
+    steps = [(v[..., 1:] - v[..., :-1]).abs().mean() for v in (drawn, real)]
+    assert float(steps[0]) == pytest.approx(float(steps[1]), rel=0.5)
+
+
+def test_a_classifier_of_real_digits_knows_the_drawn_ones() -> None:
+    train, test = load("digits", "train"), load("digits", "test")
+    judge = train_classifier(train.images, cast(Tensor, train.labels), seed=0, epochs=8)
+    order = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))
+    quality = generated_quality(judge, test.images[order], draw(Prior.from_pretrained("digits"), 256))
+    assert quality.confidence >= 0.9
+    assert quality.balance >= 0.95
