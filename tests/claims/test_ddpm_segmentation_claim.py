@@ -55,6 +55,16 @@ def test_a_brief_run_does_not_judge_against_a_brief_training() -> None:
     assert "too briefly" in found.measured
 
 
+def test_one_seed_cannot_carry_the_whole_claim() -> None:
+    scores = {
+        claim.DDPM: [0.5],
+        **{n: [0.1] for n in (claim.RAW, claim.UNTRAINED, claim.PLAIN, claim.SUPERVISED)},
+    }
+    found = claim.conclude(scores, [0.5], GRID, claim.QUICK)
+    assert all(found.metrics["parts"].values())
+    assert found.verdict == "partly"
+
+
 def test_a_best_block_at_the_end_counts_against_it() -> None:
     found = outcome([0.5, 0.6, 0.55], [0.4, 0.5, 0.5], GRID[:2])
     assert not found.metrics["parts"]["best block inside"]

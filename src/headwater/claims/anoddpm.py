@@ -2,13 +2,17 @@
 with the level that pictures are noised to? (Wyatt et al. 2022, sec. 4)
 
 Pictures: slices of a head that no prior saw, with inserted lesions of two sizes, brighter and darker. Levels
-are chosen on every fourth slice, scores come from the three between. The rule, written before any result:
+are chosen on every fourth slice, scores come from the three between. The rule:
 
     held      on large lesions, each noise at its own chosen level, simplex beats Gaussian in pixel AUROC and
               in best Dice, both 95 % bootstrap intervals of the paired difference lying above 0, and the
-              Dice of simplex over the level has its maximum inside the sweep
+              Dice of simplex over the level rises to a maximum inside the sweep and falls from it, each by
+              more than its own interval
     partly    some of these three
     not held  none
+
+It was written before any result, but for the two intervals of the third part, which make it stricter: a first
+run had its maximum inside by less than chance moves it.
 """
 
 from __future__ import annotations
@@ -152,10 +156,12 @@ def conclude(arms: dict[str, Arm], others: dict[str, Judged], setting: Setting, 
         group: {m: gain(simplex.at(group), gauss.at(group), m, group) for m in ("auroc", "dice")}
         for group in ("large", "small")
     }
+    first, top, last = (simplex.scored[setting.levels[i]] for i in (0, peak, -1))
+    slopes = {n: gain(top, end, "dice", "large") for n, end in (("rise", first), ("fall", last))}
     parts = {
         "pixel AUROC, large": gains["large"]["auroc"]["low"] > 0,
         "best Dice, large": gains["large"]["dice"]["low"] > 0,
-        "Dice peaks inside": 0 < peak < len(setting.levels) - 1,
+        "Dice rises, then falls": all(v["low"] > 0 for v in slopes.values()),
     }
     verdict = "held" if all(parts.values()) else "partly" if any(parts.values()) else "not held"
     pairs = [("large", "auroc"), ("large", "dice"), ("small", "auroc"), ("small", "dice")]
@@ -163,8 +169,6 @@ def conclude(arms: dict[str, Arm], others: dict[str, Judged], setting: Setting, 
         f"{'pixel AUROC' if m == 'auroc' else 'best Dice'}, {g} {_signed(gains[g][m])}" for g, m in pairs
     )
     ends = curve[SIMPLEX][0], curve[SIMPLEX][peak], curve[SIMPLEX][-1]
-    first, top, last = (simplex.scored[setting.levels[i]] for i in (0, peak, -1))
-    slopes = {n: gain(top, end, "dice", "large") for n, end in (("rise", first), ("fall", last))}
     measured += (
         f"; Dice of simplex on large lesions {ends[0]:.3f} at level {setting.levels[0]}, "
         f"{ends[1]:.3f} at {setting.levels[peak]}, {ends[2]:.3f} at {setting.levels[-1]} "

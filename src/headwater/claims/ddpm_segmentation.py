@@ -174,8 +174,10 @@ def conclude(
     parts["best block inside"] = 0 < int(curve.argmax()) < len(curve) - 1
     parts["small t beats large t"] = small > large
     parts["uncertainty follows error"] = fmean(correlations) > 0.3
+    # One seed, or arms too briefly trained to be judged against, cannot carry the whole claim.
+    complete = len(ours) >= 3 and SUPERVISED in setting.judged_against
     verdict: Literal["held", "partly", "not held"] = (
-        "held" if all(parts.values()) else "partly" if any(parts.values()) else "not held"
+        "held" if complete and all(parts.values()) else "partly" if any(parts.values()) else "not held"
     )
     against = ", ".join(f"{fmean(scores[n]):.3f} {n}" for n in (RAW, UNTRAINED, PLAIN, SUPERVISED))
     brief = "" if SUPERVISED in setting.judged_against else " (trained too briefly to be judged against)"
