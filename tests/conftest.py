@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import torch
 
 # More threads than quiet cores make small networks many times slower.
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+# A shell starts background jobs with Ctrl-C ignored, and tests that press it would wait for nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOLDEN = Path(__file__).parent / "parity" / "golden"
 
