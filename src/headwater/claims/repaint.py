@@ -68,7 +68,7 @@ def reproduce(task: Task) -> Outcome:
         )
         truth = truth.repeat(len(setting.families), 1, 1, 1)
         filled = {
-            name: walk.apply(prior, truth, known, Run(seed, batch=64, progress=task.progress))
+            name: walk.apply(prior, truth, known, Run(seed, batch=16, progress=task.progress))
             for name, walk in walks.items()
         }
         for i, family in enumerate(setting.families):

@@ -50,7 +50,7 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
         "Samples, filled holes, lesions found, parts labelled: each by a prior that ships with the package.",
         kicker="Headwater tour",
     )
-    run = Run(seed, batch=64, progress=progress)
+    run = Run(seed, batch=16, progress=progress)
     _samples(page.section("Samples", "What each shipped prior draws, beside what it was trained on."), run)
     seeds = (seed, seed + 1, seed + 2)
     outcomes = [reproduction(name)(Task(page, "quick", seeds, progress)) for name in METHODS]
