@@ -59,7 +59,7 @@ class PixelEnsemble(nn.Module):
     def logits(self, member: int, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """One member on whole pictures: maps (B, C, h, w) to (B, classes, *size), in evaluation mode.
 
-        Holds the maps and two hidden layers, B x 128 x H x W, at a time.
+        Holds the maps and about four hidden layers, B x 128 x H x W, at a time.
         """
         parts: dict[tuple[int, ...], Tensor] = {}
         columns = self.weights[0][member].T.split([m.shape[1] for m in maps], dim=1)
