@@ -50,7 +50,8 @@ class DDPMSegmentation(Method):
 
     Memory: the maps of the labelled pictures at their own resolution while fitting (100 MB each for the
     paper's 256 x 256 network, instead of 2.2 GB for D = 8448 numbers a pixel), and those of one batch
-    plus about four hidden layers while predicting. No tensor of D x H x W exists; logits equal the naive way's.
+    plus about four hidden layers while predicting. No tensor of D x H x W exists; logits equal the naive
+    way's.
 
     Deviates from the reference code: the annotator's slips are masked, not edited into the labels; all
     classifiers are trained side by side in one product; the noise is kept with them, so a prediction needs
