@@ -41,6 +41,11 @@ def test_a_gain_is_positive_where_ours_is_smaller() -> None:
     assert claim._gain(other, ours)[0] == pytest.approx(-0.5)
 
 
+def test_a_picture_counts_once_however_many_masks_hide_it() -> None:
+    values = {"half": [1.0, -2.0], "expand": [3.0, 4.0]}
+    assert claim._per_picture(values).tolist() == [2.0, 3.0]
+
+
 def test_a_small_run_reports_every_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claim, "QUICK", SMALL)
     page = Page("repaint")
