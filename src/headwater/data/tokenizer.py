@@ -1,0 +1,155 @@
+"""Text as token ids: a small vocabulary trained on the user's own sentences, or a published one by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from headwater.errors import UserError, need
+
+if TYPE_CHECKING:
+    import tokenizers
+
+Kind = Literal["bpe", "word"]
+SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+_FORMAT = 1
+_LONGEST = 64 * 2**20
+"""Characters of JSON that `from_json` accepts: four times the largest published vocabularies."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizer:
+    """Sentences <-> ids 0 .. size - 1. `pad`, `unk`, `cls`, `sep` and `mask` are the ids of its marks.
+
+    `encode` adds no marks but padding: how source and target are laid out is a method's own business.
+    """
+
+    model: tokenizers.Tokenizer
+    pad: int
+    unk: int
+    cls: int
+    sep: int
+    mask: int
+
+    @classmethod
+    def train(cls, texts: Sequence[str], size: int, kind: Kind = "bpe") -> Tokenizer:
+        """Learn at most `size` entries, the five marks included, from sentences.
+
+        bpe: merged pairs of characters (Sennrich et al. 2016), spaces kept, so `decode` returns the very
+        text. word: the most frequent words and punctuation marks; other words become `unk`, and `decode`
+        sets the usual spaces. Raises UserError for empty texts or a size without room for any entry.
+        """
+        lib = _tokenizers()
+        need(any(text.strip() for text in texts), "there is no text to learn a vocabulary from")
+        need(size > len(SPECIALS), f"a vocabulary has {len(SPECIALS)} marks: set its size above that")
+        need(kind in ("bpe", "word"), f"a tokenizer is of kind bpe or word, not {kind!r}")
+        marks = list(SPECIALS.values())
+        pre, decoders = lib.pre_tokenizers, lib.decoders
+        if kind == "bpe":
+            model = lib.Tokenizer(lib.models.BPE(unk_token=SPECIALS["unk"]))
+            model.pre_tokenizer = pre.Sequence([pre.Metaspace(), pre.Punctuation("isolated")])
+            model.decoder = decoders.Metaspace()
+            trainer = lib.trainers.BpeTrainer(vocab_size=size, special_tokens=marks, show_progress=False)
+        else:
+            model = lib.Tokenizer(lib.models.WordLevel(unk_token=SPECIALS["unk"]))
+            model.pre_tokenizer = pre.BertPreTokenizer()
+            model.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+            trainer = lib.trainers.WordLevelTrainer(
+                vocab_size=size, special_tokens=marks, show_progress=False
+            )
+        model.train_from_iterator(texts, trainer)
+        return cls(model, *(model.token_to_id(mark) for mark in marks))
+
+    @classmethod
+    def named(cls, name: str) -> Tokenizer:
+        """The tokenizer of a Hugging Face model (`bert-base-uncased`) or of a local folder.
+
+        A mark that it lacks is added. Raises UserError when there is no such tokenizer or no network.
+        """
+        try:
+            from transformers import AutoTokenizer
+        except ImportError:
+            raise UserError(f"{name} needs transformers: pip install 'headwater[text]'") from None
+        try:
+            found: Any = AutoTokenizer.from_pretrained(name)
+            model = found.backend_tokenizer
+        except (OSError, ValueError, KeyError, AttributeError, ImportError):
+            raise UserError(
+                f"no tokenizer called {name!r} could be read: give a Hugging Face name that you can reach, "
+                "a local folder, or train one"
+            ) from None
+        ids = []
+        for mark, text in SPECIALS.items():
+            number = getattr(found, f"{mark}_token_id")
+            if number is None:
+                model.add_special_tokens([text])
+                number = model.token_to_id(text)
+            ids.append(number)
+        return cls(model, *ids)
+
+    @property
+    def size(self) -> int:
+        """Number of entries, marks included."""
+        return self.model.get_vocab_size()
+
+    def split(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, of whatever length, without marks."""
+        self.model.no_padding()
+        self.model.no_truncation()
+        return [e.ids for e in self.model.encode_batch(list(texts), add_special_tokens=False)]
+
+    def encode(self, texts: Sequence[str], length: int) -> Tensor:
+        """int64 (B, length): ids, cut at `length` and padded behind."""
+        need(length >= 1, f"a text has at least one token, not {length}")
+        rows = [ids[:length] + [self.pad] * (length - len(ids)) for ids in self.split(texts)]
+        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), length)
+
+    def decode(self, ids: Tensor) -> list[str]:
+        """Texts of int64 (B, L); padding, `cls`, `sep` and `mask` are left out, `unk` stays visible.
+
+        Raises UserError for an id outside the vocabulary.
+        """
+        need(ids.ndim == 2, f"give ids as (texts, tokens), not {tuple(ids.shape)}")
+        if ids.numel():
+            fits = int(ids.min()) >= 0 and int(ids.max()) < self.size
+            need(fits, f"ids go from 0 to {self.size - 1} in this vocabulary")
+        marks = {self.pad, self.cls, self.sep, self.mask}
+        rows = [[i for i in row if i not in marks] for row in ids.tolist()]
+        return [self.model.decode(row, skip_special_tokens=False) for row in rows]
+
+    def to_json(self) -> str:
+        """The whole tokenizer as one JSON text."""
+        marks = {mark: getattr(self, mark) for mark in SPECIALS}
+        return json.dumps({"format": _FORMAT, "marks": marks, "model": self.model.to_str()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Tokenizer:
+        """Read what `to_json` wrote. Raises UserError for anything else."""
+        lib = _tokenizers()
+        need(len(text) <= _LONGEST, f"a tokenizer has at most {_LONGEST // 2**20} million characters")
+        broken = UserError("this is no tokenizer written by headwater: fit again")
+        try:
+            about = json.loads(text)
+            format, marks = about["format"], [about["marks"][mark] for mark in SPECIALS]
+            # The library raises bare Exception for what it cannot read.
+            model = lib.Tokenizer.from_str(about["model"])
+        except Exception:
+            raise broken from None
+        need(format == _FORMAT, "this tokenizer has another format: read it with a newer headwater")
+        size = model.get_vocab_size()
+        if not all(isinstance(i, int) and 0 <= i < size for i in marks):
+            raise broken
+        return cls(model, *marks)
+
+
+def _tokenizers() -> Any:
+    try:
+        import tokenizers
+    except ImportError:
+        raise UserError("text needs the tokenizers library: pip install 'headwater[text]'") from None
+    return tokenizers

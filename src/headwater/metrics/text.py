@@ -1,0 +1,152 @@
+"""How good generated sentences are, and how different from each other. All scores lie in [0, 1].
+
+References are one text per hypothesis, or a list of texts each, of which the best match counts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from headwater.errors import UserError, need
+
+References = Sequence[str] | Sequence[Sequence[str]]
+
+_ORDERS = 4
+"""BLEU looks at runs of 1 to 4 words."""
+_K = 5
+"""The constant of smoothing method 4 (Chen & Cherry 2014)."""
+_WORD = re.compile(r"\w+(?:['’]\w+)?")
+
+
+def corpus_bleu(hypotheses: Sequence[str], references: References) -> float:
+    """BLEU-4 over the whole corpus (Papineni et al. 2002), as sacrebleu computes it (13a words, case kept).
+
+    Raises UserError when the numbers of texts differ, there is none, or sacrebleu is not installed.
+    """
+    try:
+        from sacrebleu.metrics.bleu import BLEU
+    except ImportError:
+        raise UserError("BLEU needs sacrebleu: pip install 'headwater[text]'") from None
+    sets = _sets(hypotheses, references)
+    most = max(len(refs) for refs in sets)
+    # None: that sentence has fewer references. sacrebleu takes it, its annotations do not say so.
+    streams: list[Any] = [[refs[i] if i < len(refs) else None for refs in sets] for i in range(most)]
+    return BLEU().corpus_score(list(hypotheses), streams).score / 100
+
+
+def sentence_bleu(hypothesis: str, references: str | Sequence[str]) -> float:
+    """BLEU-4 of one sentence, words split at spaces, smoothing method 4 (Chen & Cherry 2014, sec. 3.4).
+
+    The k-th order without a match, k = 1, 2, .., counts ln(words) / (2^k 5) matches: short hypotheses get
+    less for nothing. 0 if no word matches at all. sacrebleu lacks this method; the tables of DiffuSeq use it.
+    """
+    words = hypothesis.split()
+    refs = [text.split() for text in _listed(references)]
+    score, missed = 0.0, 0
+    for n in range(1, _ORDERS + 1):
+        grams = Counter(_grams(words, n))
+        allowed: Counter[tuple[str, ...]] = Counter()
+        for ref in refs:
+            allowed |= Counter(_grams(ref, n))
+        hits = float((grams & allowed).total())
+        if hits == 0:
+            if n == 1:
+                return 0.0
+            missed += 1
+            if len(words) < 2:
+                return 0.0
+            hits = math.log(len(words)) / (2**missed * _K)
+        score += math.log(hits / max(1, grams.total())) / _ORDERS
+    closest = min((len(ref) for ref in refs), key=lambda n: (abs(n - len(words)), n))
+    brevity = min(0.0, 1 - closest / len(words))
+    return math.exp(score + brevity)
+
+
+def mean_sentence_bleu(hypotheses: Sequence[str], references: References) -> float:
+    """Mean `sentence_bleu`: the BLEU of the DiffuSeq tables."""
+    return _mean(sentence_bleu, hypotheses, references)
+
+
+def word_f1(hypotheses: Sequence[str], references: References) -> float:
+    """Mean F1 of the bags of words, case and punctuation ignored."""
+    return _mean(sentence_f1, hypotheses, references)
+
+
+def sentence_f1(hypothesis: str, references: str | Sequence[str]) -> float:
+    """2 |common words| / (|words| + |words of the reference|), the best over references."""
+    ours = Counter(_words(hypothesis))
+    scores = []
+    for text in _listed(references):
+        truth = Counter(_words(text))
+        total = ours.total() + truth.total()
+        scores.append(2 * (ours & truth).total() / total if total else 1.0)
+    return max(scores)
+
+
+def exact_match(hypotheses: Sequence[str], references: References) -> float:
+    """Share of hypotheses that equal a reference, runs of spaces and outer spaces ignored."""
+
+    def same(hypothesis: str, refs: str | Sequence[str]) -> float:
+        return float(hypothesis.split() in [text.split() for text in _listed(refs)])
+
+    return _mean(same, hypotheses, references)
+
+
+def distinct(texts: Sequence[str], n: int = 1) -> float:
+    """Different runs of n words over all of them inside each text, mean over texts that have any."""
+    need(len(texts) > 0, "there are no texts to score")
+    shares = [len(set(grams)) / len(grams) for text in texts if (grams := _grams(text.split(), n))]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def diversity(samples: Sequence[Sequence[str]], n: int = 4) -> float:
+    """div-n: different runs of n words over all of them, within the samples of one source; mean over sources."""
+    need(len(samples) > 0, "there are no samples to score")
+    shares = []
+    for texts in samples:
+        grams = [gram for text in texts for gram in _grams(text.split(), n)]
+        shares.append(len(set(grams)) / len(grams) if grams else 0.0)
+    return sum(shares) / len(shares)
+
+
+def self_bleu(samples: Sequence[Sequence[str]]) -> float:
+    """Mean `sentence_bleu` of each sample against the other samples of its source; low is diverse."""
+    need(len(samples) > 0, "there are no samples to score")
+    need(min(map(len, samples)) >= 2, "self-BLEU compares at least two samples of each source")
+    scores = []
+    for texts in samples:
+        others = [[t for j, t in enumerate(texts) if j != i] for i in range(len(texts))]
+        scores += [sentence_bleu(text, rest) for text, rest in zip(texts, others, strict=True)]
+    return sum(scores) / len(scores)
+
+
+def _listed(references: str | Sequence[str]) -> list[str]:
+    return [references] if isinstance(references, str) else list(references)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _grams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+
+
+def _sets(hypotheses: Sequence[str], references: References) -> list[list[str]]:
+    need(len(hypotheses) > 0, "there are no texts to score")
+    same = len(hypotheses) == len(references)
+    need(same, f"there are {len(hypotheses)} texts and {len(references)} references: give one for each")
+    sets = [_listed(refs) for refs in references]
+    need(all(sets), "every text needs at least one reference")
+    return sets
+
+
+def _mean(
+    score: Callable[[str, Sequence[str]], float], hypotheses: Sequence[str], references: References
+) -> float:
+    pairs = zip(hypotheses, _sets(hypotheses, references), strict=True)
+    return sum(score(text, refs) for text, refs in pairs) / len(hypotheses)
