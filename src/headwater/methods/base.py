@@ -13,6 +13,8 @@ from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
 
+from headwater.data.series import Table
+
 
 @dataclass(frozen=True)
 class Paper:
@@ -46,7 +48,7 @@ class Paper:
 class Kind:
     """How an argument or result of a method is stored in files."""
 
-    name: Literal["images", "mask", "labels", "map", "scores"]
+    name: Literal["images", "mask", "labels", "map", "scores", "texts", "series", "kspace", "magnitude"]
     help: str
 
 
@@ -62,12 +64,31 @@ Labels = Annotated[Tensor, Kind("labels", "a folder of label pictures, the pixel
 Map = Annotated[Tensor, Kind("map", "a folder of .npy files and pictures of them")]
 """float32 (B, 1, H, W), any range."""
 
-Scores = Annotated[Tensor, Kind("scores", "a CSV file with one number per picture")]
+Scores = Annotated[Tensor, Kind("scores", "a CSV file with one number per item")]
 """float32 (B,)."""
+
+Texts = Annotated[list[str], Kind("texts", "a .jsonl with a field of that name, a .txt or a shipped set")]
+"""B strings. A .jsonl row is named by its `name`, `file` or `id`; a result may be a list of candidates."""
+
+Series = Annotated[
+    list[Table], Kind("series", "a CSV with a time column, a folder of such, or a shipped set")
+]
+"""B tables, each of its own length, NaN where a cell is empty."""
+
+Volumes = Annotated[list[Tensor], Kind("kspace", "complex .npy or fastMRI .h5 k-space, or a folder of them")]
+"""B tensors complex64 (H, W) or (coils, H, W), each of its own size, zero where nothing was measured."""
+
+Magnitude = Annotated[list[Tensor], Kind("magnitude", "NIfTI, .npy or fastMRI .h5 pictures, or a folder")]
+"""B tensors float32 (H, W), in units of their own."""
 
 
 class Method:
-    """Base of all methods. Subclasses are final frozen dataclasses."""
+    """Base of all methods. Subclasses are final frozen dataclasses.
+
+    A method with a `prior` reads pictures, masks and label maps at the prior's shape. One without says which
+    shape it wants by a field or property `shape`, (C, H, W), and what its `fit` returns likewise;
+    where neither does, the first picture's is taken.
+    """
 
     paper: ClassVar[Paper]
     needs: ClassVar[tuple[str, ...]] = ()
