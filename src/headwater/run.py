@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -28,6 +29,8 @@ class Run:
     """Show a progress bar for work of over two seconds."""
     first: int = 0
     """Index of the first sample of this call among all samples of the work."""
+    keep: Path | None = None
+    """Folder for the checkpoints of long work, which goes on from there; None keeps none."""
 
     def stream(self, n: int, law: Noise | None = None, purpose: int = 0) -> Stream:
         """Noise for samples first .. first + n - 1; `purpose` separates unrelated uses of one seed."""
@@ -38,7 +41,11 @@ class Run:
         """Slices of at most `batch` samples, each with the run that numbers its samples rightly."""
         for start in range(0, n, self.batch):
             rows = slice(start, min(start + self.batch, n))
-            yield rows, Run(self.seed, self.batch, self.device, self.progress, self.first + start)
+            yield rows, replace(self, first=self.first + start)
+
+    def under(self, name: str) -> Run:
+        """The same for one part of the work, which keeps its checkpoints in a folder of its own."""
+        return self if self.keep is None else replace(self, keep=self.keep / name)
 
     def watch(self, steps: Iterable[T], total: int | None = None, what: str = "") -> Iterator[T]:
         """Pass the steps on, under a progress bar that appears after two seconds."""

@@ -62,7 +62,7 @@ def test_what_a_training_leaves(tmp_path: Path) -> None:
     out = tmp_path / "a"
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6]
-    assert {"loss", "lr", "grad_norm", "images_per_second", "seconds"} <= lines[0].keys()
+    assert {"loss", "lr", "grad_norm", "items_per_second", "seconds"} <= lines[0].keys()
     sheets = sorted(p.name for p in (out / "samples").iterdir())
     assert sheets == ["final.png", "step-00000003.png", "step-00000006.png"]
     assert Recipe.load(out / "recipe.yaml").steps == 6

@@ -8,7 +8,8 @@ import pytest
 
 from headwater.errors import UserError
 from headwater.train import Architecture, Recipe
-from headwater.train.training import learning_rate, level_weights
+from headwater.train.drive import learning_rate
+from headwater.train.training import level_weights
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "priors"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -13,10 +12,11 @@ from headwater.core.noise import Noise, derive
 from headwater.core.process import Diffusion
 from headwater.data import augment
 from headwater.data.datasets import Skipped
+from headwater.train.order import order
 from headwater.train.recipe import Recipe
 
 # Purposes separate the uses of one seed; their numbers are part of what makes a run repeatable.
-_ORDER, _LEVEL, _NOISE, _FLIP, _HUE, _AUGMENT, _LABEL, _DROPOUT = range(1, 9)
+_LEVEL, _NOISE, _FLIP, _HUE, _AUGMENT, _LABEL, _DROPOUT = range(2, 9)
 
 
 class Rows(Protocol):
@@ -73,7 +73,7 @@ class Feed:
     def picture(self, position: int) -> int:
         """The picture at a position of the endless shuffled sequence."""
         epoch, place = divmod(position, len(self.pictures.images))
-        return _order(self.recipe.seed, epoch, len(self.pictures.images))[place]
+        return order(self.recipe.seed, epoch, len(self.pictures.images))[place]
 
     def _level(self, step: int, j: int) -> int:
         r, T = self.recipe, self.process.T
@@ -106,10 +106,3 @@ class Feed:
             return {}
         hidden = [derive(r.seed, _LABEL, step, j) / 2**63 < r.label_dropout for j in rows]
         return {"y": torch.where(torch.tensor(hidden), len(self.pictures.classes), labels[index])}
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, n: int) -> list[int]:
-    """A permutation of 0 .. n-1 for each epoch."""
-    generator = torch.Generator().manual_seed(derive(seed, _ORDER, epoch))
-    return torch.randperm(n, generator=generator).tolist()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,28 +14,18 @@ from headwater.core.noise import derive
 from headwater.errors import UserError, need
 from headwater.priors.prior import Prior
 from headwater.train import checkpoint, page, sheet
+from headwater.train.drive import NotFiniteError, Progress, drive
 from headwater.train.journal import Journal, read
 from headwater.train.pictures import gather
 from headwater.train.processes import Processes, processes
 from headwater.train.recipe import Recipe
 from headwater.train.stop import Stop
-from headwater.train.training import NotFiniteError, Training, build, learning_rate
+from headwater.train.training import Training, build
 
 _EXEMPT = ("log_every", "sample_every", "checkpoint_every", "keep")
 """Fields that may differ on resume: they leave the weights alone."""
 _SHEET = 12
 """Purpose of the seed that draws sample sheets."""
-
-
-@dataclass
-class Progress:
-    """How far a training is, beside its tensors."""
-
-    step: int = 0
-    seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)
-    """Losses since the last line of the log."""
-    norms: list[float] = field(default_factory=list)
 
 
 def fit(
@@ -106,7 +95,10 @@ def _fit(
     if writer:
         writer.opening()
     with Stop() as stop:
-        finished = _run(training, now, writer, stop, max_minutes, progress)
+        try:
+            finished = drive(training, now, writer, stop, max_minutes, progress)
+        except NotFiniteError as error:
+            raise UserError(f"{error}: lower lr or use precision fp32; {_last_good(folder)}") from None
     if finished and writer:
         writer.result(now)
     return _with_card(training, now)
@@ -134,18 +126,24 @@ class Writer:
         about = {
             "recipe": self.training.recipe.to_dict(),
             "pictures": len(self.training.feed.pictures.images),
-            "seconds": now.seconds,
-            "losses": now.losses,
-            "norms": now.norms,
+            **now.to_dict(),
             "versions": {"torch": torch.__version__},
         }
         keep = self.training.recipe.keep
         checkpoint.save(self.out / "checkpoints", now.step, self.training.state, about, keep)
 
-    def samples(self, step: int) -> None:
-        """A sheet of what the average draws, always from the same noise."""
+    def log(self, line: dict[str, Any]) -> None:
+        """One line of the log."""
+        self.journal.write(line)
+
+    def look(self, step: int) -> bool:
+        """A sheet of what the average draws, always from the same noise, when it is time for one."""
+        every = self.training.recipe.sample_every
+        if not every or step % every:
+            return False
         images = sheet.draw(self.training.prior, 32, derive(self.training.recipe.seed, _SHEET))
         sheet.write(self.out / "samples" / f"step-{step:08d}.png", images)
+        return True
 
     def result(self, now: Progress) -> None:
         """The prior and the report."""
@@ -159,74 +157,6 @@ class Writer:
         page.write(self.out / "index.html", recipe, prior, pictures, lines, drawn, command)
 
 
-def _run(
-    training: Training,
-    now: Progress,
-    writer: Writer | None,
-    stop: Stop,
-    max_minutes: float | None,
-    progress: bool,
-) -> bool:
-    """Train until done (True), or out of time or asked to stop (False)."""
-    from tqdm import tqdm
-
-    r = training.recipe
-    begun = saved_at = time.monotonic()
-    before, logged, logged_at, saved = now.seconds, now.step, begun, now.step
-    until = float("inf") if max_minutes is None else begun + 60 * max_minutes
-    bar = tqdm(total=r.steps, initial=now.step, desc="training", unit="step", disable=not progress)
-    with bar:
-        while now.step < r.steps:
-            _step(training, now, writer)
-            clock = time.monotonic()
-            now.seconds = before + clock - begun
-            if now.step % r.log_every == 0 or now.step == r.steps:
-                speed = (now.step - logged) * r.batch / max(clock - logged_at, 1e-9)
-                line = _line(r, now, speed)
-                logged, logged_at = now.step, clock
-                now.losses.clear()
-                now.norms.clear()
-                if writer:
-                    writer.journal.write(line)
-                bar.set_postfix_str(f"loss {line['loss']:.4f}, {speed:.0f} images/s")
-            bar.update()
-            if writer and r.sample_every and now.step % r.sample_every == 0:
-                writer.samples(now.step)
-                logged_at += time.monotonic() - clock
-            leave = training.processes.any(stop.asked is not None or clock >= until)
-            if writer and (clock - saved_at >= r.checkpoint_every or leave):
-                writer.checkpoint(now)
-                saved_at, saved = time.monotonic(), now.step
-            if leave and now.step < r.steps:
-                return False
-    if writer and saved < now.step:
-        writer.checkpoint(now)
-    return True
-
-
-def _step(training: Training, now: Progress, writer: Writer | None) -> None:
-    try:
-        loss, norm = training.update(now.step)
-    except NotFiniteError as error:
-        good = checkpoint.newest(writer.out / "checkpoints") if writer else None
-        where = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
-        raise UserError(f"{error}: lower lr or use precision fp32; {where}") from None
-    now.step += 1
-    now.losses.append(loss)
-    now.norms.append(norm)
-
-
-def _line(recipe: Recipe, now: Progress, speed: float) -> dict[str, Any]:
-    return {
-        "step": now.step,
-        "loss": sum(now.losses) / len(now.losses),
-        "lr": learning_rate(recipe, now.step - 1),
-        "grad_norm": sum(now.norms) / len(now.norms),
-        "images_per_second": round(speed, 1),
-        "seconds": round(now.seconds, 1),
-    }
-
-
 def _same_recipe(recipe: Recipe, saved: Recipe, out: Path) -> None:
     mine, theirs = _flat(recipe.to_dict()), _flat(saved.to_dict())
     for name in dict.fromkeys([*mine, *theirs]):
@@ -235,6 +165,11 @@ def _same_recipe(recipe: Recipe, saved: Recipe, out: Path) -> None:
                 f"{name} is {mine.get(name)!r} but the training in {out} has {theirs.get(name)!r}: "
                 "resume with the same recipe or choose another folder"
             )
+
+
+def _last_good(checkpoints: Path) -> str:
+    good = checkpoint.newest(checkpoints)
+    return f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -23,23 +22,12 @@ from headwater.train.dropout import Keys, install
 from headwater.train.feed import Batch, Feed, Pictures
 from headwater.train.processes import Processes
 from headwater.train.recipe import Recipe
+from headwater.train.update import move
 
 _GAMMA = 5.0
 """Min-SNR's clamp (Hang et al. 2023, sec. 3.4)."""
 _INIT = 11
 """Purpose of the seed that draws the first weights; the feed's purposes are below 10."""
-
-
-class NotFiniteError(ArithmeticError):
-    """The loss or its gradient is not a number; the weights of this step were left alone."""
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """The rate of update `step` (0-based): linear warm-up, times a constant or half a cosine to 0."""
-    warm = min(1.0, (step + 1) / max(1, recipe.warmup))
-    if recipe.decay == "none":
-        return recipe.lr * warm
-    return recipe.lr * warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
 
 
 def level_weights(recipe: Recipe, half_log_snr: Tensor) -> Tensor:
@@ -109,15 +97,16 @@ class Training:
                 loss.backward()
             total += loss.detach()
         mean = self.processes.mean(total)
-        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), r.grad_clip))
-        if not (math.isfinite(mean) and math.isfinite(norm)):
-            raise NotFiniteError(f"loss {mean}, gradient norm {norm} at step {step + 1}")
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(r, step)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.average.update(self.network, step + 1)
-        return mean, norm
+        return mean, move(self.network, self.optimizer, self.average, r, step, mean, r.grad_clip)
+
+    @property
+    def pace(self) -> Recipe:
+        """Its course."""
+        return self.recipe
+
+    def agree(self, flag: bool) -> bool:
+        """Whether the flag is up in any process."""
+        return self.processes.any(flag)
 
     def _loss(self, denoiser: Denoiser, batch: Batch) -> Tensor:
         device = self.processes.device

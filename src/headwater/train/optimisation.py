@@ -1,0 +1,172 @@
+"""Training any network with any loss: what methods that bring their own network stand on."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from headwater.core.noise import derive
+from headwater.errors import UserError, need
+from headwater.run import Run
+from headwater.train import checkpoint
+from headwater.train.average import Average
+from headwater.train.drive import Decay, NotFiniteError, Progress, drive
+from headwater.train.journal import Journal
+from headwater.train.order import batch_rows as batch_rows
+from headwater.train.stop import Stop
+from headwater.train.update import move
+
+Loss = Callable[[nn.Module, int], Tensor]
+"""(network, step) -> mean loss of the batch of update `step` (0-based), a scalar with a graph.
+
+What it draws is a function of a seed and the step alone, or of torch's global generator, which is seeded
+anew before every step: so a training that was interrupted goes on as if it had not been."""
+
+_STEP = 0x53544550
+"""Purpose of the seed of each step's draws (dropout)."""
+_KEPT = 2
+"""Checkpoints kept."""
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How a network is trained with AdamW. Raises UserError for numbers that cannot be."""
+
+    steps: int = 10_000
+    """Optimiser steps."""
+    batch: int = 64
+    """Items per step."""
+    lr: float = 1e-4
+    """Peak learning rate."""
+    warmup: int = 0
+    """Steps over which the learning rate rises linearly."""
+    decay: Decay = "none"
+    """After warm-up: constant, to 0 in a line or along half a cosine, or a tenth at 75 % and at 90 %."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decays of AdamW's moments."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    grad_clip: float = 0.0
+    """Largest norm of the gradient; 0 does not clip."""
+    ema: float = 0.0
+    """Decay of the weight average that is returned; 0 returns the last weights."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network; weights and optimiser stay in fp32."""
+    log_every: int = 50
+    """Steps per line of the log."""
+    checkpoint_every: float = 120.0
+    """Seconds between checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "lr", "log_every"):
+            need(getattr(self, name) > 0, f"{name} is {getattr(self, name)}: give a positive number")
+        need(0 <= self.ema < 1, f"ema is {self.ema}: give a decay from 0 to below 1")
+
+
+def train(
+    network: nn.Module, loss: Loss, how: Optimisation, run: Run, about: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """Train `network` in place on run.device; returns its average (or itself) in eval mode, frozen.
+
+    With run.keep, checkpoints and log.jsonl go there, and the training goes on from the newest one; on
+    the CPU the weights are then bit-identical to those of one that was never interrupted. about: plain
+    values that decide the result beside `how` and the seed, such as the method's other settings.
+
+    Raises UserError where run.keep holds a training with other settings, or the loss is not finite.
+    """
+    device = torch.device(run.device)
+    network = network.to(device).train()
+    average = Average(copy.deepcopy(network).eval().requires_grad_(False), how.ema) if how.ema else None
+    optimizer = torch.optim.AdamW(
+        network.parameters(), how.lr, how.betas, weight_decay=how.weight_decay, fused=True
+    )
+    job = _Job(network, loss, how, run.seed, optimizer, average)
+    settings = _plain({**(about or {}), "seed": run.seed, "training": dataclasses.asdict(how)})
+    now, shelf = Progress(), None
+    if run.keep is not None:
+        now = _continued(job, run.keep, settings)
+        shelf = _Shelf(job, run.keep, settings, Journal(run.keep / "log.jsonl", now.step))
+    with Stop() as stop:
+        try:
+            drive(job, now, shelf, stop, progress=run.progress)
+        except NotFiniteError as error:
+            raise UserError(f"{error}: lower lr or use precision fp32") from None
+    return (network if average is None else average.network).eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class _Job:
+    network: nn.Module
+    loss: Loss
+    pace: Optimisation
+    seed: int
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+
+    def update(self, step: int) -> tuple[float, float]:
+        kind = next(self.network.parameters()).device.type
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.seed, _STEP, step))
+            with torch.autocast(kind, torch.bfloat16, enabled=self.pace.precision == "bf16"):
+                value = self.loss(self.network, step)
+            value.backward()
+        mean = float(value.detach())
+        return mean, move(
+            self.network, self.optimizer, self.average, self.pace, step, mean, self.pace.grad_clip
+        )
+
+    def agree(self, flag: bool) -> bool:
+        return flag
+
+    @property
+    def state(self) -> checkpoint.State:
+        average = self.network if self.average is None else self.average.network
+        return checkpoint.State(self.network, average, self.optimizer)
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    job: _Job
+    folder: Path
+    settings: dict[str, Any]
+    journal: Journal
+
+    def log(self, line: dict[str, Any]) -> None:
+        self.journal.write(line)
+
+    def look(self, step: int) -> bool:
+        return False
+
+    def checkpoint(self, now: Progress) -> None:
+        about = {"settings": self.settings, **now.to_dict(), "versions": {"torch": torch.__version__}}
+        checkpoint.save(self.folder, now.step, self.job.state, about, _KEPT)
+
+
+def _continued(job: _Job, folder: Path, settings: dict[str, Any]) -> Progress:
+    folder.mkdir(parents=True, exist_ok=True)
+    found = checkpoint.newest(folder)
+    if found is None:
+        return Progress()
+    saved = checkpoint.about(found)
+    theirs = saved.get("settings", {})
+    other = [name for name in {**theirs, **settings} if theirs.get(name) != settings.get(name)]
+    need(
+        not other,
+        f"{folder} holds a training with another {', '.join(other)}: go on with the same settings or choose "
+        "another folder",
+    )
+    checkpoint.restore(found, job.state)
+    return Progress(saved["step"], saved["seconds"], saved["losses"], saved["norms"])
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives them back."""
+    return json.loads(json.dumps(values, default=str))

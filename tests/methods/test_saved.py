@@ -1,0 +1,59 @@
+"""Networks that methods trained, kept in folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from headwater.errors import UserError
+from headwater.methods.saved import load_network, save_network
+
+
+def build(about: dict[str, Any]) -> nn.Module:
+    return nn.Linear(about["width"], 2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_network(tmp_path / "fitted", nn.Linear(5, 2), {"kind": "toy", "width": 5})
+    return tmp_path / "fitted"
+
+
+def test_a_network_comes_back_frozen(tmp_path: Path) -> None:
+    network = nn.Linear(5, 2)
+    save_network(tmp_path / "fitted", network, {"kind": "toy", "width": 5, "words": ["a", "é"]})
+    found, about = load_network(tmp_path / "fitted", build, "toy")
+    assert torch.equal(found.state_dict()["weight"], network.weight)
+    assert about["words"] == ["a", "é"]
+    assert not found.training
+    assert not any(p.requires_grad for p in found.parameters())
+
+
+def test_damage_is_named(folder: Path) -> None:
+    with pytest.raises(UserError, match="fitted for toy, not for csdi"):
+        load_network(folder, build, "csdi")
+    with pytest.raises(UserError, match="is no folder"):
+        load_network(folder / "none", build, "toy")
+    weights = folder / "network.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is not the file that was written"):
+        load_network(folder, build, "toy")
+
+
+@pytest.mark.parametrize("change", [{"width": 6}, {"width": "many"}, {"width": None}])
+def test_files_that_disagree_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    save_network(tmp_path / "fitted", nn.Linear(5, 2), {"kind": "toy", "width": 5, **change})
+    with pytest.raises(UserError, match="disagree"):
+        load_network(tmp_path / "fitted", build, "toy")
+
+
+def test_a_newer_format_is_refused(folder: Path) -> None:
+    about = json.loads((folder / "about.json").read_text())
+    save_network(folder, nn.Linear(5, 2), {**about, "format": 9})
+    with pytest.raises(UserError, match="newer headwater"):
+        load_network(folder, build, "toy")
