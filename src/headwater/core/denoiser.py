@@ -169,8 +169,16 @@ class Denoiser:
     def loss(self, x0: Tensor, t: Level, eps: Tensor, **cond: Any) -> Tensor:
         """L_simple in the network's own target, plus the bound for a learned variance; (B,).
 
-        x0, eps (B, ...); t one level or (B,). The variance head is trained on the variational bound with
-        the mean detached, in bits per dimension times T / 1000 (Nichol & Dhariwal 2021, L_hybrid).
+        x0, eps (B, ...); t one level or (B,). The bound counts T / 1000 (Nichol & Dhariwal 2021, L_hybrid).
+        """
+        mse, bits = self.terms(x0, t, eps, **cond)
+        return mse if bits is None else mse + bits * (self.process.T / 1000)
+
+    def terms(self, x0: Tensor, t: Level, eps: Tensor, **cond: Any) -> tuple[Tensor, Tensor | None]:
+        """The parts of `loss`, for those who weigh them otherwise: squared error and bound, (B,) each.
+
+        The bound, in bits per dimension, trains the variance head alone: the mean is detached. None
+        where the variance is fixed.
         """
         x = self.process.combine(x0, eps, t)
         label = labels(self.process.label, t, x)
@@ -183,14 +191,14 @@ class Denoiser:
         out, spread = self._split(self._run(x, label, previous, cond), x)
         mse = (out - self.target(x0, eps, t)).abs().square().flatten(1).mean(1)
         if spread is None:
-            return mse
+            return mse, None
         from headwater.core.likelihood import bound
 
         a, b = (fit(v, x) for v in self.process.scales(t))
         fixed = Prediction(x, t, self._x0(x, out.detach(), a, b), label, a, b)
         ranged = self.variance == "learned_range"
         told = replace(fixed, fraction=(spread + 1) / 2) if ranged else replace(fixed, logvar=spread)
-        return mse + bound(self.process, told, x0) * (self.process.T / 1000)
+        return mse, bound(self.process, told, x0)
 
 
 class Preconditioned(nn.Module):

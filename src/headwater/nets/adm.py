@@ -66,23 +66,28 @@ class UNet(nn.Module):
             zeroed(nn.Conv2d(config.widths[0], config.out_channels, 3, padding=1)),
         )
 
-    def forward(self, x: Tensor, timesteps: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, timesteps: Tensor, y: Tensor | None = None, features: Tensor | None = None
+    ) -> Tensor:
         """One evaluation; the output has the dtype of `x`.
 
         Args:
             x: (B, in_channels, H, W), usually in [-1, 1] plus noise; H and W need not be equal.
             timesteps: (B,), integer or fractional, in the numbering the network was trained with.
             y: (B,) integer labels, for class-conditional networks only.
+            features: (B, width of the first level, H, W), added to the first convolution's output.
 
         Raises:
             ValueError: on a wrong shape, or a missing or unexpected `y`.
         """
         last = x
-        for _, output in self.stages(x, timesteps, y):
+        for _, output in self.stages(x, timesteps, y, features):
             last = output
         return self.out(last).to(x.dtype)
 
-    def stages(self, x: Tensor, timesteps: Tensor, y: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+    def stages(
+        self, x: Tensor, timesteps: Tensor, y: Tensor | None = None, features: Tensor | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
         """The same evaluation block by block: yields (name, output) in order of computation.
 
         Names are `input_blocks.0` ..., `middle_block`, `output_blocks.0` ... (0 = deepest).
@@ -93,6 +98,8 @@ class UNet(nn.Module):
         skips: list[Tensor] = []
         for i, block in enumerate(self.input_blocks):
             h = block(h, emb)
+            if i == 0 and features is not None:
+                h = h + features.to(h.dtype)
             skips.append(h)
             yield f"input_blocks.{i}", h
         h = self.middle_block(h, emb)
