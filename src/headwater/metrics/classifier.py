@@ -69,7 +69,7 @@ def train_classifier(
         for rows in torch.randperm(len(images), generator=generator).split(batch):
             if len(rows) < 2:
                 continue  # batch statistics of a single picture are undefined
-            logits = net(_jitter(images[rows], generator))
+            logits = net(jitter(images[rows], generator))
             loss = F.cross_entropy(logits, labels[rows].long(), label_smoothing=0.02)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -78,7 +78,8 @@ def train_classifier(
     return net.eval().requires_grad_(False)
 
 
-def _jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn, zoom and shift each picture (B,C,H,W) a little, at random."""
     n = len(images)
     turn, zoom, right, down = (torch.rand(4, n, generator=generator) * 2 - 1).unbind()
     angle, scale = turn * 0.2, 1 + zoom * 0.1
