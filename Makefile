@@ -27,7 +27,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[text,medical]'
 	touch $@
 
 .venv/.test: pyproject.toml constraints.txt | .venv/bin/python
