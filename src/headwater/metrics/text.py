@@ -104,7 +104,7 @@ def distinct(texts: Sequence[str], n: int = 1) -> float:
 
 
 def diversity(samples: Sequence[Sequence[str]], n: int = 4) -> float:
-    """div-n: different runs of n words over all of them, within the samples of one source; mean over sources."""
+    """div-n: different runs of n words over all of them, in the samples of one source; mean over sources."""
     need(len(samples) > 0, "there are no samples to score")
     shares = []
     for texts in samples:
