@@ -1,0 +1,59 @@
+"""One denoiser seen as another process: other units of the data, another scale of x, the same knowledge.
+
+What a Gaussian denoiser knows depends on the signal-to-noise ratio alone. So a network trained on a
+variance-preserving chain of data in [-1, 1] also serves a variance-exploding chain of data in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headwater.core.denoiser import Denoises, Prediction
+from headwater.core.process import Diffusion
+from headwater.core.transition import Level, fit
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """`denoiser`, told about x' = alpha' (scale x0 + shift) + sigma' eps instead of x = alpha x0 + sigma eps.
+
+    Both hold for one eps when sigma' / alpha' = scale sigma / alpha at every level, and then
+    x = (alpha / alpha') (x' - alpha' shift) / scale. ValueError where the tables say otherwise, or where
+    the signal vanishes (alpha = 0): the ratio has no value there.
+    """
+
+    denoiser: Denoises
+    process: Diffusion
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        q, own = self.denoiser.process, self.process
+        if q.T != own.T or bool((q.alpha == 0).any()) or bool((own.alpha == 0).any()):
+            raise ValueError("a view needs as many levels as the process behind it, and some signal at each")
+        if not torch.allclose(own.sigma / own.alpha, self.scale * q.sigma / q.alpha, rtol=1e-9, atol=0):
+            raise ValueError("a view keeps the signal-to-noise ratio of every level")
+
+    def __call__(self, x: Tensor, t: Level, previous: Prediction | None = None, **cond: Any) -> Prediction:
+        """Predict from x (B, ...) of the view's process; x0 is in the view's units."""
+        a, b = (fit(v, x) for v in self.process.scales(t))
+        inside, _ = (fit(v, x) for v in self.denoiser.process.scales(t))
+        twin = None if previous is None else previous.with_x0((previous.x0 - self.shift) / self.scale)
+        pred = self.denoiser((x / a - self.shift) * (inside / self.scale), t, twin, **cond)
+        return Prediction(x, t, self.scale * pred.x0 + self.shift, pred.label, a, b)
+
+
+def exploding(denoiser: Denoises, scale: float = 1.0, shift: float = 0.0) -> View:
+    """The variance-exploding view, alpha' = 1: x' = scale x0 + shift + sigma' eps (DDRM, Score-MRI).
+
+    A denoiser of pure noise at its last level (alpha_T = 0) has none: ValueError.
+    """
+    q: Diffusion = denoiser.process
+    if bool((q.alpha == 0).any()):
+        raise ValueError("a level of pure noise has no variance-exploding view: use a chain with alpha_T > 0")
+    sigma = scale * q.sigma / q.alpha
+    return View(denoiser, Diffusion(torch.ones_like(sigma), sigma, q.label), scale, shift)
