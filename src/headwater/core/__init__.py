@@ -6,7 +6,8 @@ from headwater.core.discrete import Discrete
 from headwater.core.guidance import ClassifierFree, ClassifierMean, ClassifierScore
 from headwater.core.noise import Noise, Stream, White
 from headwater.core.plan import below, descend, jumps, network_calls, respaced, through
-from headwater.core.process import Diffusion
+from headwater.core.process import SDE, Diffusion
+from headwater.core.recompute import Recomputed
 from headwater.core.reverse import Step, last, reverse
 from headwater.core.sampler import (
     DDIM,
@@ -16,12 +17,14 @@ from headwater.core.sampler import (
     Heun,
     Langevin,
     PredictorCorrector,
+    ReverseSDE,
     Sampler,
 )
 from headwater.core.transition import Categorical, Gaussian, Level, NoiseSource
 
 __all__ = [
     "DDIM",
+    "SDE",
     "Ancestral",
     "Categorical",
     "ClassifierFree",
@@ -45,6 +48,8 @@ __all__ = [
     "Preconditioned",
     "Prediction",
     "PredictorCorrector",
+    "Recomputed",
+    "ReverseSDE",
     "Sampler",
     "Step",
     "Stream",

@@ -19,12 +19,25 @@ from headwater.core.transition import Coefficient, Gaussian, Level, NoiseSource,
 
 
 @dataclass(frozen=True, eq=False)
+class SDE:
+    """dx = f x du + g dw, sampled at the levels of a process: three tables (T+1,) float64.
+
+    time: u at each level, ascending. drift: f. diffusion: g squared.
+    """
+
+    time: Tensor
+    drift: Tensor
+    diffusion: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Diffusion:
     """A Gaussian process given by its level tables, each (T+1,) float64.
 
     alpha: scale of the data; alpha[0] = 1.
     sigma: standard deviation of the noise; sigma[0] = 0.
     label: what the network is told at each level (entry 0 is never used).
+    sde: the rates of change at each level, where the table samples a process in continuous time.
 
     Raises ValueError when the tables disagree or do not start at clean data.
     """
@@ -32,11 +45,14 @@ class Diffusion:
     alpha: Tensor
     sigma: Tensor
     label: Tensor
+    sde: SDE | None = None
 
     def __post_init__(self) -> None:
         tables = (self.alpha, self.sigma, self.label)
+        if self.sde is not None:
+            tables += (self.sde.time, self.sde.drift, self.sde.diffusion)
         if any(v.ndim != 1 or v.dtype != torch.float64 or len(v) != len(self.alpha) for v in tables):
-            raise ValueError("alpha, sigma and label must be float64 tables of one length")
+            raise ValueError("alpha, sigma, label and rates must be float64 tables of one length")
         if len(self.alpha) < 2 or self.alpha[0] != 1 or self.sigma[0] != 0:
             raise ValueError("level 0 must be clean data: alpha[0] = 1 and sigma[0] = 0, then T >= 1")
 
@@ -54,7 +70,10 @@ class Diffusion:
         """The continuous VP-SDE at the given ascending times in (0, 1], told 999 t (Song et al. 2021)."""
         u = times.double()
         log_bar = -0.5 * u.square() * (high - low) - u * low
-        return cls(_lead(1, (log_bar / 2).exp()), _lead(0, (-log_bar.expm1()).sqrt()), _lead(0, 999 * u))
+        time = _lead(0, u)
+        beta = low + (high - low) * time
+        sde = SDE(time, -beta / 2, beta)
+        return cls(_lead(1, (log_bar / 2).exp()), _lead(0, (-log_bar.expm1()).sqrt()), _lead(0, 999 * u), sde)
 
     @classmethod
     def ve(cls, sigmas: Tensor, label: Tensor | None = None) -> Diffusion:
@@ -110,6 +129,21 @@ class Diffusion:
         (alpha_s, sigma_s), (alpha_t, sigma_t) = self.scales(s), self.scales(t)
         a = alpha_t / alpha_s
         return a, root(sigma_t * sigma_t - a * a * sigma_s * sigma_s)
+
+    def increments(self, s: Level, t: Level) -> tuple[Coefficient, Coefficient]:
+        """Drift f du and squared diffusion g^2 du of one Euler step between s <= t.
+
+        In continuous time the rates at t times the time between; for a table without rates those of the
+        chain itself, x_t - x_s = (a - 1) x_s + b noise (Song et al. 2021, App. E).
+        """
+        if self.sde is None:
+            a, b = self.between(s, t)
+            return a - 1, b * b
+        du = self.sde.time[t] - self.sde.time[s]
+        drift, diffusion = self.sde.drift[t] * du, self.sde.diffusion[t] * du
+        if isinstance(s, int) and isinstance(t, int):
+            return float(drift), float(diffusion)
+        return drift, diffusion
 
     def advance(self, x: Tensor, s: Level, t: Level, noise: NoiseSource) -> Tensor:
         """A draw of q(x_t | x_s): the climbing steps of a plan."""

@@ -170,6 +170,25 @@ class Langevin(Sampler):
 
 
 @dataclass(frozen=True)
+class ReverseSDE(Sampler):
+    """Euler-Maruyama on the reversed process, from its rates at the level that is left.
+
+        x_s = x_t - f x_t + (1 + eta^2)/2 g^2 score + eta g z        f, g^2: `process.increments`
+
+    eta = 1 is the reverse SDE, 0 the probability-flow ODE (Song et al. 2021, eq. 6 and 13); every eta has the
+    same marginals. Unlike `Ancestral` it adds noise in every step, the one into level 0 included.
+    """
+
+    eta: float = 1.0
+
+    def step(self, q: Any, pred: Prediction, s: int, state: State = None) -> tuple[Transition, State]:
+        drift, variance = q.increments(s, pred.t)
+        on_score = (1 + self.eta * self.eta) / 2 * variance
+        mean = fit(1 - drift, pred.x) * pred.x + fit(on_score, pred.x) * pred.score
+        return Gaussian(mean, fit(self.eta * root(variance), pred.x)), None
+
+
+@dataclass(frozen=True)
 class PredictorCorrector(Sampler):
     """Correct `times` times on each level, then predict (Song et al. 2021, Alg. 1, in its code's order)."""
 

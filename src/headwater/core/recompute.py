@@ -1,0 +1,37 @@
+"""Gradients through a whole walk in the memory of one network call."""
+
+# torch's own annotations are only partly known.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from headwater.core.denoiser import Denoises, Prediction
+from headwater.core.transition import Level
+
+
+@dataclass(frozen=True, eq=False)
+class Recomputed:
+    """A denoiser whose inner activations are dropped after each call and computed again for the gradient.
+
+    For `reverse(Recomputed(denoiser), ..., keep_graph=True)`. The gradient is that of plain autograd, the
+    same operations in the same order. A walk of S steps over states of n bytes keeps at most 4 S n bytes
+    (x, x0 and what a control or sampler saves of them) and the activations of one call, instead of S of
+    them; the network runs once more per step. Nothing is recomputed where no gradient is wanted.
+    """
+
+    inner: Denoises
+
+    @property
+    def process(self) -> Any:
+        """The forward process of the denoiser within."""
+        return self.inner.process
+
+    def __call__(self, x: Tensor, t: Level, previous: Prediction | None = None, **cond: Any) -> Prediction:
+        """As the denoiser within."""
+        return cast(Prediction, checkpoint(self.inner, x, t, previous, use_reentrant=False, **cond))
