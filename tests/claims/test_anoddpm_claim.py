@@ -86,8 +86,8 @@ def test_the_verdict_follows_the_rule(
     }
     found = claim.conclude(arms, {}, replace(SMALL, levels=LEVELS), Task(Page("x")))
     assert found.verdict == verdict
-    assert found.metrics["gain"]["small"]["auroc"]["mean"] == 0
-    assert (found.metrics["gain"]["large"]["dice"]["mean"] > 0) == (max(simplex) > max(gauss))
+    assert found.metrics["gain"]["small"]["auroc"]["gain"]["mean"] == 0
+    assert (found.metrics["gain"]["large"]["dice"]["gain"]["mean"] > 0) == (max(simplex) > max(gauss))
 
 
 def test_scores_leave_untouched_pictures_out(cases: Cases) -> None:
@@ -168,7 +168,7 @@ def test_a_small_run_fills_the_page(
     assert found.verdict in ("partly", "not held", "held")
     assert set(found.metrics["arms"]) == {claim.SIMPLEX, claim.GAUSS, claim.AUTOENCODER, claim.MEAN}
     # The same untrained prior stands for both, so that nothing may differ.
-    assert found.metrics["gain"]["large"]["dice"] == {"mean": 0, "low": 0, "high": 0}
+    assert found.metrics["gain"]["large"]["dice"]["gain"] == {"mean": 0, "low": 0, "high": 0}
     assert set(found.metrics["noise laws"]) == set(studies.LAWS)
     assert ("brain", "power-law") in given
     assert ("textures", "simplex") in given

@@ -34,16 +34,9 @@ def test_the_error_counts_the_hole_alone() -> None:
     assert claim.hole_error(filled, truth, known).tolist() == [1.0, 0.0]
 
 
-def test_a_gain_is_positive_where_ours_is_smaller() -> None:
-    ours, other = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.5, 2.5, 3.5])
-    mean, low, high = claim._gain(ours, other)
-    assert (mean, low, high) == pytest.approx((0.5, 0.5, 0.5))
-    assert claim._gain(other, ours)[0] == pytest.approx(-0.5)
-
-
 def test_a_picture_counts_once_however_many_masks_hide_it() -> None:
     values = {"half": [1.0, -2.0], "expand": [3.0, 4.0]}
-    assert claim._per_picture(values).tolist() == [2.0, 3.0]
+    assert claim._sizes(values).tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_a_small_run_reports_every_arm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from headwater.claims import anoddpm_page as report
 from headwater.claims.anoddpm_arms import Arm, Judged, Sweep
 from headwater.claims.anoddpm_cases import Cases, brain_cases
 from headwater.claims.base import Outcome, Task
+from headwater.claims.comparison import Comparison, compare, verdict
 from headwater.data import load
 from headwater.methods.anomaly.anoddpm import AnoDDPM
 from headwater.methods.anomaly.baselines import (
@@ -33,7 +34,6 @@ from headwater.methods.anomaly.baselines import (
     autoencoder_anomalies,
     mean_anomalies,
 )
-from headwater.metrics.statistics import bootstrap_interval
 from headwater.nets.autoencoder import AutoencoderConfig
 from headwater.priors import Prior
 from headwater.run import Run
@@ -95,6 +95,7 @@ CHOOSING_SEED = 1_000_003
 """Of the pictures on which levels are chosen; apart from any seed of the scored ones."""
 SIMPLEX, GAUSS = "simplex", "Gaussian"
 AUTOENCODER, MEAN = "autoencoder", "mean slice"
+_MEASURES = {"auroc": "pixel AUROC", "dice": "best Dice"}
 
 
 def reproduce(task: Task) -> Outcome:
@@ -139,12 +140,11 @@ def baselines(setting: Setting, scored: Cases, choosing: Cases, run: Run) -> dic
     }
 
 
-def gain(ours: Judged, other: Judged, measure: str, group: str) -> dict[str, float]:
-    """Mean paired difference over the pictures of a group, with its 95 % bootstrap interval."""
+def gain(ours: Judged, other: Judged, measure: str, group: str) -> Comparison:
+    """One set of maps against another, over the pictures of a group."""
     rows = ours.cases.rows(group)
-    difference = (getattr(ours, measure) - getattr(other, measure))[rows].numpy()
-    low, high = bootstrap_interval(difference, seed=0)
-    return {"mean": float(difference.mean()), "low": low, "high": high}
+    mine, theirs = (getattr(judged, measure)[rows].numpy() for judged in (ours, other))
+    return compare(f"{_MEASURES[measure]}, {group}", mine, theirs, "larger", "picture")
 
 
 def conclude(arms: dict[str, Arm], others: dict[str, Judged], setting: Setting, task: Task) -> Outcome:
@@ -159,15 +159,11 @@ def conclude(arms: dict[str, Arm], others: dict[str, Judged], setting: Setting, 
     first, top, last = (simplex.scored[setting.levels[i]] for i in (0, peak, -1))
     slopes = {n: gain(top, end, "dice", "large") for n, end in (("rise", first), ("fall", last))}
     parts = {
-        "pixel AUROC, large": gains["large"]["auroc"]["low"] > 0,
-        "best Dice, large": gains["large"]["dice"]["low"] > 0,
-        "Dice rises, then falls": all(v["low"] > 0 for v in slopes.values()),
+        "pixel AUROC, large": gains["large"]["auroc"].better,
+        "best Dice, large": gains["large"]["dice"].better,
+        "Dice rises, then falls": all(v.better for v in slopes.values()),
     }
-    verdict = "held" if all(parts.values()) else "partly" if any(parts.values()) else "not held"
-    pairs = [("large", "auroc"), ("large", "dice"), ("small", "auroc"), ("small", "dice")]
-    measured = "simplex minus Gaussian: " + "; ".join(
-        f"{'pixel AUROC' if m == 'auroc' else 'best Dice'}, {g} {_signed(gains[g][m])}" for g, m in pairs
-    )
+    measured = "simplex minus Gaussian: " + "; ".join(str(v) for g in gains.values() for v in g.values())
     ends = curve[SIMPLEX][0], curve[SIMPLEX][peak], curve[SIMPLEX][-1]
     measured += (
         f"; Dice of simplex on large lesions {ends[0]:.3f} at level {setting.levels[0]}, "
@@ -176,8 +172,8 @@ def conclude(arms: dict[str, Arm], others: dict[str, Judged], setting: Setting, 
     )
     metrics: dict[str, Any] = {
         "parts": parts,
-        "gain": gains,
-        "dice of simplex at its peak minus the ends": slopes,
+        "gain": {g: {m: v.to_dict() for m, v in found.items()} for g, found in gains.items()},
+        "dice of simplex at its peak minus the ends": {n: v.to_dict() for n, v in slopes.items()},
         "chosen levels": {n: a.chosen for n, a in arms.items()},
         "dice over level, large": {
             n: dict(zip(map(str, setting.levels), c, strict=True)) for n, c in curve.items()
@@ -187,7 +183,7 @@ def conclude(arms: dict[str, Arm], others: dict[str, Judged], setting: Setting, 
     settings = {"effort": task.effort, "seeds": list(task.seeds), "priors": ["brain-simplex", "brain"]}
     kept = ("levels", "steps", "per_group", "choosing", "reconstructions", "slices", "training")
     settings |= {k: v for k, v in asdict(setting).items() if k in kept}
-    return Outcome("anoddpm", AnoDDPM.paper.claim, measured, verdict, metrics, settings)
+    return Outcome("anoddpm", AnoDDPM.paper.claim, measured, verdict(list(parts.values())), metrics, settings)
 
 
 def figures(arm: Arm) -> dict[str, float]:
@@ -217,5 +213,5 @@ def scores(judged: Judged) -> dict[str, float]:
     }
 
 
-def _signed(value: dict[str, float]) -> str:
-    return f"{value['mean']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]"
+def _signed(value: Comparison) -> str:
+    return f"{value.mean:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
+from headwater.claims.comparison import Verdict
 from headwater.methods.catalogue import entry
 from headwater.report import Page
 
@@ -34,7 +35,7 @@ class Outcome:
     """The paper's claim, as tested."""
     measured: str
     """One sentence with the figures."""
-    verdict: Literal["held", "partly", "not held"]
+    verdict: Verdict
     metrics: dict[str, Any]
     """Nested plain numbers: per arm and per seed, baselines included."""
     settings: dict[str, Any] = field(default_factory=dict)

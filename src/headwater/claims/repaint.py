@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from headwater.claims.base import Outcome, Task
+from headwater.claims.comparison import compare, verdict
 from headwater.core.plan import network_calls
 from headwater.data import load
 from headwater.data.holes import FAMILIES, known_pixels
 from headwater.methods.restoration.repaint import RePaint
 from headwater.metrics.image import border_continuity
-from headwater.metrics.statistics import bootstrap_interval, summarize
+from headwater.metrics.statistics import summarize
 from headwater.priors import Prior
 from headwater.report import Estimate
 from headwater.run import Run
@@ -88,19 +89,9 @@ def _flat(values: dict[str, list[float]]) -> Tensor:
     return torch.tensor([v for per_family in values.values() for v in per_family], dtype=torch.float64)
 
 
-def _per_picture(values: dict[str, list[float]]) -> Tensor:
-    """Mean absolute value of each picture over the mask families.
-
-    Every family hides parts of the same pictures, so pictures, not fillings, are what is independent.
-    """
-    return torch.tensor(list(values.values()), dtype=torch.float64).abs().mean(0)
-
-
-def _gain(ours: Tensor, other: Tensor) -> tuple[float, float, float]:
-    """Mean of other - ours over pictures with its 95 % bootstrap interval: positive is better."""
-    difference = (other - ours).numpy()
-    low, high = bootstrap_interval(difference, seed=0)
-    return float(difference.mean()), low, high
+def _sizes(values: dict[str, list[float]]) -> Tensor:
+    """Absolute values, (families, pictures): every family hides parts of the same pictures."""
+    return torch.tensor(list(values.values()), dtype=torch.float64).abs()
 
 
 def _report(
@@ -111,17 +102,15 @@ def _report(
     seams: dict[str, dict[str, list[float]]],
     rows: dict[str, list[list[Tensor]]],
 ) -> Outcome:
-    comparisons = {
-        f"{measure} against {arm}": _gain(_per_picture(values["RePaint"]), _per_picture(values[arm]))
+    comparisons = [
+        compare(
+            f"{measure} against {arm}", _sizes(values["RePaint"]), _sizes(values[arm]), "smaller", "picture"
+        )
         for measure, values in (("hole error", errors), ("seam", seams))
         for arm in ("plain", "more steps")
-    }
-    better = [low > 0 for _, low, _ in comparisons.values()]
-    verdict = "held" if all(better) else "partly" if any(better) else "not held"
-    measured = "; ".join(
-        f"{name}: better by {mean:+.4f} [{low:+.4f}, {high:+.4f}]"
-        for name, (mean, low, high) in comparisons.items()
-    )
+    ]
+    found = verdict(comparisons)
+    measured = "better by " + "; ".join(map(str, comparisons))
     section = task.page.section(
         "Holes filled: RePaint",
         "Held-out digits with a part hidden (grey), filled by the same prior in three ways.",
@@ -151,15 +140,15 @@ def _report(
             "prior": "digits",
         }
     )
-    section.claim(RePaint.paper.claim, measured, verdict)
+    section.claim(RePaint.paper.claim, measured, found)
     return Outcome(
         "repaint",
         RePaint.paper.claim,
         measured,
-        verdict,
+        found,
         {
             "calls": calls,
-            "gain": {k: {"mean": m, "low": a, "high": b} for k, (m, a, b) in comparisons.items()},
+            "gain": {c.what: c.to_dict() for c in comparisons},
             "hole_error": {n: {f: summarize(v).mean for f, v in e.items()} for n, e in errors.items()},
             "seam": {n: {f: summarize(v).mean for f, v in e.items()} for n, e in seams.items()},
         },
