@@ -17,14 +17,15 @@ def card(config: PriorConfig, network: nn.Module) -> str:
     count = sum(p.numel() for p in network.parameters())
     channels, height, width = config.shape
     rows = {
-        "Pictures": f"{channels} x {height} x {width}, values in [-1, 1]",
+        "Shape": f"{channels} x {height} x {width}, values in [-1, 1]",
         "Network": f"{config.network.get('kind', 'adm')}, {count / 1e6:.2f} M parameters",
         "Process": f"{config.process.kind}, T = {config.process.T}, {_schedule(config)}",
         "Output": f"{config.predicts}, variance {config.variance}",
         "Noise": config.noise.get("kind", "white"),
         "Classes": ", ".join(config.classes) or "none",
     }
-    rows |= {str(k).capitalize(): _cell(v) for k, v in about.items() if k not in ("name", "licence")}
+    apart = {k: v for k, v in about.items() if isinstance(v, Mapping)}
+    rows |= {_title(k): _cell(v) for k, v in about.items() if k not in ("name", "licence", *apart)}
     rows["Licence"] = _cell(about.get("licence", "not stated"))
     head = {"library_name": "headwater", "tags": ["diffusion", "unconditional-image-generation"]}
     if isinstance(about.get("licence"), str):
@@ -38,6 +39,8 @@ def card(config: PriorConfig, network: nn.Module) -> str:
         "pictures = prior.sample(16)",
         "```",
     ]
+    for name, values in apart.items():
+        lines += ["", f"## {_title(name)}", "", "```yaml", *_yaml(values), "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -46,10 +49,19 @@ def _schedule(config: PriorConfig) -> str:
     return f"{betas} schedule" if isinstance(betas, str) else f"{len(betas)} betas in config.json"
 
 
+def _title(key: Any) -> str:
+    return str(key).replace("_", " ").capitalize()
+
+
+def _yaml(values: Mapping[str, Any]) -> list[str]:
+    import yaml
+
+    text = yaml.safe_dump(json.loads(json.dumps(dict(values), default=str)), sort_keys=False, width=100)
+    return text.replace("```", "").splitlines()
+
+
 def _cell(value: Any) -> str:
-    if isinstance(value, Mapping):
-        value = ", ".join(f"{k}: {_cell(v)}" for k, v in value.items())
-    elif isinstance(value, list | tuple):
+    if isinstance(value, list | tuple):
         value = ", ".join(map(_cell, value))
     elif isinstance(value, float):
         value = f"{value:.4g}"
