@@ -63,6 +63,28 @@ def sqrt(T: int) -> Tensor:
     return from_alpha_bar(T, lambda u: 1 - math.sqrt(min(u + 1e-4, 1.0)))
 
 
+def reciprocal(T: int) -> Tensor:
+    """beta_t = 1 / (T - t + 1): level t has a share t / T touched, the last one all (Sohl-Dickstein et al.
+    2015; Austin et al. 2021 for absorbing chains). Its last beta is 1, so Gaussian chains cannot use it."""
+    return 1 / torch.arange(T, 0, -1, dtype=torch.float64)
+
+
+def truncated_cosine(T: int) -> Tensor:
+    """The cosine with an offset of 0.1, its first step being 1 - abar(0): `trunc_cos` of Diffusion-LM."""
+
+    def bar(u: float) -> float:
+        return math.cos((u + 0.1) / 1.1 * math.pi / 2) ** 2
+
+    first = torch.tensor([min(1 - bar(0), _MAX_BETA)], dtype=torch.float64)
+    return torch.cat([first, from_alpha_bar(T, bar)[:-1]])
+
+
+def truncated_linear(T: int) -> Tensor:
+    """The linear betas raised by 0.01: `trunc_lin` of Diffusion-LM. Within 0 and 1 from T = 21 on."""
+    scale = 1000 / T
+    return linear(T, scale * 1e-4 + 0.01, scale * 0.02 + 0.01)
+
+
 def karras(n: int, low: float = 0.002, high: float = 80.0, rho: float = 7.0) -> Tensor:
     """n sigmas from `low` up to `high`, evenly spaced in sigma^(1/rho) (Karras et al. 2022, eq. 5)."""
     if n == 1:
@@ -91,6 +113,8 @@ BETAS: dict[str, Callable[..., Tensor]] = {
     "cosine": cosine,
     "cosine_unsquared": cosine_unsquared,
     "sqrt": sqrt,
+    "truncated_cosine": truncated_cosine,
+    "truncated_linear": truncated_linear,
 }
 
 

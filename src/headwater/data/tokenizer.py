@@ -92,6 +92,13 @@ class Tokenizer:
             ids.append(number)
         return cls(model, *ids)
 
+    @classmethod
+    def of(cls, which: str, texts: Sequence[str], size: int) -> Tokenizer:
+        """`bpe` or `word`, trained on the texts up to `size` entries; any other word is a published name."""
+        if which == "bpe" or which == "word":
+            return cls.train(texts, size, which)
+        return cls.named(which)
+
     @property
     def size(self) -> int:
         """Number of entries, marks included."""

@@ -124,6 +124,19 @@ def self_bleu(samples: Sequence[Sequence[str]]) -> float:
     return sum(scores) / len(scores)
 
 
+def consensus(candidates: Sequence[str]) -> int:
+    """Which of several answers agrees best with the others: minimum Bayes risk under `sentence_bleu`.
+
+    The first of equals (Kumar & Byrne 2004). It looks at no reference.
+    """
+    need(len(candidates) > 0, "there are no candidates to choose from")
+    agreement = [
+        sum(sentence_bleu(text, other) for j, other in enumerate(candidates) if j != i)
+        for i, text in enumerate(candidates)
+    ]
+    return agreement.index(max(agreement))
+
+
 def _listed(references: str | Sequence[str]) -> list[str]:
     return [references] if isinstance(references, str) else list(references)
 

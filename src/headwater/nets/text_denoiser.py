@@ -1,0 +1,93 @@
+"""The transformer of Diffusion-LM and DiffuSeq: noisy word vectors and a time in, clean word vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from headwater.core.codec import Embedding
+from headwater.nets.adm_blocks import timestep_embedding
+from headwater.nets.bert import BERT, EPS, Encoder, renamed
+
+_RENAMED = {
+    "word_embedding.weight": "table",
+    "lm_head.bias": "bias",
+    "position_embeddings.weight": "position",
+    "LayerNorm": "norm",
+    "time_embed": "time",
+    "input_up_proj": "up",
+    "output_down_proj": "down",
+}
+_LARGEST = 2**32
+"""Numbers that a network may have: a damaged file must not ask for terabytes."""
+
+
+@dataclass(frozen=True)
+class TextDenoiserConfig:
+    """Sizes of a `TextDenoiser`; the defaults are DiffuSeq's, 91 M weights."""
+
+    vocabulary: int = 30522
+    length: int = 128
+    dim: int = 128
+    """Width of a word vector."""
+    time_dim: int = 128
+    hidden: int = 768
+    layers: int = 12
+    heads: int = 12
+    feedforward: int = 3072
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        whole = {k: v for k, v in vars(self).items() if k != "dropout"}
+        if any(type(v) is not int or v < 1 for v in whole.values()) or not 0 <= self.dropout < 1:
+            raise ValueError("sizes are whole numbers above 0, dropout is below 1")
+        widest = max(self.hidden, self.feedforward, self.dim, self.time_dim)
+        if (self.vocabulary + self.length + 8 * widest * self.layers) * widest > _LARGEST:
+            raise ValueError("a network of this size fits no machine: check the sizes")
+
+
+class TextDenoiser(nn.Module):
+    """x (B, L, dim) at label (B,) -> x_0 (B, L, dim), L <= length; padding is a token like any other.
+
+    `table` and `bias` are the codec's, trained along.
+    """
+
+    def __init__(self, config: TextDenoiserConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.table = nn.Parameter(torch.randn(c.vocabulary, c.dim))
+        self.bias = nn.Parameter(torch.zeros(c.vocabulary))
+        self.position = nn.Parameter(torch.randn(c.length, c.hidden))
+        wide = 4 * c.time_dim
+        self.time = nn.Sequential(nn.Linear(c.time_dim, wide), nn.SiLU(), nn.Linear(wide, c.hidden))
+        self.up = nn.Sequential(nn.Linear(c.dim, c.hidden), nn.Tanh(), nn.Linear(c.hidden, c.hidden))
+        self.norm, self.drop = nn.LayerNorm(c.hidden, EPS), nn.Dropout(c.dropout)
+        self.encoder = Encoder(c.layers, c.hidden, c.heads, c.feedforward, c.dropout)
+        self.down = nn.Sequential(nn.Linear(c.hidden, c.hidden), nn.Tanh(), nn.Linear(c.hidden, c.dim))
+
+    def codec(self, std: float = 0.0) -> Embedding:
+        """Its words as vectors; `std` is the noise of x_0 in training."""
+        return Embedding(self.table, self.bias, std)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        time = self.time(timestep_embedding(label, self.config.time_dim).to(self.table.dtype))
+        h = self.up(x) + self.position[: x.shape[1]] + time[:, None]
+        return self.down(self.encoder(self.drop(self.norm(h))))
+
+
+def published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the authors' DiffuSeq or Diffusion-LM under `TextDenoiser`'s names.
+
+    Raises ValueError for a head that is not tied to the word vectors.
+    """
+    if not torch.equal(state["lm_head.weight"], state["word_embedding.weight"]):
+        raise ValueError("the output words have vectors of their own: this is no DiffuSeq checkpoint")
+    ours = {f"encoder.{name}": value for name, value in renamed(state, BERT).items()}
+    for name, value in state.items():
+        for theirs, new in _RENAMED.items():
+            if name == theirs or name.startswith(theirs + "."):
+                ours[new + name[len(theirs) :]] = value
+    return ours
