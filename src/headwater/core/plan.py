@@ -40,11 +40,16 @@ def spaced(T: int, n: int, spacing: Literal["leading", "trailing", "linspace"], 
 
 
 def respaced(T: int, spec: str | int) -> list[int]:
-    """OpenAI's respacing: "250", "10,15,20" (counts per equal section) or "ddim50"; then 0.
+    """OpenAI's respacing: "250", "10,15,20" (counts per equal section), "ddim50" or "fast27"; then 0.
+
+    fast27 is GLIDE's "10,10,3,2,2", starting two levels lower.
 
     Raises ValueError where a section is shorter than its count or ddimN has no whole stride.
     """
     text = str(spec)
+    if text == "fast27":
+        top, *rest = respaced(T, "10,10,3,2,2")
+        return [top - 2, *rest]
     if text.startswith("ddim"):
         wanted = int(text.removeprefix("ddim"))
         for stride in range(1, T):

@@ -93,19 +93,27 @@ class UNet(nn.Module):
         Names are `input_blocks.0` ..., `middle_block`, `output_blocks.0` ... (0 = deepest).
         """
         check_input(self.config, x, timesteps)
-        emb = self.embed(timesteps, y)
+        yield from self.walk(x, self.embed(timesteps, y), features)
+
+    def walk(
+        self, x: Tensor, emb: Tensor, features: Tensor | None = None, context: Tensor | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The blocks, given an embedding (B, 4 model_channels) of time and whatever else it sums up.
+
+        context: tokens (B, L, context_channels) that every attention block reads beside the pixels.
+        """
         h = x.to(emb.dtype)
         skips: list[Tensor] = []
         for i, block in enumerate(self.input_blocks):
-            h = block(h, emb)
+            h = block(h, emb, context)
             if i == 0 and features is not None:
                 h = h + features.to(h.dtype)
             skips.append(h)
             yield f"input_blocks.{i}", h
-        h = self.middle_block(h, emb)
+        h = self.middle_block(h, emb, context)
         yield "middle_block", h
         for i, block in enumerate(self.output_blocks):
-            h = block(torch.cat([h, skips.pop()], dim=1), emb)
+            h = block(torch.cat([h, skips.pop()], dim=1), emb, context)
             yield f"output_blocks.{i}", h
 
     def embed(self, timesteps: Tensor, y: Tensor | None = None) -> Tensor:

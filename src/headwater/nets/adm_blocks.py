@@ -78,6 +78,11 @@ class EncoderConfig:
         return (*(w for i, w in levels if 2**i in self.attention_resolutions), self.widths[-1])
 
     @property
+    def context_channels(self) -> int | None:
+        """Channels of the tokens that attention reads beside the pixels; None where there are none."""
+        return None
+
+    @property
     def downsampling(self) -> int:
         """Height and width must be multiples of this."""
         return 2 ** (len(self.channel_mult) - 1)
@@ -191,28 +196,39 @@ class AttentionBlock(nn.Module):
     """Residual self-attention over all pixels: (B,C,H,W) -> (B,C,H,W).
 
     The 3C channels of `qkv` hold (head, q|k|v, d) in the legacy order and (q|k|v, head, d) in the
-    new one.
+    new one. With `context_channels` W, tokens (B,L,W) are further keys and values, before the pixels' own.
     """
 
-    def __init__(self, channels: int, heads: int, new_order: bool) -> None:
+    def __init__(
+        self, channels: int, heads: int, new_order: bool, context_channels: int | None = None
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.order = "(qkv heads d)" if new_order else "(heads qkv d)"
         self.norm = GroupNorm32(channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        if context_channels is not None:
+            self.encoder_kv = nn.Conv1d(context_channels, 2 * channels, 1)
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         # Pixels as rows: a view in channels_last, and a matrix product beats a 1x1 convolution.
         rows = rearrange(self.norm(x), "b c h w -> b (h w) c")
-        rows = self_attention(pointwise(self.qkv, rows), self.heads, self.order)
+        told = None if context is None else pointwise(self.encoder_kv, context)
+        rows = self_attention(pointwise(self.qkv, rows), self.heads, self.order, told)
         rows = pointwise(self.proj_out, rows)
         return x + rearrange(rows, "b (h w) c -> b c h w", h=x.shape[2])
 
 
-def self_attention(qkv: Tensor, heads: int, order: str) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v per head: (B, N, 3C) -> (B, N, C)."""
+def self_attention(qkv: Tensor, heads: int, order: str, context: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v per head: (B, N, 3C) -> (B, N, C).
+
+    context: (B, L, 2C), further keys and values in the same order without the q.
+    """
     q, k, v = rearrange(qkv, f"b n {order} -> qkv b heads n d", qkv=3, heads=heads).unbind(0)
+    if context is not None:
+        told = rearrange(context, f"b n {order} -> qkv b heads n d", qkv=2, heads=heads)
+        k, v = (torch.cat(pair, dim=2) for pair in zip(told, (k, v), strict=True))
     if q.shape[2] > SHORT:
         mixed = F.scaled_dot_product_attention(q, k, v)
     else:
@@ -227,17 +243,23 @@ def pointwise(conv: nn.Conv1d, rows: Tensor) -> Tensor:
 
 
 class Stage(nn.Sequential):
-    """Layers in a row; only residual blocks read the timestep embedding."""
+    """Layers in a row; only residual blocks read the timestep embedding, only attention the context."""
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Tensor, emb: Tensor, context: Tensor | None = None
+    ) -> Tensor:
         for layer in self:
-            x = layer(x, emb) if isinstance(layer, ResBlock) else layer(x)
+            if isinstance(layer, ResBlock):
+                x = layer(x, emb)
+            else:
+                x = layer(x, context) if isinstance(layer, AttentionBlock) else layer(x)
         return x
 
 
 def attention(config: EncoderConfig, channels: int, num_heads: int) -> AttentionBlock:
     """Attention over `channels`; `num_head_channels` overrules `num_heads`."""
-    return AttentionBlock(channels, config.heads(channels, num_heads), config.use_new_attention_order)
+    heads = config.heads(channels, num_heads)
+    return AttentionBlock(channels, heads, config.use_new_attention_order, config.context_channels)
 
 
 def time_mlp(channels: int) -> nn.Sequential:
