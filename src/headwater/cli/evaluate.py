@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.cli.files import Source, together
-from headwater.cli.methods import help_of, inputs_of, kinds, options_of, recorded_method, verb_of
+from headwater.cli.files import open_all, together
+from headwater.cli.kinds import FAMILIES
+from headwater.cli.methods import help_of, inputs_of, kinds, options_of, recorded_method, spare, verb_of
 from headwater.cli.options import parse
 from headwater.cli.record import read_record
 from headwater.cli.work import Switch, answer
-from headwater.data import list_pictures
+from headwater.data.pictures import SUFFIXES
 from headwater.errors import UserError, need
 from headwater.methods.base import Kind
 from headwater.methods.catalogue import entry
@@ -36,41 +37,46 @@ def run(argv: Sequence[str]) -> int:
     kind = options_of("evaluate", name, Options, fields, dict.fromkeys(fields))
     options: Any = parse(kind, argv[1:], f"headwater evaluate {name}")
     need(options.result.is_dir(), f"--result: {options.result} is no folder that `headwater apply` wrote")
-    record, shape = read_record(options.result), _shape(options.result)
+    record, wanted = read_record(options.result), kinds(function)
     need(
         record.get("target", name) == name,
         f"{options.result} holds results of {record.get('target')}: evaluate them with that method",
     )
-    sources = {key: _source(key, spec, options, record, shape) for key, spec in kinds(function).items()}
+    where = {key: _where(key, kind, options, record, key in spare(function)) for key, kind in wanted.items()}
+    pictures = any(kind.name in ("images", "mask", "labels", "map") for kind in wanted.values())
+    sources = open_all(wanted, where, _shape(options.result) if pictures else None, tuple(wanted))
     given = together(sources, not options.json)
-    count = len(next(iter(given.values())))
+    first, count = next(iter(sources.values())), len(next(iter(given.values())))
     numbers = recorded_method(method, record).evaluate(**given)  # pyright: ignore[reportAttributeAccessIssue]
     width = max(map(len, numbers))
     lines = "\n".join(f"{key:>{width}}  {value:.6g}" for key, value in numbers.items())
-    of = len(next(iter(sources.values())))
-    pictures = f"{count} pictures" if count == of else f"{count} of {of} pictures: the others have no truth"
-    return answer(options.json, f"{lines}\n({pictures})", {**numbers, "pictures": count})
+    noun, of = first.family.noun[1], len(first)
+    items = f"{count} {noun}" if count == of else f"{count} of {of} {noun}: the others have no truth"
+    return answer(options.json, f"{lines}\n({items})", {**numbers, noun: count})
 
 
-def _source(
-    key: str, kind: Kind, options: Any, record: dict[str, Any], shape: tuple[int, int, int]
-) -> Source:
+def _where(key: str, kind: Kind, options: Any, record: dict[str, Any], free: bool) -> str | None:
     """An input by its option, else from the result folder, else from where `apply` had it."""
     flag, where = f"--{key.replace('_', '-')}", getattr(options, key)
-    for candidate in (options.result / key, options.result / f"{key}.csv"):
-        where = where or (str(candidate) if candidate.exists() else None)
+    result = options.result / FAMILIES[kind.name].results(key)
+    where = where or (str(result) if result.exists() else None)
     where = where or (record.get("options") or {}).get(key)
+    if where is None and free:
+        return None
     if where is None:
         raise UserError(f"{flag} is missing: give {help_of(key, kind)}")
     if not Path(where).is_absolute() and getattr(options, key) is None and "directory" in record:
         beside = Path(record["directory"]) / where
         where = str(beside) if beside.exists() else where
-    return Source(key, kind, str(where), shape)
+    return str(where)
 
 
-def _shape(result: Path) -> tuple[int, int, int]:
-    """Channels and size of the pictures in a result folder."""
+def _shape(result: Path) -> tuple[int, int, int] | None:
+    """Channels and size of the pictures in a result folder, if it has any."""
     from PIL import Image
 
-    with Image.open(list_pictures(result)[0]) as picture:
+    found = sorted(path for path in result.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        return None
+    with Image.open(found[0]) as picture:
         return (3 if picture.mode == "RGB" else 1, picture.height, picture.width)

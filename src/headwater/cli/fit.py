@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,20 @@ from typing import Annotated, Any
 
 import tyro
 
-from headwater.cli.files import OnError, Source, together
-from headwater.cli.methods import PRIOR, inputs_of, kinds, options_of, verb_of, with_method
-from headwater.cli.options import parse, take
-from headwater.cli.record import open_output, write_record
+from headwater.cli.files import OnError, open_all, together
+from headwater.cli.methods import (
+    PRIOR,
+    inputs_of,
+    kinds,
+    options_of,
+    shape_of,
+    spare,
+    takes,
+    verb_of,
+    with_method,
+)
+from headwater.cli.options import fill, parse, plain, read_options, take
+from headwater.cli.record import open_output, read_record, write_record
 from headwater.cli.work import Switch, Work, answer, usable
 from headwater.errors import need
 from headwater.methods.catalogue import entry
@@ -23,6 +33,7 @@ from headwater.train import Recipe, fit
 
 _RESULTS = ("prior", "samples")
 """What a training leaves that a rerun must reproduce; checkpoints depend on the clock."""
+_CHECKPOINTS = "checkpoints"
 _FIRST = os.environ.get("RANK", "0") == "0"
 """Of several processes under torchrun one keeps the folder and answers."""
 
@@ -39,6 +50,14 @@ class Training:
     """cpu, cuda, cuda:1, mps ..."""
     json: Switch = False
     """Print the result as JSON, and no progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Work):
+    """How to work on a training that may be stopped."""
+
+    resume: Switch = False
+    """Go on in OUT where the same command was stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,22 +84,80 @@ def run(argv: Sequence[str]) -> int:
     method = entry(name).load()
     need(hasattr(method, "fit"), f"{name} trains nothing: `headwater apply {name}` needs a prior only")
     function = verb_of(method, "fit")
-    if "recipe" in inspect.signature(function).parameters:
+    if takes(function, "recipe"):
         return _own_prior(name, method, words)
-    fields: dict[str, tuple[Any, str]] = {"prior": (str, PRIOR), **inputs_of(function)}
-    kind = with_method(options_of("fit", name, Work, fields), method)
-    options: Any = parse(kind, words, f"headwater fit {name}")
-    run = options.run()
-    prior = Prior.from_pretrained(options.prior).to(options.device)
-    sources = {k: Source(k, v, getattr(options, k), prior.shape) for k, v in kinds(function).items()}
+    options, prior = _options(name, method, words), None
+    run, about = options.run(), dict[str, Any]()
+    if takes(function, "prior"):
+        prior = Prior.from_pretrained(options.prior).to(options.device)
+        about["prior_hash"] = prior.hash
+    wanted = kinds(function)
+    where = {key: getattr(options, key) for key in wanted}
+    sources = open_all(wanted, where, shape_of(prior, options.method))
+    out = _opened(name, options)
     given = together(sources, not options.json)
-    out = open_output(options.out, options.overwrite, ["fitted"])
-    write_record(out, "fit", name, options, {"prior_hash": prior.hash}, None)
-    options.method.fit(prior, **given, run=run).save(out / "fitted")
-    write_record(out, "fit", name, options, {"prior_hash": prior.hash}, ["fitted"])
-    count = len(next(iter(given.values())))
-    values = {"out": str(out), "items": count}
-    return answer(options.json, f"fitted on {count} pictures: {out}", values)
+    write_record(out, "fit", name, options, about, None)
+    run = dataclasses.replace(run, keep=out / _CHECKPOINTS)
+    made = options.method.fit(**({} if prior is None else {"prior": prior}), **given, run=run)
+    made.save(out / "fitted")
+    write_record(out, "fit", name, options, about, ["fitted"])
+    first = next(iter(sources))
+    values = {"out": str(out), "items": len(given[first])}
+    return answer(options.json, f"fitted on {sources[first].count(len(given[first]))}: {out}", values)
+
+
+def _options(name: str, method: Any, words: list[str]) -> Any:
+    """The options of `fit METHOD`; --recipe FILE gives those of the method, words beside it override them."""
+    function, prog = verb_of(method, "fit"), f"headwater fit {name}"
+    words, recipe = take(words, "--recipe")
+    fields: dict[str, tuple[Any, str]] = {"prior": (str, PRIOR)} if takes(function, "prior") else {}
+    fields |= inputs_of(function)
+    kind = options_of("fit", name, Resumed if _goes_on(method) else Work, fields, spare(function))
+    kind = with_method(kind, method)
+    kind.__doc__ = (
+        f"{kind.__doc__}\n\n--recipe FILE takes hyper-parameters from a file like those of recipes/{name}."
+    )
+    start = None
+    if recipe is not None:
+        values = read_options(Path(recipe))
+        start = dataclasses.replace(fill(kind, {}, prog), method=fill(method, values, Path(recipe).name))
+    return parse(kind, words, prog, start)
+
+
+def _goes_on(method: Any) -> bool:
+    """Whether a method's training keeps checkpoints: it then says how it trains in a field `training`."""
+    return any(field.name == "training" for field in dataclasses.fields(method))
+
+
+def _opened(name: str, options: Any) -> Path:
+    """The output folder: new, or of an unfinished fit with the same options."""
+    if not getattr(options, "resume", False):
+        return open_output(options.out, options.overwrite, ["fitted", _CHECKPOINTS])
+    record = read_record(options.out)
+    if record:
+        need(
+            (record.get("verb"), record.get("target")) == ("fit", name),
+            f"{options.out} holds no fit of {name}: choose another --out",
+        )
+        old, new = (
+            _flat({**o, "out": "", "device": ""}) for o in (record.get("options") or {}, plain(options))
+        )
+        other = next((key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)), None)
+        need(
+            other is None,
+            f"{options.out} was begun with {other} {old.get(other or '')}, not {new.get(other or '')}: "
+            "repeat its options, or choose another --out",
+        )
+    options.out.mkdir(parents=True, exist_ok=True)
+    return options.out
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested options with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def _prior(words: list[str]) -> int:

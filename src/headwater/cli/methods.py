@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
+import itertools
+import textwrap
+import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import tyro
+from torch import Tensor
 
 from headwater.cli.options import fill
 from headwater.errors import UserError, need
@@ -32,6 +37,11 @@ def kinds(function: Callable[..., Any]) -> dict[str, Kind]:
     return {name: kind for name in names if (kind := _kind(hints.get(name))) is not None}
 
 
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a method's function has an argument of that name."""
+    return name in inspect.signature(function).parameters
+
+
 def results(method: type[Method]) -> dict[str, Kind]:
     """The outputs of a method's `apply` by name; a single one is called as `evaluate` calls it."""
     hint = hints_of(verb_of(method, "apply"))["return"]
@@ -41,6 +51,16 @@ def results(method: type[Method]) -> dict[str, Kind]:
     return {name: kind for name, h in fields.items() if (kind := _kind(h)) is not None}
 
 
+def taken_apart(result: Any, outputs: Mapping[str, Kind]) -> dict[str, list[Any]]:
+    """What `apply` returned as items of each output, tensors in main memory."""
+    single = not dataclasses.is_dataclass(result)
+    found = {key: result if single else getattr(result, key) for key in outputs}
+    return {
+        key: [item.cpu() if isinstance(item, Tensor) else item for item in value]
+        for key, value in found.items()
+    }
+
+
 def verb_of(method: type[Method], verb: str) -> Callable[..., Any]:
     """A method's function of that name. UserError if it has none."""
     need(hasattr(method, verb), f"this method has no {verb}: `headwater list` shows the others")
@@ -48,7 +68,11 @@ def verb_of(method: type[Method], verb: str) -> Callable[..., Any]:
 
 
 def _kind(hint: Any) -> Kind | None:
-    return next((m for m in typing.get_args(hint) if isinstance(m, Kind)), None)
+    """The kind of an annotation, also of one that allows None."""
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next((kind for part in inner if (kind := _kind(part)) is not None), None)
+    return next((m for m in inner if isinstance(m, Kind)), None)
 
 
 def options_of(
@@ -81,8 +105,33 @@ def with_method(kind: Any, method: type[Method]) -> Any:
 
 def inputs_of(function: Callable[..., Any], optional: bool = False) -> dict[str, tuple[Any, str]]:
     """One path per argument that comes from files, with its help."""
-    hint = str | None if optional else str
-    return {key: (hint, help_of(key, kind)) for key, kind in kinds(function).items()}
+    free = kinds(function) if optional else spare(function)
+    return {
+        key: (str | None if key in free else str, help_of(key, kind)) for key, kind in kinds(function).items()
+    }
+
+
+def spare(function: Callable[..., Any]) -> dict[str, None]:
+    """The arguments that come from files and may be left out."""
+    found = inspect.signature(function).parameters
+    return {key: None for key in kinds(function) if found[key].default is None}
+
+
+def applied(method: type[Method]) -> dict[str, tuple[Any, str]]:
+    """The hyper-parameters that may still be chosen when something fitted is applied."""
+    hints, said = typing.get_type_hints(method, include_extras=True), helps(method)
+    return {key: (hints[key] | None, f"{said.get(key, key)} Default: as fitted") for key in method.applied}
+
+
+def helps(method: type[Method]) -> dict[str, str]:
+    """What the page says about each hyper-parameter: the string below the field."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(method))).body[0]
+    body = tree.body if isinstance(tree, ast.ClassDef) else []
+    said: dict[str, str] = {}
+    for field, text in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            said[ast.unparse(field.target)] = str(ast.literal_eval(text.value))
+    return said
 
 
 def help_of(name: str, kind: Kind) -> str:
@@ -95,10 +144,24 @@ def fitted_class(function: Callable[..., Any]) -> Any:
     return hints_of(function).get("fitted")
 
 
-def recorded_method(method: type[Method], record: Mapping[str, Any]) -> Method:
-    """The method with the hyper-parameters of a record; with the paper's where the record has none."""
+def shape_of(prior: Any, *others: Any) -> tuple[int, int, int] | None:
+    """Channels, height and width of the pictures that a prior wants, or else what was fitted, or a method."""
+    shapes = [getattr(owner, "shape", None) for owner in (prior, *others)]
+    good = [s for s in shapes if isinstance(s, tuple) and len(s) == 3 and all(isinstance(n, int) for n in s)]
+    return good[0] if good else None
+
+
+def recorded_method(
+    method: type[Method], record: Mapping[str, Any], said: Mapping[str, Any] | None = None
+) -> Method:
+    """The method with the hyper-parameters of a record; with the paper's where the record has none.
+
+    said: hyper-parameters that go before, where they are not None.
+    """
     values = (record.get("options") or {}).get("method") or {}
     try:
-        return fill(method, values, "run.yaml")
+        found = fill(method, values, "run.yaml")
     except UserError:
-        return method()
+        found = method()
+    chosen = {key: value for key, value in (said or {}).items() if value is not None}
+    return dataclasses.replace(cast(Any, found), **chosen)

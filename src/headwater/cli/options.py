@@ -36,7 +36,7 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = Non
     show = "--print-config" in words
     words = [word for word in words if word != "--print-config"]
     if config is not None:
-        default = fill(kind, _read(Path(config)), Path(config).name, default)
+        default = fill(kind, read_options(Path(config)), Path(config).name, default)
     _check_flags(kind, words, prog)
     said = io.StringIO()
     try:
@@ -122,7 +122,8 @@ def _one_sentence(text: str, words: Sequence[str], prog: str) -> str:
     return f"{name} cannot be {words[at + 1]!r}: give {form}" if at >= 0 else f"{name}: give {form}"
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_options(path: Path) -> Mapping[str, Any]:
+    """The options of a YAML file. Raises UserError or WrongUsage if it cannot be read or holds none."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -153,7 +154,7 @@ def fill(kind: type[T], values: Mapping[str, Any], where: str, base: T | None = 
             known = [f for f in fields if f not in SPOKEN]
             hint = nearest(str(name), known, _below(hints, str(name)) or f"known are {', '.join(known)}")
             raise WrongUsage(f"{where} has an unknown key {name!r}: {hint}")
-        given[name] = _value(hints[name], value, f"{where}: {name}", getattr(base, name, None))
+        given[name] = _value(hints[name], value, f"{where}: {name}", _standing(fields[name], base))
     for field in fields.values():
         free = field.default is field.default_factory is dataclasses.MISSING
         if field.name not in given and (base is not None or free):
@@ -162,6 +163,15 @@ def fill(kind: type[T], values: Mapping[str, Any], where: str, base: T | None = 
         return kind(**given)
     except ValueError as error:
         raise WrongUsage(f"{where}: {error}") from None
+
+
+def _standing(field: dataclasses.Field[Any], base: Any) -> Any:
+    """What holds for a field before anything is said: in the base, else by default."""
+    if base is not None:
+        return getattr(base, field.name, None)
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
 
 
 def _below(hints: Mapping[str, Any], name: str) -> str:

@@ -18,7 +18,7 @@ from headwater.errors import UserError, need
 from headwater.report.page import running_versions
 
 NAME = "run.yaml"
-_COMPARED = (".png", ".npy", ".npz", ".csv", ".safetensors")
+_COMPARED = (".png", ".npy", ".npz", ".csv", ".jsonl", ".gz", ".safetensors")
 """What a rerun must reproduce bit for bit; pages and logs hold times."""
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
-import itertools
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from headwater.cli.methods import fitted_class, kinds, results, verb_of
+from headwater.cli.methods import fitted_class, helps, kinds, results, spare, verb_of
 from headwater.cli.options import plain
 from headwater.cli.usage import WrongUsage, nearest
 from headwater.cli.work import answer
@@ -65,7 +63,9 @@ def _files(method: type[Method]) -> dict[str, str]:
         if not hasattr(method, verb):
             continue
         function = verb_of(method, verb)
-        needs = [f"--{k} ({kind.help})" for k, kind in kinds(function).items()]
+        free = spare(function) if verb != "evaluate" else {}
+        needs = [f"--{k} ({kind.help})" for k, kind in kinds(function).items() if k not in free]
+        needs += [f"[--{k} ({kinds(function)[k].help})]" for k in free]
         needs += ["--fitted (what fit wrote)"] if fitted_class(function) else []
         made = [f"{k} ({kind.name})" for k, kind in results(method).items()] if verb == "apply" else []
         found[verb] = ", ".join(needs or ["--data (pictures)"]) + (f" -> {', '.join(made)}" if made else "")
@@ -73,13 +73,8 @@ def _files(method: type[Method]) -> dict[str, str]:
 
 
 def _options(method: type[Method]) -> dict[str, dict[str, Any]]:
-    """Default and help of every hyper-parameter; the help is the string below the field."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(method))).body[0]
-    body = tree.body if isinstance(tree, ast.ClassDef) else []
-    said: dict[str, str] = {}
-    for field, text in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-            said[ast.unparse(field.target)] = str(ast.literal_eval(text.value))
+    """Default and help of every hyper-parameter."""
+    said = helps(method)
     fields: Any = dataclasses.fields(method)  # pyright: ignore[reportArgumentType]
     made = method()
     return {f.name: {"default": plain(getattr(made, f.name)), "help": said.get(f.name, "")} for f in fields}

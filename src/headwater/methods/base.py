@@ -93,3 +93,6 @@ class Method:
     paper: ClassVar[Paper]
     needs: ClassVar[tuple[str, ...]] = ()
     """What it asks for besides a prior, in words: shown by `headwater show`."""
+    applied: ClassVar[tuple[str, ...]] = ()
+    """Fields that may still be chosen when something fitted is applied, say a number of samples: options of
+    `apply` beside --fitted. What `fit` had holds for all others, and for these unless they are given."""

@@ -1,0 +1,90 @@
+"""k-space, and pictures in units of their own: tensors of different shapes."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headwater.atomic import write_file
+from headwater.cli.kinds.family import Family, Items, Request, stem
+from headwater.cli.kinds.pictures import save_npy
+from headwater.data import save_picture
+from headwater.data.kspace import open_kspace, open_magnitude
+from headwater.report import Cell, Heat
+
+
+class Kspace(Family):
+    """complex64 (H, W) or (coils, H, W)."""
+
+    noun = ("slice", "slices")
+
+    def open(self, ask: Request) -> Items:
+        return open_kspace(ask.path)
+
+    def collate(self, items: Sequence[Any]) -> Any:
+        return list(items)
+
+    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
+        for name, item in zip(names, items, strict=True):
+            save_npy(out / key / f"{stem(name)}.npy", item)
+
+    def cells(self, items: Sequence[Tensor]) -> list[Cell]:
+        """Logarithm of the magnitude, of all coils together."""
+        planes = [item.abs().square().reshape(-1, *item.shape[-2:]).sum(0).sqrt() for item in items]
+        return [Heat(torch.log1p(1e3 * plane / plane.max().clamp_min(1e-30))) for plane in planes]
+
+
+class Magnitude(Family):
+    """float32 (H, W)."""
+
+    noun = ("slice", "slices")
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def open(self, ask: Request) -> Items:
+        return open_magnitude(ask.path)
+
+    def collate(self, items: Sequence[Any]) -> Any:
+        return list(items)
+
+    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
+        medical = importlib.util.find_spec("nibabel") is not None
+        if not medical and not self._said:
+            self._said = True
+            note = "nibabel is not installed, so .npy is written: pip install 'headwater[medical]'"
+            print(f"headwater: {note}", file=sys.stderr)
+        for name, item in zip(names, items, strict=True):
+            path = out / key / stem(name)
+            if medical:
+                write_file(path.with_name(f"{path.name}.nii.gz"), nifti(item))
+            else:
+                save_npy(path.with_name(f"{path.name}.npy"), item)
+            save_picture(_unit(item), path.with_name(f"{path.name}.png"))
+
+    def cells(self, items: Sequence[Tensor]) -> list[Cell]:
+        return [_unit(item) for item in items]
+
+
+def nifti(picture: Tensor) -> bytes:
+    """A picture (H, W) as one axial slice of a compressed NIfTI volume, anterior up, at 1 mm."""
+    import nibabel
+
+    volume = picture.detach().float().cpu().flip(0).T[:, :, None].numpy()
+    image = nibabel.Nifti1Image(np.ascontiguousarray(volume), np.eye(4))
+    # No time stamp inside, so that a rerun gives the same bytes.
+    return gzip.compress(image.to_bytes(), mtime=0)
+
+
+def _unit(picture: Tensor) -> Tensor:
+    """float (1, H, W) in [-1, 1]: zero is black, the largest value white."""
+    plane = picture.detach().float()
+    return (2 * plane / plane.max().clamp_min(1e-30) - 1)[None]

@@ -1,0 +1,157 @@
+"""Pictures, masks, label maps and maps of numbers: tensors of one shape."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headwater.atomic import write_file
+from headwater.cli.kinds.family import Family, Files, Items, Request, Shape, picture_files, relative, stem
+from headwater.data import UnreadableError, open_dataset, save_labels, save_mask, save_picture, shipped
+from headwater.data.arrays import read_npy
+from headwater.data.datasets import Dataset
+from headwater.data.masks import UNLABELLED, read_known, read_labels, read_mask
+from headwater.data.pictures import FORMATS, SUFFIXES, list_pictures, opened, read_picture
+from headwater.errors import need
+from headwater.report import Cell, Classes, Heat
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Pictures of an array file or a shipped set."""
+
+    data: Dataset
+    names: list[str]
+    shape: Shape
+
+    def __getitem__(self, row: int) -> Tensor:
+        return self.data[row]
+
+
+class Images(Family):
+    """float32 (C, H, W) in [-1, 1]."""
+
+    def open(self, ask: Request) -> Items:
+        if not _loose(ask.where):
+            data = open_dataset(ask.where, ask.shape, labels="none")
+            return _Stored(data, [data.name(i) for i in range(len(data))], data.shape)
+        shape = ask.shape or _stored(ask.path)
+        return picture_files(ask, lambda path: read_picture(path, shape), shape)
+
+    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
+        for name, item in zip(names, items, strict=True):
+            save_picture(item, out / key / f"{stem(name)}.png")
+
+
+class Masks(Family):
+    """bool (1, H, W)."""
+
+    def open(self, ask: Request) -> Items:
+        size = ask.shape[1:] if ask.shape else None
+
+        def one(path: Path) -> Tensor:
+            if path.suffix.lower() == ".npy":
+                return _mask_array(path, size)
+            if ask.name == "known":
+                return read_known(path, size, white="known")[None]
+            return read_mask(path, size)[None]
+
+        path = ask.path
+        if path.is_dir() and not any(p.suffix.lower() in SUFFIXES for p in path.rglob("*")):
+            paths = sorted(path.rglob("*.npy"))
+            need(bool(paths), f"{ask.flag}: {ask.where} holds no PNG, TIFF or .npy mask: check the path")
+            return Files(relative(paths, path), paths, one)
+        return picture_files(ask, one)
+
+    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
+        for name, item in zip(names, items, strict=True):
+            save_mask(item.reshape(item.shape[-2:]), out / key / f"{stem(name)}.png")
+
+    def cells(self, items: Sequence[Tensor]) -> list[Cell]:
+        return [item.reshape(item.shape[-2:]) for item in items]
+
+
+class Labels(Family):
+    """int64 (H, W), `UNLABELLED` where no class is given."""
+
+    def open(self, ask: Request) -> Items:
+        size = ask.shape[1:] if ask.shape else None
+
+        def one(path: Path) -> Tensor:
+            labels = read_labels(path, size)
+            return torch.where(labels < 0, UNLABELLED, labels)
+
+        return picture_files(ask, one)
+
+    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
+        for name, item in zip(names, items, strict=True):
+            labels = torch.where(item == UNLABELLED, -1, item)
+            save_labels(labels, out / key / f"{stem(name)}.png")
+
+    def cells(self, items: Sequence[Tensor]) -> list[Cell]:
+        used = [item[item != UNLABELLED] for item in items]
+        count = max((int(labels.max()) + 1 for labels in used if len(labels)), default=1)
+        return [Classes(torch.where(item == UNLABELLED, -1, item), count) for item in items]
+
+
+class Maps(Family):
+    """float32 (1, H, W), any range."""
+
+    def open(self, ask: Request) -> Items:
+        path = ask.path
+        paths = [path] if path.is_file() else sorted(path.rglob("*.npy"))
+        need(bool(paths), f"{ask.flag}: {ask.where} holds no .npy file: check the path")
+        return Files(relative(paths, path), paths, lambda path: torch.from_numpy(read_npy(path)))
+
+    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
+        for name, item in zip(names, items, strict=True):
+            path = out / key / f"{stem(name)}.png"
+            save_npy(path.with_name(f"{path.stem}.npy"), item)
+            top = float(item.max())
+            save_picture(2 * item / top - 1 if top > 0 else item - 1, path)
+
+    def cells(self, items: Sequence[Tensor]) -> list[Cell]:
+        return [Heat(item[0]) for item in items]
+
+
+def save_npy(path: Path, value: Tensor) -> None:
+    """Write an array, whole or not at all."""
+    buffer = io.BytesIO()
+    np.save(buffer, value.cpu().numpy(), allow_pickle=False)
+    write_file(path, buffer.getvalue())
+
+
+def _mask_array(path: Path, size: tuple[int, int] | None) -> Tensor:
+    """A mask of numbers: what is not 0 is True. Its size is the picture's own."""
+    array = read_npy(path)
+    array = array[0] if array.ndim == 3 and len(array) == 1 else array
+    if array.ndim != 2 or (size is not None and array.shape != tuple(size)):
+        wanted = "(H, W)" if size is None else str(tuple(size))
+        raise UnreadableError(f"{path} has shape {array.shape}: give a mask of shape {wanted}")
+    return torch.from_numpy(array != 0)[None]
+
+
+def _stored(path: Path) -> Shape:
+    """Channels, height and width of the first picture that can be opened."""
+    for one in [path] if path.is_file() else list_pictures(path):
+        try:
+            with opened(one, FORMATS) as picture:
+                colour = picture.mode not in ("L", "1", "LA", "I;16", "I", "F")
+                return (3 if colour else 1, picture.height, picture.width)
+        except UnreadableError:
+            continue
+    raise UnreadableError(f"no picture of {path} can be read: check the files")
+
+
+def _loose(where: str) -> bool:
+    """Whether these are pictures that are read one by one: a folder, or a single picture."""
+    path = Path(where).expanduser()
+    if where.partition(":")[0].removesuffix("-hue") in shipped.names():
+        return False
+    return path.is_dir() or (path.is_file() and path.suffix.lower() in SUFFIXES)

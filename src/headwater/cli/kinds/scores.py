@@ -1,0 +1,69 @@
+"""Scores: one number per item, all in one table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headwater.cli.kinds.family import Family, Items, Request
+from headwater.errors import need
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The numbers of a file, by name."""
+
+    names: list[str]
+    values: list[float]
+
+    def __getitem__(self, row: int) -> Tensor:
+        return torch.tensor(self.values[row])
+
+
+class Scores(Family):
+    """float32 ()."""
+
+    looks = ""
+
+    def open(self, ask: Request) -> Items:
+        path = ask.path
+        need(path.is_file(), f"{ask.flag}: {ask.where} is a folder: give a CSV file")
+        return _Column(*read_scores(path))
+
+    def results(self, key: str) -> str:
+        return f"{key}.csv"
+
+    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Any]) -> None:
+        add_scores(out / self.results(key), names, [float(item) for item in items])
+
+
+def add_scores(path: Path, names: Sequence[str], values: Sequence[float]) -> None:
+    """Append one number per item to a CSV file; its first line names the columns."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    if not path.exists():
+        table.writerow(("name", path.stem))
+    table.writerows((name, repr(float(value))) for name, value in zip(names, values, strict=True))
+    with path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())
+
+
+def read_scores(path: Path) -> tuple[list[str], list[float]]:
+    """Names and numbers of a CSV file with one item a line. UserError names a line that holds no number."""
+    names, values = [], []
+    with path.open(encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.reader(file), 1):
+            try:
+                values.append(float(row[-1]))
+                names.append(row[0])
+            except (ValueError, IndexError):
+                need(number == 1, f"{path}, line {number}, has no number at its end: correct it")
+    need(bool(names), f"{path} holds no scores: give a CSV file of names and numbers")
+    return names, values

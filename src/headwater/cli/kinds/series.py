@@ -1,0 +1,64 @@
+"""Series: one CSV with a time column per item."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from headwater.cli.kinds.family import Family, Items, Request, relative, stem
+from headwater.data import shipped
+from headwater.data.series import Table, read_table, write_table
+from headwater.errors import need
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """CSV files; columns of words, which no method reads, are named once."""
+
+    names: list[str]
+    paths: list[Path]
+    said: set[str] = field(default_factory=set)
+
+    def __getitem__(self, row: int) -> Table:
+        table = read_table(self.paths[row])
+        for column in table.left_out:
+            if column not in self.said:
+                self.said.add(column)
+                where = f"{self.paths[row].name}: column {column} holds words"
+                print(f"headwater: {where}, not numbers: it is left out", file=sys.stderr)
+        return replace(table, name=stem(self.names[row]))
+
+
+class SeriesFiles(Family):
+    """A `Table`."""
+
+    noun = ("series", "series")
+    looks = "curve"
+
+    def open(self, ask: Request) -> Items:
+        name, _, split = ask.where.partition(":")
+        if name in shipped.names():
+            return _Shipped([f"{name}-{split or 'train'}"], shipped.table(name, split or "train"))
+        path = ask.path
+        paths = [path] if path.is_file() else sorted(p for p in path.rglob("*.csv") if p.name[0] != ".")
+        need(bool(paths), f"{ask.flag}: {ask.where} holds no .csv file: check the path")
+        return _Tables(relative(paths, path), paths)
+
+    def collate(self, items: Sequence[Any]) -> Any:
+        return list(items)
+
+    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Table]) -> None:
+        for name, item in zip(names, items, strict=True):
+            write_table(out / key / f"{stem(name)}.csv", item)
+
+
+@dataclass(frozen=True)
+class _Shipped:
+    names: list[str]
+    table: Table
+
+    def __getitem__(self, row: int) -> Table:
+        return replace(self.table, name=self.names[row])
