@@ -1,0 +1,138 @@
+"""SegDiff: diffuse the mask itself, with the features of the picture added to those of the noisy mask."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar, Literal
+
+from headwater.core import Ancestral, respaced
+from headwater.errors import need
+from headwater.methods.base import Images, Labels, Method, Paper
+from headwater.methods.segmentation.mask_diffusion import (
+    MaskEnsemble,
+    count_classes,
+    draw_masks,
+    fresh_weights,
+    merge,
+    train_masks,
+)
+from headwater.methods.segmentation.mask_fitted import LEAST_T, FittedMasks, channels_of
+from headwater.metrics.mask_agreement import agreement
+from headwater.nets.adm import UNetConfig
+from headwater.nets.image_conditioned import ConcatenatedUNet, ImageConditioned, SummedUNet
+from headwater.nets.rrdb import RRDBConfig
+from headwater.run import Run
+from headwater.train.optimisation import Optimisation
+
+
+class FittedSegDiff(FittedMasks):
+    """A trained SegDiff."""
+
+    kind = "segdiff"
+
+
+@dataclass(frozen=True)
+class SegDiff(Method):
+    """Learn q(mask | picture) as a diffusion over the mask, draw several masks, and threshold their mean
+    (Amit et al. 2021, sec. 3).
+
+        x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) e              x_0 in {-1, 1}, beta from 0.001 to 0.2
+        eps(x_t, I, t) = D(E(F(x_t) + G(I), t), t)               F one convolution, G an RRDB, once a picture
+        loss = |e - eps(x_t, I, t)|^2                            t uniform
+        x_t-1 ~ N(mean(x_t, eps), beta_t)                        clean masks are not clipped on the way
+        mask = mean_n clip((x_0 + 1) / 2, 0, 1) > 1/2
+
+    Deviates from the reference code: the loss is the mean over pixels, not the sum (AdamW does not care, half
+    precision does); fewer steps are levels of the same chain, not another chain; more classes are one channel
+    each, and soft masks are allowed; of the paper's augmentations only the mirror is here.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        title="SegDiff: Image Segmentation with Diffusion Probabilistic Models",
+        authors="Tomer Amit, Tal Shaharbany, Eliya Nachmani, Lior Wolf",
+        year=2021,
+        venue="arXiv",
+        arxiv="2112.00390",
+        code="tomeramit/SegDiff",
+        claim="Masks drawn by a diffusion that sees the picture, by adding its features, segment better the "
+        "more of them are averaged, and better than a plain network.",
+    )
+    needs: ClassVar[tuple[str, ...]] = ("pictures with a mask or a label map each, to train on",)
+
+    samples: int = 9
+    """Masks drawn per picture."""
+    steps: int = 100
+    """Levels on the way down, respaced from T."""
+    T: int = 100
+    """Levels of the chain that is trained, at least 21; for fewer steps lower `steps`."""
+    condition: Literal["sum", "concatenate"] = "sum"
+    """How the picture gets in: by the sum of features, or as more input channels (the paper's ablation)."""
+    encoder_blocks: int = 15
+    """RRDB blocks of the image encoder: 15 for Cityscapes, 12 for MoNuSeg, 6 for Vaihingen."""
+    encoder_width: int = 64
+    """Channels between the encoder's blocks."""
+    encoder_growth: int = 32
+    """Channels that each of the encoder's convolutions adds."""
+    channels: int = 128
+    """Channels of the U-Net's first level; a multiple of 32."""
+    channel_mult: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    """Width of each level in `channels`. For 128 x 128 pictures; 256 x 256 has (1, 1, 1, 2, 2, 4, 4)."""
+    res_blocks: int = 3
+    """Residual blocks per level."""
+    attention: tuple[int, ...] = (8, 16)
+    """Downsampling factors with attention: at 16 x 16 and 8 x 8 of 128 x 128."""
+    heads: int = 4
+    """Attention heads."""
+    dropout: float = 0.0
+    """0.1 for Vaihingen."""
+    mirror: bool = True
+    """Mirror half of the training pictures, left to right."""
+    training: Optimisation = field(
+        default_factory=lambda: Optimisation(steps=300_000, batch=30, lr=1e-4, ema=0.9999)
+    )
+
+    def fit(self, image: Images, labels: Labels, run: Run | None = None) -> FittedSegDiff:
+        """Train from fresh weights; all draws are functions of run.seed.
+
+        image: (N, C, H, W) in [-1, 1]. labels: int64 (N, H, W), 0 for background, or soft masks float
+        (N, K, H, W) in [0, 1] (K = 1 for two classes). Several masks of one picture: repeat the picture.
+        Raises UserError when shapes disagree, or a pixel has no class.
+        """
+        need(self.T >= LEAST_T, f"T is {self.T}: give {LEAST_T} or more, and take fewer `steps` of them")
+        classes = count_classes(image, labels, 2 ** (len(self.channel_mult) - 1))
+        channels, height, width = image.shape[1:]
+        run = run or Run()
+        network = self.network(channels, classes, run.seed)
+        fitted = FittedSegDiff(network, (channels, height, width), classes, self.T, background=-1.0)
+        about = {k: v for k, v in asdict(self).items() if k != "training"}
+        return train_masks(fitted, image, labels, self.training, run, mirror=self.mirror, about=about)
+
+    def network(self, channels: int, classes: int, seed: int = 0) -> ImageConditioned:
+        """The network for pictures of so many channels and masks of so many classes, with fresh weights."""
+        masks, summed = channels_of(classes), self.condition == "sum"
+        unet = UNetConfig(
+            in_channels=masks if summed else masks + channels,
+            model_channels=self.channels,
+            out_channels=masks,
+            num_res_blocks=self.res_blocks,
+            attention_resolutions=self.attention,
+            channel_mult=self.channel_mult,
+            num_heads=self.heads,
+            dropout=self.dropout,
+        )
+        with fresh_weights(seed):
+            if not summed:
+                return ConcatenatedUNet(unet)
+            encoder = (self.encoder_blocks, self.encoder_width, self.encoder_growth)
+            return SummedUNet(unet, RRDBConfig(channels, unet.widths[0], *encoder))
+
+    def apply(self, image: Images, fitted: FittedSegDiff, run: Run | None = None) -> MaskEnsemble:
+        """Draw and merge masks. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
+        need(1 <= self.steps <= fitted.T, f"the chain has {fitted.T} levels: set steps between 1 and that")
+        plan, sampler = respaced(fitted.T, self.steps), Ancestral("large")
+        drawn = draw_masks(fitted, image, self.samples, plan, sampler, (), run or Run())
+        return merge(drawn.clamp(0, 1))
+
+    def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:
+        """Agreement of int64 (B, H, W) label maps; see `headwater.metrics.mask_agreement.agreement`."""
+        return agreement(labels, truth)
