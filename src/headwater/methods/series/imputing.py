@@ -1,0 +1,176 @@
+"""Draws of the empty cells of whole tables, window by window, and the tables that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headwater.core import Diffusion, NoiseSource, Stream, White, descend, last, reverse
+from headwater.core.noise import derive
+from headwater.core.transition import Level
+from headwater.data.series import Array, Table
+from headwater.errors import need
+from headwater.methods.restoration.repaint import Known
+from headwater.methods.series.fitted_csdi import FittedCSDI
+from headwater.methods.series.windows import Windows, cover, cut
+from headwater.metrics.series import LEVELS, quantiles
+from headwater.run import Run
+
+Draws = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+Rows = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, eq=False)
+class Imputed:
+    """One table's result, in its own units: values (L, K), and draws (S, M) of its M empty cells."""
+
+    filled: Array
+    samples: Draws
+    quantiles: Array
+    """(19, M)."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Window `number` of a table; it answers for the empty cells of rows first .. stop - 1."""
+
+    table: int
+    number: int
+    start: int
+    first: int
+    stop: int
+
+
+def impute(
+    tables: Sequence[Table], fitted: FittedCSDI, samples: int, overlap: int, run: Run
+) -> list[Imputed]:
+    """Fill tables that have the fitted columns. Windows without an empty cell cost nothing."""
+    places = list(_places(tables, fitted.length, overlap))
+    draws = [np.empty((samples, int(np.isnan(t.values).sum())), np.float32) for t in tables]
+    fitted.network.to(run.device).eval()
+    side_by_side = max(1, run.batch // samples)
+    several = max(1, run.batch // side_by_side)
+    parts = [places[i : i + side_by_side] for i in range(0, len(places), side_by_side)]
+    rounds = len(parts) * -(-samples // several)
+    with torch.inference_mode():
+        made = _rounds(tables, parts, fitted, samples, several, run)
+        for part, indices, x in run.watch(made, rounds, "windows"):
+            for place, window in zip(part, x, strict=True):
+                _keep(draws[place.table], tables[place.table], place, indices, window, fitted)
+    return [_joined(table, drawn) for table, drawn in zip(tables, draws, strict=True)]
+
+
+def _places(tables: Sequence[Table], length: int, overlap: int) -> Iterator[_Place]:
+    for i, table in enumerate(tables):
+        empty = np.isnan(table.values).sum(1)
+        for j, (start, first, stop) in enumerate(cover(len(table), length, overlap)):
+            if empty[first:stop].any():
+                yield _Place(i, j, start, first, stop)
+
+
+def _rounds(
+    tables: Sequence[Table],
+    parts: Sequence[Sequence[_Place]],
+    fitted: FittedCSDI,
+    samples: int,
+    several: int,
+    run: Run,
+) -> Iterator[tuple[Sequence[_Place], range, Tensor]]:
+    """Windows, which of their draws, and these, (windows, draws, K, L)."""
+    for part in parts:
+        windows = cut([(tables[p.table], p.start) for p in part], fitted.length, fitted.scale).to(run.device)
+        side = fitted.network.side(windows.times, windows.observed)  # type: ignore[operator]
+        for begin in range(0, samples, several):
+            indices = range(begin, min(begin + several, samples))
+            seeds = [derive(run.seed, 0, run.first + p.table, p.number, i) for p in part for i in indices]
+            yield part, indices, draw(fitted, windows, side, White().stream(seeds))
+
+
+def draw(fitted: FittedCSDI, windows: Windows, side: Sequence[Tensor], noise: Stream) -> Tensor:
+    """Walk from pure noise to draws of whole windows, (windows, n, K, L), normalised.
+
+    noise: windows x n seeds, those of a window together. side: what `CSDINet.side` says of the windows.
+    """
+    q, n = fitted.denoiser.process, len(noise.generators) // len(windows.values)
+    given, known = (v.repeat_interleave(n, 0) for v in (windows.values, windows.observed))
+    pasted = fitted.given == "pasted"
+    controls = [Known(q, given, known, forward_chain(q, given, noise))] if pasted else []
+    x = noise(given, q.T)
+    steps = reverse(
+        fitted.denoiser, x, descend(q.T), None, controls, noise, side=side, given=given, known=known
+    )
+    return last(steps).unflatten(0, (-1, n))
+
+
+def forward_chain(q: Diffusion, like: Tensor, noise: NoiseSource) -> NoiseSource:
+    """The noise of one forward walk 0 .. T per sample: its levels belong together, as in the paper's code.
+
+    Each level alone is N(0, 1). Memory: T fields like `like`.
+    """
+    held, fields = torch.zeros_like(like), [torch.zeros_like(like)]
+    for t in range(1, q.T + 1):
+        held = q.advance(held, t - 1, t, noise)
+        fields.append(held / q.scales(t)[1])
+
+    def at(like: Tensor, level: Level) -> Tensor:
+        return fields[int(level)]
+
+    return at
+
+
+def _keep(
+    draws: Draws, table: Table, place: _Place, indices: range, window: Tensor, fitted: FittedCSDI
+) -> None:
+    """Put the draws (n, K, L) of a window where those of its empty cells belong."""
+    rows = slice(place.first, place.stop)
+    empty = np.isnan(table.values)
+    begin = int(empty[: place.first].sum())
+    values = window.cpu().double().numpy().transpose(0, 2, 1)[:, place.first - place.start :]
+    values = values[:, : place.stop - place.first] * fitted.scale.std + fitted.scale.mean
+    found = values[:, empty[rows]]
+    draws[indices.start : indices.stop, begin : begin + found.shape[1]] = found
+
+
+def _joined(table: Table, draws: Draws) -> Imputed:
+    spread, values = quantiles(draws), table.values.copy()
+    values[np.isnan(values)] = spread[LEVELS.index(0.5)]
+    return Imputed(values, draws, spread)
+
+
+def quantile_table(table: Table, one: Imputed) -> Table:
+    """19 columns for each column with an empty cell, or for all if none has; given cells repeat."""
+    empty = np.isnan(table.values)
+    chosen = [k for k in range(len(table.columns)) if empty[:, k].any() or not empty.any()]
+    values = np.repeat(table.values[None], len(LEVELS), 0)
+    values[:, empty] = one.quantiles
+    names = [f"{table.columns[k]} q{level:g}" for k in chosen for level in LEVELS]
+    wide = np.concatenate([values[:, :, k].T for k in chosen], 1)
+    return table.filled(wide, tuple(names))
+
+
+def read_quantiles(spread: Table, filled: Table) -> Array:
+    """(19, L, K) from a table of `quantile_table`; a column without quantiles repeats its filled values."""
+    place = {name: i for i, name in enumerate(spread.columns)}
+    values = np.repeat(filled.values[None], len(LEVELS), 0)
+    need(len(spread) == len(filled), f"{spread.name} has {len(spread)} rows, the filled table {len(filled)}")
+    for k, column in enumerate(filled.columns):
+        for i, level in enumerate(LEVELS):
+            if (name := f"{column} q{level:g}") in place:
+                values[i, :, k] = spread.values[:, place[name]]
+    return values
+
+
+def hidden_cells(truth: Table, series: Table) -> Rows:
+    """Cells (L, K) to score: known in the truth, empty in the series or beyond its end (a forecast).
+
+    Raises UserError for other columns or a truth shorter than the series.
+    """
+    need(truth.columns == series.columns, f"{truth.name}: the truth has other columns than the series")
+    later = len(truth) - len(series)
+    need(later >= 0, f"{truth.name}: the truth has {len(truth)} rows, the series {len(series)}")
+    empty = np.concatenate([np.isnan(series.values), np.ones((later, len(series.columns)), bool)])
+    return np.isfinite(truth.values) & empty
