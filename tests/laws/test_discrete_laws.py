@@ -285,7 +285,7 @@ def test_guidance_shifts_logits_but_not_by_a_gradient_of_x() -> None:
 
 def test_langevin_moves_from_where_guidance_put_it() -> None:
     x, score = torch.ones(1, 2), torch.ones(1, 2)
-    move = LangevinMove(x, score, 0.1, 1.0, False)
+    move = LangevinMove(x, score, 0.1, 1.0)
     moved = move.shift(torch.full((1, 2), 0.5))
     here, there = (m.sample(lambda like, level: torch.ones_like(like)) for m in (move, moved))
     torch.testing.assert_close(there - here, torch.full((1, 2), 0.5))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from closed_form import F64, Exact
-from headwater.core import Ancestral, Diffusion, White, descend, last, reverse
+from headwater.core import Ancestral, Diffusion, Prediction, White, descend, last, reverse
 from headwater.core.schedule import betas, geometric
+from headwater.core.transition import LangevinMove, Level
 from headwater.core.views import View, exploding
 
 VP = Diffusion.vp(betas("linear", 50))
@@ -53,3 +56,34 @@ def test_another_ratio_is_refused() -> None:
         View(Exact(VP, 0.0, 1.0), Diffusion.ve(geometric(49)))
     with pytest.raises(ValueError, match="pure noise"):
         exploding(Exact(Diffusion.flow(10), 0.0, 1.0))
+
+
+def test_each_part_of_a_complex_image_is_shifted() -> None:
+    view = exploding(Exact(VP, 0.3, 0.7), 0.5, 0.5)
+    parts = torch.randn(2, 2, 5, dtype=F64, generator=torch.Generator().manual_seed(2))
+
+    def apart(x: torch.Tensor, t: int) -> torch.Tensor:
+        return torch.complex(view(x.real, t).x0, view(x.imag, t).x0)
+
+    class Both(Exact):
+        def __call__(self, x: torch.Tensor, t: Level, previous: Any = None, **cond: Any) -> Prediction:
+            real, imag = super().__call__(x.real, t), super().__call__(x.imag, t)
+            return Prediction(x, t, torch.complex(real.x0, imag.x0), real.label, real.alpha, real.sigma)
+
+    x = torch.complex(parts[0], parts[1])
+    torch.testing.assert_close(exploding(Both(VP, 0.3, 0.7), 0.5, 0.5)(x, 20).x0, apart(x, 20))
+
+
+def test_parts_of_a_langevin_move_have_lengths_of_their_own() -> None:
+    draw = torch.Generator().manual_seed(3)
+    x, score = (torch.randn(2, 1, 4, 4, dtype=torch.complex128, generator=draw) for _ in range(2))
+    score = torch.complex(score.real, 9 * score.imag)
+    noise = torch.randn(2, 1, 4, 4, dtype=torch.complex128, generator=draw)
+
+    def moved(x: torch.Tensor, score: torch.Tensor, z: torch.Tensor, norms: Any) -> torch.Tensor:
+        return LangevinMove(x, score, 0.16, 1.0, norms).sample(lambda like, level: z)
+
+    both = moved(x, score, noise, "part")
+    torch.testing.assert_close(both.real, moved(x.real, score.real, noise.real, "sample"))
+    torch.testing.assert_close(both.imag, moved(x.imag, score.imag, noise.imag, "sample"))
+    assert not torch.allclose(both, moved(x, score, noise, "sample"))

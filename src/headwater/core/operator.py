@@ -49,26 +49,29 @@ def least_squares(a: Operator, y: Tensor, iterations: int = 50, damping: float =
     """argmin_x |A x - y|^2 + damping |x|^2 by conjugate gradients from 0 (Hestenes & Stiefel 1952).
 
     Without damping the limit is A^+ y. It is reached after as many iterations as A^H A has distinct
-    eigenvalues above 0; a sample that has converged is left alone.
+    eigenvalues above 0. A sample whose residual is down to rounding is left alone: to go on would divide
+    noise by noise.
     """
     residual = a.adjoint(y)
     x, direction = torch.zeros_like(residual), residual
-    size = first = inner(residual, residual)
+    size = inner(residual, residual)
+    enough = size * (100 * torch.finfo(size.dtype).eps) ** 2
     for _ in range(iterations):
-        going = size > first * torch.finfo(size.dtype).eps ** 2
+        going = size > enough
         if not bool(going.any()):
             break
         curved = a.adjoint(a.forward(direction)) + damping * direction
-        step = torch.where(going, size / inner(direction, curved).clamp(min=torch.finfo(size.dtype).tiny), 0)
-        x = x + _along(step, x) * direction
-        residual = residual - _along(step, x) * curved
+        step = _ratio(size, inner(direction, curved), going, x)
+        x = x + step * direction
+        residual = residual - step * curved
         before, size = size, inner(residual, residual)
-        turn = torch.where(going, size / before.clamp(min=torch.finfo(size.dtype).tiny), 0)
-        direction = residual + _along(turn, x) * direction
+        direction = residual + _ratio(size, before, going, x) * direction
     return x
 
 
-def _along(value: Tensor, x: Tensor) -> Tensor:
+def _ratio(top: Tensor, bottom: Tensor, going: Tensor, x: Tensor) -> Tensor:
+    """top / bottom (B,) where a sample is going, else 0, shaped to multiply x."""
+    value = torch.where(going, top / torch.where(going, bottom, 1), 0)
     return value.reshape(-1, *[1] * (x.ndim - 1))
 
 

@@ -155,18 +155,19 @@ class FlowODE(_Trapezoid):
 class Langevin(Sampler):
     """Corrector: one Langevin move on a level, signal-to-noise ratio `snr` (Song et al. 2021, Alg. 4, 5).
 
-    norms: per `sample`, so that results do not depend on the batch, or over the `batch` as the reference.
+    norms: per `sample`, so that results do not depend on the batch; per `part`, real and imaginary, of a
+        complex sample (Chung & Ye 2022); or over the `batch` as the reference.
     """
 
     snr: float = 0.16
-    norms: Literal["sample", "batch"] = "sample"
+    norms: Literal["sample", "part", "batch"] = "sample"
 
     def step(self, q: Any, pred: Prediction, s: int, state: State = None) -> tuple[Transition, State]:
         if s != pred.t:
             raise ValueError("Langevin stays on its level: pair it with a predictor")
         a = q.between(s - 1, s)[0]
         scale = fit(a * a, pred.x)  # alpha_i = 1 - beta_i of a VP chain, 1 for VE
-        return LangevinMove(pred.x, pred.score, self.snr, scale, self.norms == "batch"), None
+        return LangevinMove(pred.x, pred.score, self.snr, scale, self.norms), None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -72,27 +72,34 @@ class Categorical:
 class LangevinMove:
     """x + a score + sqrt(2 a) z with a = 2 scale (snr |z| / |score|)^2 (Song et al. 2021, Alg. 4, 5).
 
-    The step length depends on the drawn z, so this is no Gaussian. `norm` is taken per sample, or
-    averaged over the batch as the reference does (then samples depend on their neighbours).
+    The step length depends on the drawn z, so this is no Gaussian. Norms are taken per `sample`, of each
+    `part` of a complex sample (real and imaginary then move by lengths of their own, as in Score-MRI), or
+    averaged over the `batch` as the reference does (then samples depend on their neighbours).
     """
 
     x: Tensor
     score: Tensor
     snr: float
     scale: Coefficient
-    over_batch: bool
+    norms: Literal["sample", "part", "batch"] = "sample"
 
-    def _length(self, z: Tensor) -> Tensor:
-        norms = [v.abs().square().flatten(1).sum(1).sqrt() for v in (z, self.score)]
-        if self.over_batch:
+    def _length(self, z: Tensor, score: Tensor) -> Tensor:
+        norms = [v.abs().square().flatten(1).sum(1).sqrt() for v in (z, score)]
+        if self.norms == "batch":
             norms = [v.mean(0, keepdim=True) for v in norms]
-        ratio = (self.snr * norms[0] / norms[1]).reshape(-1, *[1] * (self.x.ndim - 1))
+        ratio = (self.snr * norms[0] / norms[1]).reshape(-1, *[1] * (z.ndim - 1))
         return 2 * self.scale * ratio.square()
 
+    def _moved(self, x: Tensor, score: Tensor, z: Tensor) -> Tensor:
+        a = self._length(z, score)
+        return x + a * score + (2 * a).sqrt() * z
+
     def sample(self, noise: NoiseSource, level: Level = 0) -> Tensor:
-        z = noise(self.x, level)
-        a = self._length(z)
-        return self.x + a * self.score + (2 * a).sqrt() * z
+        x, score, z = self.x, self.score, noise(self.x, level)
+        if self.norms == "part" and x.is_complex():
+            real = self._moved(x.real, score.real, z.real)
+            return torch.complex(real, self._moved(x.imag, score.imag, z.imag))
+        return self._moved(x, score, z)
 
     def shift(self, delta: Tensor) -> LangevinMove:
         return replace(self, x=self.x + delta)

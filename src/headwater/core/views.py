@@ -22,8 +22,9 @@ class View:
     """`denoiser`, told about x' = alpha' (scale x0 + shift) + sigma' eps instead of x = alpha x0 + sigma eps.
 
     Both hold for one eps when sigma' / alpha' = scale sigma / alpha at every level, and then
-    x = (alpha / alpha') (x' - alpha' shift) / scale. ValueError where the tables say otherwise, or where
-    the signal vanishes (alpha = 0): the ratio has no value there.
+    x = (alpha / alpha') (x' - alpha' shift) / scale. A complex x is a pair of real ones: the shift is that of
+    each part. ValueError where the tables say otherwise, or where the signal vanishes (alpha = 0): the
+    ratio has no value there.
     """
 
     denoiser: Denoises
@@ -42,9 +43,10 @@ class View:
         """Predict from x (B, ...) of the view's process; x0 is in the view's units."""
         a, b = (fit(v, x) for v in self.process.scales(t))
         inside, _ = (fit(v, x) for v in self.denoiser.process.scales(t))
-        twin = None if previous is None else previous.with_x0((previous.x0 - self.shift) / self.scale)
-        pred = self.denoiser((x / a - self.shift) * (inside / self.scale), t, twin, **cond)
-        return Prediction(x, t, self.scale * pred.x0 + self.shift, pred.label, a, b)
+        shift = complex(self.shift, self.shift) if x.is_complex() else self.shift
+        twin = None if previous is None else previous.with_x0((previous.x0 - shift) / self.scale)
+        pred = self.denoiser((x / a - shift) * (inside / self.scale), t, twin, **cond)
+        return Prediction(x, t, self.scale * pred.x0 + shift, pred.label, a, b)
 
 
 def exploding(denoiser: Denoises, scale: float = 1.0, shift: float = 0.0) -> View:
