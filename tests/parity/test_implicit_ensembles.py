@@ -77,7 +77,7 @@ def test_losses_and_gradient(case: Case) -> None:
         close(bits, out["vb"], 0, LOSS)
         close(mse + bits, out["loss"], 0, LOSS)
         x = case.denoiser.process.combine(case.x0, eps, k + 1)
-        close(case.denoiser(x, k + 1, features=case.image).eps, out["output"], PRED_X0)
+        close(case.net(x, torch.full((2,), k), features=case.image)[:, :1], out["output"], FORWARD)
     k = data.config["loss_t"][1]
     rescaled = case.denoiser.loss(case.x0, k + 1, eps, features=case.image)
     close(rescaled, data["out/training_losses_segmentation_rescaled/loss"], 0, LOSS)
@@ -133,7 +133,7 @@ def test_walk_and_ensemble(case: Case) -> None:
     # The tape holds one chain after another; here they are one batch.
     draws = torch.cat(list(data.under("noise/ensemble").values())).unflatten(0, (3, 11))
     n = data.config["ensemble"]
-    ends = walk([draws[:, i, None] for i in range(11)], case.image[:1].expand(n, -1, -1, -1))[-1].x
+    ends = walk(list(draws.unbind(1)), case.image[:1].expand(n, -1, -1, -1))[-1].x
     close(ends, data["out/ensemble/samples"], SAMPLE)
     found = merge(case.fitted.decode(ends)[None])
     close(found.mean[0], data["out/ensemble/mean"], SAMPLE)

@@ -123,13 +123,8 @@ def _coverage(prediction: Tensor, truth: Tensor) -> Tensor:
 def _between(mask: Tensor) -> Tensor:
     """Pixels that differ from their right, lower or lower right neighbour; the last one never does."""
     padded = F.pad(mask[:, None].float(), (0, 1, 0, 1), mode="replicate")[:, 0] > 0.5
-    here, right, below, across = (
-        padded[:, :-1, :-1],
-        padded[:, :-1, 1:],
-        padded[:, 1:, :-1],
-        padded[:, 1:, 1:],
-    )
-    return (here != right) | (here != below) | (here != across)
+    here, right, below = padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1]
+    return (here != right) | (here != below) | (here != padded[:, 1:, 1:])
 
 
 def _f1(p: Tensor, t: Tensor, radius: int) -> Tensor:

@@ -1,7 +1,7 @@
 """U-Nets that draw one thing while looking at a picture: two ways of letting the picture in.
 
-Both split the picture's part off as `encode`, which sees neither x_t nor t: it is run once per picture and its
-answer serves every step and every sample.
+Both split the picture's part off as `encode`, which sees neither x_t nor t: it is run once per picture, and
+its answer serves every step and every sample.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The residual-in-residual dense network of ESRGAN, as an image encoder at full resolution.
 
-Source: Wang et al., "ESRGAN", 2018, arXiv 1809.00219, section 3.1; SegDiff (Amit et al. 2021) takes it without
-the upsampling. Parameter names follow SegDiff's published checkpoints.
+Source: Wang et al., "ESRGAN", 2018, arXiv 1809.00219, section 3.1; SegDiff (Amit et al. 2021) takes it
+without the upsampling. Parameter names follow SegDiff's published checkpoints.
 """
 
 from __future__ import annotations
