@@ -23,6 +23,9 @@ Mixture = Literal["paper", "exact"]
 `exact` first divides by q(x_t | x_0), which makes the reverse step Bayes' own for a perfect network.
 The two agree only where q(x_t | x_0) does not depend on x_0."""
 
+_LEAST = 1e-30
+"""Smallest probability of a possible x_0: the products with q must stay above float32's smallest number."""
+
 
 class Discrete(ABC):
     """A Markov chain over categories. Subclasses give its transitions between any two levels."""
@@ -44,9 +47,15 @@ class Discrete(ABC):
     def column(self, x: Tensor, s: Level, t: Level) -> Tensor:
         """q(x_t = x | x_s = k) for every k: (B, ...) -> (B, ..., K)."""
 
+    @property
     @abstractmethod
+    def prior(self) -> Tensor:
+        """The law p(x_T) that walks start from, (K,) float64: q(x_T | x_0) averaged over all x_0 evenly."""
+
     def start(self, like: Tensor, noise: NoiseSource) -> Tensor:
         """A draw of x_T in the shape of `like`."""
+        law = self.prior.to(like.device, torch.float32)
+        return Categorical(law.log().expand(*like.shape, self.K)).sample(noise, self.T)
 
     def sample(self, x0: Tensor, t: Level, noise: NoiseSource) -> Tensor:
         """A draw of q(x_t | x_0), (B, ...) int64."""
@@ -60,14 +69,18 @@ class Discrete(ABC):
         """q(x_s | x_t, x_0) averaged over logits x0 (B, ..., K), by this chain's `mixture`.
 
         A certain x_0 (logits 0 at one category, -inf elsewhere) gives the true posterior under both mixtures.
+        Differentiable in x0; a finite logit counts as a probability of at least 1e-30, so no state is left
+        without a successor.
         """
-        weights = x0.softmax(-1)
+        weights = torch.where(x0 > -torch.inf, x0.softmax(-1).clamp(min=_LEAST), 0)
         if self.mixture == "exact":
             likelihood = self.column(x, 0, t).to(weights)
-            weights = torch.where(likelihood > 0, weights / likelihood, 0)  # else x_0 is ruled out by x
+            possible = likelihood > 0  # else x_0 is ruled out by x
+            weights = torch.where(possible, weights / likelihood.where(possible, 1), 0)
             weights = weights / weights.sum(-1, keepdim=True)
         joint = self.column(x, s, t).to(weights) * self.forward(weights, 0, s)
-        return Categorical(joint.log())
+        possible = joint > 0  # an impossible state must not send NaN back as a gradient
+        return Categorical(joint.where(possible, 1).log().where(possible, -torch.inf))
 
     def _onehot(self, x: Tensor) -> Tensor:
         return F.one_hot(x, self.K).float()
@@ -127,12 +140,17 @@ class RankOne(Discrete):
         out[..., self.mask : self.mask + 1] = is_mask.to(out)  # once masked, always masked
         return out
 
+    @property
+    def prior(self) -> Tensor:
+        even = torch.ones(self.K, dtype=torch.float64)
+        if self.mask is not None:
+            even[self.mask] = 0
+        return self.forward(even / even.sum(), 0, self.T)
+
     def start(self, like: Tensor, noise: NoiseSource) -> Tensor:
         if self.mask is not None and self.free[-1] < 1e-6:
             return torch.full_like(like, self.mask)
-        prior = self.forward(self._onehot(torch.zeros_like(like)), 0, self.T)
-        prior[..., 0] -= float(self.keep[-1])
-        return Categorical(prior.clamp(min=0).log()).sample(noise, self.T)
+        return super().start(like, noise)
 
 
 def uniform(K: int, betas: Tensor, mixture: Mixture = "paper") -> RankOne:
@@ -211,9 +229,9 @@ class Dense(Discrete):
             return into[x]
         return torch.stack([m[row] for m, row in zip(into, x, strict=True)])
 
-    def start(self, like: Tensor, noise: NoiseSource) -> Tensor:
-        mean = self.matrix(0, self.T).mean(0).log()
-        return Categorical(mean.expand(*like.shape, self.K)).sample(noise, self.T)
+    @property
+    def prior(self) -> Tensor:
+        return self.matrix(0, self.T).mean(0)
 
 
 def discretised_gaussian(
@@ -234,6 +252,19 @@ def discretised_gaussian(
         step.fill_diagonal_(0)
         step.diagonal().copy_(1 - step.sum(1))
     return Dense(steps, mixture)
+
+
+def band_diagonal(K: int, betas: Tensor, bands: int, mixture: Mixture = "paper") -> Dense:
+    """Ordinal categories that move to each of at most `bands` on either side with probability beta / K.
+
+    The uniform chain kept near the diagonal (Austin et al. 2021, A.2.3 and the authors' code).
+    """
+    if not 1 <= bands < K:
+        raise ValueError(f"a band is 1 to {K - 1} categories wide on either side, got {bands}")
+    i = torch.arange(K)
+    near = ((i[:, None] - i[None]).abs() <= bands).double().fill_diagonal_(0)
+    steps = betas.double()[:, None, None] / K * near
+    return Dense(steps + torch.diag_embed(1 - steps.sum(-1)), mixture)
 
 
 def _survival(betas: Tensor) -> Tensor:

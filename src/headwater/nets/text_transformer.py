@@ -1,0 +1,92 @@
+"""A transformer over categories in which every position sees every other: tokens and a time in, logits out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from headwater.nets.adm_blocks import timestep_embedding
+
+_LARGEST = 2**32
+"""Numbers that a network may have: a damaged file must not ask for terabytes."""
+
+
+@dataclass(frozen=True)
+class TextTransformerConfig:
+    """Sizes; the defaults are those of D3PM's character model ("gpt_base", Austin et al. 2021, B.1).
+
+    Raises ValueError for sizes that cannot be.
+    """
+
+    K: int
+    """Categories, in and out."""
+    length: int = 256
+    """Most positions."""
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole = (self.K, self.length, self.width, self.layers, self.heads)
+        if any(type(n) is not int or n < 1 for n in whole):
+            raise ValueError("every size of a transformer is a whole number of 1 or more")
+        if self.width % (2 * self.heads):
+            raise ValueError(f"choose a width that is a multiple of {2 * self.heads}; it is {self.width}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}: give a share from 0 to below 1")
+        if 12 * self.layers * self.width**2 + (2 * self.K + self.length) * self.width > _LARGEST:
+            raise ValueError("this transformer would be larger than 4 billion numbers: choose a smaller one")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+class TextTransformer(nn.Module):
+    """(B, L) int64, (B,) -> (B, L, K): pre-norm blocks with learnt positions; the time is added to the tokens."""
+
+    def __init__(self, config: TextTransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.token = nn.Embedding(config.K, width)
+        self.position = nn.Parameter(torch.randn(config.length, width) * 0.02)
+        self.time = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.dropout) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, config.K)
+        nn.init.normal_(self.token.weight, std=0.02)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """Raises ValueError for a sequence longer than the network knows."""
+        if x.ndim != 2 or x.shape[1] > self.config.length:
+            raise ValueError(f"pass x of shape (B, L <= {self.config.length}); it is {tuple(x.shape)}")
+        time = self.time(timestep_embedding(label, self.config.width).to(self.position.dtype))
+        h = self.token(x) + self.position[: x.shape[1]] + time[:, None]
+        for block in self.blocks:
+            h = block(h)
+        return self.out(self.norm(h)).float()
+
+
+class Block(nn.Module):
+    """h + attention(norm(h)), then h + feed-forward(norm(h)): (B, L, width) -> (B, L, width)."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.mix = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm1(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        rate = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=rate).transpose(1, 2).flatten(2)
+        h = h + self.drop(self.mix(mixed))
+        return h + self.drop(self.down(F.gelu(self.up(self.norm2(h)))))
