@@ -13,7 +13,7 @@ from headwater.cli.kinds import FAMILIES, Request
 from headwater.cli.kinds.family import Shape, stem
 from headwater.data import UnreadableError
 from headwater.data.masks import UNLABELLED
-from headwater.errors import UserError, need
+from headwater.errors import UserError
 from headwater.methods.base import Kind
 
 OnError = Literal["stop", "skip"]
@@ -39,11 +39,13 @@ class Source:
         return getattr(self.items, "shape", None)
 
     def check_names(self) -> None:
-        """UserError if two items differ in their suffix only: their results would be one file."""
+        """UserError if two items differ in their suffix at most: their results would be one file."""
         seen: dict[str, str] = {}
         for name in self.names:
-            other = seen.setdefault(stem(name), name)
-            need(other == name, f"--{self.name}: {other} and {name} would have one result: rename one")
+            other = seen.get(stem(name))
+            if other is not None:
+                raise UserError(f"--{self.name}: {other} and {name} would have one result: rename one")
+            seen[stem(name)] = name
 
     def read(self, rows: Sequence[int]) -> Any:
         """These items as the method wants them. UnreadableError names a file that is no good."""
@@ -99,12 +101,13 @@ def open_all(
     wanted: Mapping[str, Kind],
     where: Mapping[str, str | None],
     shape: Shape | None,
-    fields: Sequence[str] = (),
+    results: Sequence[str] = (),
 ) -> dict[str, Source]:
     """The inputs that were given, by argument.
 
     shape: channels, height and width of pictures; without it, those of the first picture hold for all.
-    fields: other names under which a file of rows may hold what belongs to an argument.
+    results: names of a method's results, where these are read: a file of rows may hold the truth under one of
+        them, and a list of texts in place of a text.
     """
     loose = any(kind.name == "kspace" for kind in wanted.values())
     given = {name: kind for name, kind in wanted.items() if where[name] is not None}
@@ -112,7 +115,8 @@ def open_all(
     for name in sorted(given, key=lambda name: given[name].name != "images"):
         # A mask of k-space belongs to its own grid, which no prior decides.
         size = None if loose and given[name].name == "mask" else shape
-        sources[name] = Source(given[name], Request(name, str(where[name]), size, tuple(fields)))
+        ask = Request(name, str(where[name]), size, tuple(results), several=bool(results))
+        sources[name] = Source(given[name], ask)
         shape = shape or sources[name].shape
     return {name: sources[name] for name in given}
 

@@ -65,15 +65,15 @@ def _window(table: Table) -> tuple[int, int]:
 
 
 def _lines(key: str, table: Table, column: str) -> list[Series]:
-    """A column itself, or the middle of its quantiles (`column.q05` ... `column.q95`) with a band."""
+    """A column itself, or the middle of its quantiles `column.q05` .. `column.q95` with a band."""
     times, at = table.times.tolist(), {name: k for k, name in enumerate(table.columns)}
     if column in at:
         return [Series(key, times, table.values[:, at[column]].tolist())]
-    quantiles = sorted(name for name in at if re.fullmatch(re.escape(column) + r"\.q\d+", name))
+    quantiles = sorted(name for name in at if re.fullmatch(re.escape(column) + r"[. ]q[\d.]+", name))
     if not quantiles:
         return []
     low, middle, high = (
         table.values[:, at[quantiles[i]]].tolist() for i in (0, len(quantiles) // 2, len(quantiles) - 1)
     )
-    levels = f"{quantiles[0].rpartition('.')[2]} to {quantiles[-1].rpartition('.')[2]}"
+    levels = " to ".join(name[len(column) + 1 :] for name in (quantiles[0], quantiles[-1]))
     return [Series(f"{key} ({levels})", times, middle, low, high)]

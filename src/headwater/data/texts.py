@@ -35,12 +35,14 @@ class TextFile:
     field: str
     starts: list[int]
     lines: list[int]
+    several: bool = False
+    """Whether a row may hold a list of candidates."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __getitem__(self, row: int) -> str | list[str]:
-        """Text `row`; a list where the row holds several candidates.
+        """Text `row`; where several are allowed, a list if the row holds one.
 
         Raises UnreadableError, naming the line, if it is no JSON, lacks the field or holds no text.
         """
@@ -54,8 +56,8 @@ class TextFile:
         if self.field not in found:
             raise UnreadableError(f"{where} has no field {self.field!r}: add it, its row has {_words(found)}")
         value = found[self.field]
-        several = isinstance(value, list) and value and all(isinstance(v, str) for v in value)
-        if not (several or (isinstance(value, str) and value.strip())):
+        listed = isinstance(value, list) and value and all(isinstance(v, str) for v in value)
+        if not ((listed and self.several) or (isinstance(value, str) and value.strip())):
             raise UnreadableError(f"{where}: {self.field!r} is {value!r}: write a text")
         return value
 
@@ -81,7 +83,11 @@ class TextFolder:
 
 
 def open_texts(
-    where: Path | str, fields: Sequence[str] = ("text",), limits: Limits | None = None
+    where: Path | str,
+    fields: Sequence[str] = ("text",),
+    limits: Limits | None = None,
+    *,
+    several: bool = False,
 ) -> TextFile | TextFolder:
     """Open a .jsonl file, a .txt file with one text a line, or a folder of .txt files.
 
@@ -89,6 +95,7 @@ def open_texts(
         where: the path; FILE.jsonl:FIELD names the field. Blank lines are passed over.
         fields: names of the field that holds the text, the first that the first row has.
         limits: caps on the file's size.
+        several: whether a row may hold a list of candidates in place of a text.
 
     Raises:
         UnreadableError: if nothing is there, the file is too large or empty, is of another format, or its
@@ -119,7 +126,7 @@ def open_texts(
             start += len(raw)
     if not starts:
         raise UnreadableError(f"{path} is empty: write one text a line into it")
-    return TextFile(path, names, _field(first, fields, path) if rows else "", starts, lines)
+    return TextFile(path, names, _field(first, fields, path) if rows else "", starts, lines, several)
 
 
 def _named_field(path: Path, fields: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:

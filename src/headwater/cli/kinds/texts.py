@@ -36,7 +36,7 @@ class Texts(Family):
         name, _, split = ask.where.partition(":")
         if name in shipped.names():
             return _shipped(name, split or "train", fields)
-        return open_texts(Path(ask.where).expanduser(), fields)
+        return open_texts(Path(ask.where).expanduser(), fields, several=ask.several)
 
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)
