@@ -14,6 +14,7 @@ from headwater.core import Prediction
 from headwater.core.codec import Embedding, Identity, Nearest
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
+from headwater.methods.text.autoregressive import Autoregressive
 from headwater.methods.text.diffuseq import DiffuSeq
 from headwater.methods.text.fitted_diffuseq import FittedDiffuSeq
 from headwater.methods.text.sequence_pairs import pack, targets
@@ -95,6 +96,24 @@ def test_samples_depend_on_neither_batch_nor_neighbours(learnt: tuple[DiffuSeq, 
     for name in ("sampler", "rounding", "top_p"):
         other = replace(method, **{name: {"sampler": "ddim", "rounding": "none", "top_p": 0.9}[name]})
         assert len(other.apply(source, fitted, QUIET)) == 5
+
+
+def test_the_baseline_writes_what_it_would_write_without_its_cache() -> None:
+    source, target = reversed_words(200, 0)
+    tokenizer = Tokenizer.train(source, 32, "word")
+    method = replace(TINY, hidden=32, layers=2, dropout=0.0)
+    how = Optimisation(150, 32, 3e-3)
+    found = Autoregressive.fit(source, target, tokenizer, method.sizes(tokenizer.size), how, QUIET)
+    mixed = [source[0], "a b", source[1]]  # shorter texts are padded in front
+    texts, calls = found.write(mixed, QUIET)
+    assert texts[0] == target[0]
+    assert texts == [found.write([text], QUIET)[0][0] for text in mixed]
+    assert 3 <= calls <= 9
+    rows = pack(tokenizer, mixed, texts, 9)
+    causal = torch.ones(8, 8, dtype=torch.bool).tril()
+    said = found.network(rows.ids[:, :-1], torch.arange(8)[None].expand(3, -1), causal).argmax(-1)
+    wanted = rows.target[:, 1:] & (rows.ids[:, 1:] != tokenizer.pad)
+    assert torch.equal(said[wanted], rows.ids[:, 1:][wanted])
 
 
 def test_a_folder_keeps_everything(learnt: tuple[DiffuSeq, FittedDiffuSeq], tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class DiffuSeq(Method):
         claim="Partial noising learns to rewrite text, and choosing among ten samples beats one sample.",
     )
     needs: ClassVar[tuple[str, ...]] = ("pairs of source and target texts",)
+    applied: ClassVar[tuple[str, ...]] = ("steps", "sampler", "rounding", "top_p", "candidates")
 
     T: int = 2000
     """Levels of the process."""
@@ -93,7 +94,7 @@ class DiffuSeq(Method):
         pairs = pack(tokenizer, source, target, self.length)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(run.seed, _WEIGHTS))
-            network = TextDenoiser(self._sizes(tokenizer.size))
+            network = TextDenoiser(self.sizes(tokenizer.size))
         fitted = FittedDiffuSeq(network, tokenizer, self.T, self.schedule)
         levels = LossSecondMoment(self.T)
 
@@ -104,7 +105,8 @@ class DiffuSeq(Method):
             levels.record(t, each)
             return (each * weights.to(each)).mean()
 
-        about = {k: v for k, v in asdict(self).items() if k not in _WRITING}
+        later = {*self.applied, "training"}  # of no effect here, or recorded by `train` itself
+        about = {k: v for k, v in asdict(self).items() if k not in later}
         both = nn.ModuleDict({"network": network, "levels": levels})
         trained = train(both, loss, self.training, run, about)["network"]  # pyright: ignore[reportIndexIssue]
         return FittedDiffuSeq(trained, tokenizer, self.T, self.schedule)
@@ -150,7 +152,8 @@ class DiffuSeq(Method):
             "distinct_1": distinct(target),
         }
 
-    def _sizes(self, vocabulary: int) -> TextDenoiserConfig:
+    def sizes(self, vocabulary: int) -> TextDenoiserConfig:
+        """The network's sizes for a vocabulary of so many entries."""
         return TextDenoiserConfig(
             vocabulary=vocabulary,
             length=self.length,
@@ -161,7 +164,3 @@ class DiffuSeq(Method):
             feedforward=self.feedforward,
             dropout=self.dropout,
         )
-
-
-_WRITING = {"steps", "sampler", "rounding", "top_p", "candidates", "training"}
-"""Fields that play no part in `fit`, and the one that training records itself."""
