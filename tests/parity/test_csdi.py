@@ -164,7 +164,7 @@ def test_samples_and_their_scores(case: tuple[Reference, str]) -> None:
     target = ref.turned("observed_data").numpy()
     where = ref.arrays[f"{out}/eval_target_mask"].numpy()
     draws = wanted.transpose(0, 1).double().numpy()  # drifted cells enter its sums
-    spread = metrics.quantiles(draws)
+    spread = metrics.quantiles(draws, positions="linear")
     rel = 1e-5 if out == "out" else 1e-7
     assert metrics.crps(spread, target, where) == pytest.approx(float(ref.arrays[f"{out}/crps"]), rel=rel)
     total = metrics.crps_sum(draws, target, where, axis=1)
@@ -181,12 +181,12 @@ def test_metrics(golden: Any, out: str) -> None:
     mean, scale = ref["in/mean"].double().numpy(), ref["in/scale"].double().numpy()
     draws, target = ref["in/forecast"].double().transpose(0, 1).numpy(), ref["in/target"].double().numpy()
     where, rel = ref["in/eval_points"].numpy(), 1e-5 if out == "out" else 1e-7
-    plain = metrics.crps(metrics.quantiles(draws), target, where)
+    plain = metrics.crps(metrics.quantiles(draws, positions="linear"), target, where)
     assert plain == pytest.approx(float(ref[f"{out}/crps_unscaled"]), rel=rel)
     losses = [metrics.quantile_loss(draws[0], target, where, q) for q in (0.05, 0.5, 0.95)]
     assert losses == pytest.approx(ref[f"{out}/quantile_loss"].tolist(), rel=rel)
     draws, target = draws * scale + mean, target * scale + mean
-    scaled = metrics.crps(metrics.quantiles(draws), target, where)
+    scaled = metrics.crps(metrics.quantiles(draws, positions="linear"), target, where)
     assert scaled == pytest.approx(float(ref[f"{out}/crps"]), rel=rel)
     summed = metrics.crps_sum(draws, target, where)
     assert summed == pytest.approx(float(ref[f"{out}/crps_sum"]), rel=rel)

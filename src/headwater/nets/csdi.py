@@ -33,6 +33,8 @@ class CSDIConfig:
     """Width of the embedding of the time stamp."""
     feature_dim: int = 16
     """Width of the learned embedding of a column."""
+    dropout: float = 0.1
+    """In the attention layers, while training."""
     given: Literal["input", "pasted"] = "input"
     """Whether the given cells are an input of the network, or only pasted into x (unconditional)."""
 
@@ -42,6 +44,7 @@ class CSDIConfig:
         need(self.channels % self.heads == 0, "channels must be a multiple of heads")
         even = all(2 <= n <= 1 << 12 and n % 2 == 0 for n in (self.step_dim, self.time_dim))
         need(even and self.step_dim >= 4, "step_dim and time_dim are even numbers, step_dim at least 4")
+        need(0 <= self.dropout < 1, "dropout lies from 0 to below 1")
         need(self.given in ("input", "pasted"), "given is 'input' or 'pasted'")
 
     @property
@@ -133,8 +136,8 @@ class _Block(nn.Module):
         self.cond_projection = _pointwise(config.side_dim, 2 * width)
         self.mid_projection = _pointwise(width, 2 * width)
         self.output_projection = _pointwise(width, 2 * width)
-        self.time_layer = _Attention(width, config.heads)
-        self.feature_layer = _Attention(width, config.heads)
+        self.time_layer = _Attention(width, config.heads, config.dropout)
+        self.feature_layer = _Attention(width, config.heads, config.dropout)
 
     def forward(self, h: Tensor, step: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         batch, width, features, length = h.shape
@@ -157,10 +160,10 @@ class _Block(nn.Module):
 class _Attention(nn.Module):
     """One transformer encoder layer, under the names of `nn.TransformerEncoder`: (N, length, C) -> same."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            [nn.TransformerEncoderLayer(width, heads, 64, 0.1, "gelu", batch_first=True)]
+            [nn.TransformerEncoderLayer(width, heads, 64, dropout, "gelu", batch_first=True)]
         )
 
     def forward(self, rows: Tensor) -> Tensor:

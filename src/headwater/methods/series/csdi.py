@@ -89,6 +89,7 @@ class CSDI(Method):
     step_dim: int = 128
     time_dim: int = 128
     feature_dim: int = 16
+    dropout: float = 0.1
     training: Optimisation = _TRAINING
     """200 epochs of the paper's 2,800 patients."""
 
@@ -111,7 +112,7 @@ class CSDI(Method):
         places = [place for place, some in zip(places, seen, strict=True) if some]
         config = CSDIConfig(
             len(columns), self.layers, self.channels, self.heads, self.step_dim, self.time_dim,
-            self.feature_dim, self.given,
+            self.feature_dim, self.dropout, self.given,
         )  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
