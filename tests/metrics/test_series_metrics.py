@@ -39,7 +39,7 @@ def test_crps_approaches_that_of_a_gaussian() -> None:
     draws = np.random.default_rng(0).normal(size=(4000, 1)) + 5
     edges = [NormalDist().inv_cdf(q) for q in LEVELS]
     exact = np.mean([2 * abs(z) * abs((z >= 0) - q) for z, q in zip(edges, LEVELS, strict=True)])
-    assert exact == pytest.approx((2**0.5 - 1) / np.pi**0.5, rel=0.06)
+    assert exact == pytest.approx((2**0.5 - 1) / np.pi**0.5, rel=0.07)
     assert crps(quantiles(draws), np.array([5.0]), np.ones(1)) * 5 == pytest.approx(exact, rel=0.02)
 
 
