@@ -43,6 +43,8 @@ class Text2ImConfig(UNetConfig):
 class Text2Im(UNet, TextTower):
     """Text to picture: x (B,C,H,W), timesteps (B,), summary (B,E), context (B,L,W) -> (B,out,H,W)."""
 
+    config: Text2ImConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
     def __init__(self, config: Text2ImConfig) -> None:
         super().__init__(config)
         self.build_text(config.text, 4 * config.model_channels)

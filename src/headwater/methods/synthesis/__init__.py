@@ -1,0 +1,1 @@
+"""Methods that draw pictures from something else."""
