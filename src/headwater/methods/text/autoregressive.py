@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +13,14 @@ from torch import Tensor, nn
 from headwater.core.noise import derive
 from headwater.data.tokenizer import Tokenizer
 from headwater.methods.base import Texts
+from headwater.methods.saved import load_network, save_network
 from headwater.methods.text.sequence_pairs import Pairs, pack, targets
 from headwater.nets.bert import Past
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
 from headwater.run import Run
 from headwater.train.optimisation import Optimisation, batch_rows, train
 
+_KIND = "autoregressive"
 _WEIGHTS = 0x4152_3031
 """Purpose of the seed of the first weights."""
 
@@ -71,6 +74,21 @@ class Autoregressive:
         trained = train(network, loss, training, run)
         return cls(cast(NextWord, trained), tokenizer)
 
+    def save(self, folder: str | Path) -> None:
+        """Write weights, sizes and vocabulary, whole or not at all."""
+        about = {
+            "kind": _KIND,
+            "network": asdict(self.network.body.config),
+            "tokenizer": self.tokenizer.to_json(),
+        }
+        save_network(folder, self.network, about)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> Autoregressive:
+        """Read what `save` wrote. Raises UserError for a folder that is damaged or another method's."""
+        network, about = load_network(folder, _build, _KIND, device)
+        return cls(cast(NextWord, network), Tokenizer.from_json(str(about.get("tokenizer"))))
+
     @torch.inference_mode()
     def write(self, source: Texts, run: Run) -> tuple[list[str], int]:
         """The greedy continuation of each source, and the network calls per batch at most.
@@ -111,3 +129,7 @@ class Autoregressive:
                 return torch.stack(written, 1), len(written)
             real = F.pad(real, (0, 1), value=True)
             logits = self.network(word[:, None], last.clamp(max=self._length - 1), real[:, None, None], past)
+
+
+def _build(about: dict[str, Any]) -> NextWord:
+    return NextWord(TextDenoiserConfig(**about["network"]))

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from headwater.core import DDIM, Ancestral, Control, Noise, White, last, respaced, reverse
+from headwater.core import (
+    DDIM,
+    Ancestral,
+    Control,
+    Noise,
+    NoiseSource,
+    Step,
+    White,
+    last,
+    respaced,
+    reverse,
+)
 from headwater.core.codec import Nearest
 from headwater.core.noise import Truncated, derive
 from headwater.data.tokenizer import Tokenizer
@@ -117,24 +129,39 @@ class DiffuSeq(Method):
         """n independent targets of each source. Sample k of source i depends on run.seed, k and i alone."""
         run = run or Run()
         pairs = pack(fitted.tokenizer, source, None, fitted.length)
-        need(1 <= self.steps <= fitted.T, f"there are {fitted.T} levels: set steps between 1 and {fitted.T}")
-        plan = respaced(fitted.T, self.steps)
-        law: Noise = Truncated(self.top_p) if self.top_p else White()
         texts: list[str] = []
         for rows, _ in run.chunks(len(source) * n):
             place = [divmod(i, n) for i in range(rows.start, rows.stop)]
-            noise = law.stream([derive(run.seed, k, run.first + i) for i, k in place])
+            noise = self.law.stream([derive(run.seed, k, run.first + i) for i, k in place])
             batch = pairs.rows([i for i, _ in place]).to(run.device)
             with torch.inference_mode():
-                clean = fitted.codec.encode(batch.ids)
-                anchor = Anchor(clean, batch.target[..., None])
-                controls: list[Control] = [Nearest(fitted.codec)] if self.rounding == "nearest" else []
-                x = anchor.put(noise(clean, fitted.T))
-                sampler = DDIM() if self.sampler == "ddim" else Ancestral("large")
-                walk = reverse(fitted.denoiser, x, plan, sampler, [*controls, anchor], noise)
-                ids = fitted.codec.decode(last(run.watch(walk, len(plan) - 1, f"texts {rows.stop}")))
+                walk = self.walk(fitted, batch, noise)
+                x = last(run.watch(walk, self.steps, f"texts {rows.start + 1}-{rows.stop}"))
+                ids = fitted.codec.decode(x)
             texts += targets(fitted.tokenizer, Pairs(ids, batch.target).to("cpu"))
         return [texts[i : i + n] for i in range(0, len(texts), n)]
+
+    def walk(
+        self, fitted: FittedDiffuSeq, pairs: Pairs, noise: NoiseSource, watching: Sequence[Control] = ()
+    ) -> Iterator[Step]:
+        """Denoise the targets of rows; `watching` sees each estimate of z_0 before it is rounded."""
+        need(1 <= self.steps <= fitted.T, f"there are {fitted.T} levels: set steps between 1 and {fitted.T}")
+        clean = fitted.codec.encode(pairs.ids)
+        anchor = Anchor(clean, pairs.target[..., None])
+        rounded: list[Control] = [Nearest(fitted.codec)] if self.rounding == "nearest" else []
+        return reverse(
+            fitted.denoiser,
+            anchor.put(noise(clean, fitted.T)),
+            respaced(fitted.T, self.steps),
+            DDIM() if self.sampler == "ddim" else Ancestral("large"),
+            [*watching, *rounded, anchor],
+            noise,
+        )
+
+    @property
+    def law(self) -> Noise:
+        """Where the noise of a walk comes from."""
+        return Truncated(self.top_p) if self.top_p else White()
 
     def apply(self, source: Texts, fitted: FittedDiffuSeq, run: Run | None = None) -> Texts:
         """A target for each source: the candidate that agrees best with the others."""
