@@ -31,7 +31,7 @@ class NextWord(nn.Module):
     def __init__(self, config: TextDenoiserConfig) -> None:
         super().__init__()
         self.body = TextDenoiser(config)
-        self.body.time = nn.Identity()
+        self.body.time = nn.Sequential()
 
     def forward(self, ids: Tensor, place: Tensor, seen: Tensor, past: list[Past] | None = None) -> Tensor:
         """ids, place (B, L) int64 -> (B, L, V). place: positions in the row; seen: as `Encoder`'s."""
