@@ -1,0 +1,1 @@
+"""Medical images from measurements."""
