@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -92,6 +93,21 @@ def sign_test(a: ArrayLike, b: ArrayLike) -> float:
     wins, n = int((d > 0).sum()), int((d != 0).sum())
     tail = sum(math.comb(n, k) for k in range(max(wins, n - wins), n + 1))
     return min(1.0, 2 * tail / 2**n)
+
+
+def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a proportion by Wilson's score (1927), within [0, 1] also near its ends.
+
+    Raises ValueError unless 0 <= successes <= n and n >= 1.
+    """
+    if not (n >= 1 and 0 <= successes <= n):
+        raise ValueError(f"{successes} of {n} is no proportion: give 0 <= successes <= n, n >= 1.")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = successes / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # The ends are exact where nothing or everything succeeded; rounding must not move them.
+    return (0.0 if successes == 0 else middle - half), (1.0 if successes == n else middle + half)
 
 
 def _vector(values: ArrayLike | Sequence[float]) -> Floats:

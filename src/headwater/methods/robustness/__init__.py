@@ -1,0 +1,1 @@
+"""Defences at test time, and the attacks that they are measured with."""
