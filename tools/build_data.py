@@ -15,7 +15,7 @@ from pathlib import Path
 from data.pack import write
 from data.sources import Sources
 
-SETS = ("digits", "emoji", "emoji-parts", "brain", "textures", "photos", "tiny")
+SETS = ("digits", "emoji", "emoji-parts", "brain", "textures", "photos", "tiny", "verses", "air")
 SHIPPED = Path(__file__).parent.parent / "src/headwater/data/shipped"
 
 

@@ -519,3 +519,16 @@ def test_a_shipped_set_gives_pictures_and_captions(headwater, tmp_path):
     words[3] = "digits:test"
     words[5] = tmp_path / "b"
     assert "digits has no text" in headwater("fit", "paint", *words).sentence(1)
+
+
+def test_the_shipped_verses_and_the_shipped_air(headwater, tmp_path):
+    words = ["--source", "verses:val", "--target", "verses:val", "--out", tmp_path / "fit", "--json"]
+    assert headwater("fit", "shout", *words).json["items"] == 598
+    words[1] = "verses:valid"
+    words[5] = tmp_path / "b"
+    assert "no split 'valid'" in headwater("fit", "shout", *words).sentence(1)
+    words = ["--series", "air:val", "--out", tmp_path / "air"]
+    assert headwater("apply", "mean", *words).code == 0
+    assert len((tmp_path / "air/filled/air-val.csv").read_text().splitlines()) == 8761
+    words[1] = "verses"
+    assert "--series: verses does not exist" in headwater("apply", "mean", *words).sentence(1)

@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import augment
+from . import augment, rows
 from .resize import area, vote
+from .rows import Pairs
 from .series import Table
 
 FOLDER = Path(__file__).parent / "shipped"
@@ -69,7 +70,7 @@ def manifest() -> dict[str, Any]:
 
 
 def names() -> list[str]:
-    """Names that `load` knows."""
+    """Names of the sets of pictures."""
     return list(_LOADERS)
 
 
@@ -79,9 +80,24 @@ def splits(name: str) -> list[str]:
     Raises:
         ValueError: if there is no such set.
     """
-    return list(_LOADERS[_known(name.removesuffix("-hue"))][1])
+    known = _known(name.removesuffix("-hue"))
+    return list(_LOADERS[known][1] if known in _LOADERS else rows.SPLITS)
 
 
+@overload
+def load(name: Literal["verses"], split: str = ...) -> Pairs: ...  # pyright: ignore[reportOverlappingOverload]
+@overload
+def load(name: Literal["air"], split: str = ...) -> Table: ...  # pyright: ignore[reportOverlappingOverload]
+@overload
+def load(
+    name: str,
+    split: str = ...,
+    size: int | None = ...,
+    *,
+    hue_rotated: bool = ...,
+    augmented: int = ...,
+    seed: int = ...,
+) -> Set: ...
 def load(
     name: str,
     split: str = "train",
@@ -90,11 +106,11 @@ def load(
     hue_rotated: bool = False,
     augmented: int = 0,
     seed: int = 0,
-) -> Set:
-    """Load one split of a shipped set.
+) -> Set | Pairs | Table:
+    """Load one split of a shipped set: a `Set` of pictures, `Pairs` of verses, or a `Table` of the air.
 
     Args:
-        name: one of `names()`. `emoji-parts-hue` is `emoji-parts` with `hue_rotated`.
+        name: one of `names()`, `verses` or `air`. `emoji-parts-hue` is `emoji-parts` with `hue_rotated`.
         split: one of `splits(name)`. For `brain`, train is MNI152 (`mni`) and test Colin27
             (`colin`); load("brain", "colin") and load("brain", "mni") swap the roles. For
             `emoji-parts`, few-label methods take their labels from `pool`, and `prior` (train and
@@ -114,36 +130,21 @@ def load(
     """
     if name.endswith("-hue"):
         name, hue_rotated = name.removesuffix("-hue"), True
-    read, known = _LOADERS[_known(name)]
+    known = splits(name)
     if split not in known:
         raise ValueError(f"{name} has no split {split!r}: choose one of {', '.join(known)}")
+    if name not in _LOADERS:
+        if size is not None or hue_rotated or augmented:
+            raise ValueError(f"{name} holds no pictures: leave size, hue_rotated and augmented out")
+        return _ROWS[name](arrays(name), split)
     if size is not None and size < 1:
         raise ValueError(f"size must be at least 1 pixel, not {size}")
-    found = read(split, size, seed)
+    found = _LOADERS[name][0](split, size, seed)
     if hue_rotated:
         found = _rotated(found)
     if augmented:
         found = _augmented(found, augmented, seed)
     return found
-
-
-def texts(name: str, split: str = "train") -> dict[str, list[str]]:
-    """The texts of one split by what they are: sides of pairs, or `caption` of pictures; none if it has none.
-
-    Raises:
-        ValueError: on an unknown set or split.
-    """
-    names = load(name, split).names
-    return {} if names is None else {"caption": names}
-
-
-def table(name: str, split: str = "train") -> Table:
-    """The series of one split.
-
-    Raises:
-        ValueError: on an unknown set or split, or a set of another kind.
-    """
-    raise ValueError(f"{name} holds no series: choose air")
 
 
 def arrays(stem: str) -> dict[str, np.ndarray]:
@@ -164,8 +165,9 @@ def arrays(stem: str) -> dict[str, np.ndarray]:
 
 
 def _known(name: str) -> str:
-    if name not in _LOADERS:
-        raise ValueError(f"no shipped set is called {name!r}: choose one of {', '.join(_LOADERS)}")
+    known = [*_LOADERS, *_ROWS]
+    if name not in known:
+        raise ValueError(f"no shipped set is called {name!r}: choose one of {', '.join(known)}")
     return name
 
 
@@ -344,4 +346,8 @@ _LOADERS: dict[str, tuple[_Reader, tuple[str, ...]]] = {
     "textures": (_textures, ("train", "test")),
     "photos": (_photos, ("train", "test")),
     "tiny": (_tiny, ("train", "test")),
+}
+_ROWS: dict[str, Callable[[dict[str, np.ndarray], str], Pairs | Table]] = {
+    "verses": rows.verses,
+    "air": rows.air,
 }

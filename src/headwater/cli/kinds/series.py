@@ -11,7 +11,7 @@ from typing import Any
 from headwater.cli.kinds.family import Family, Items, Request, relative, stem
 from headwater.data import shipped
 from headwater.data.series import Table, read_table, write_table
-from headwater.errors import need
+from headwater.errors import UserError, need
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class SeriesFiles(Family):
 
     def open(self, ask: Request) -> Items:
         name, _, split = ask.where.partition(":")
-        if name in shipped.names():
-            return _Shipped([f"{name}-{split or 'train'}"], shipped.table(name, split or "train"))
+        if name == "air":
+            return _Shipped(split or "train")
         path = ask.path
         paths = [path] if path.is_file() else sorted(p for p in path.rglob("*.csv") if p.name[0] != ".")
         need(bool(paths), f"{ask.flag}: {ask.where} holds no .csv file: check the path")
@@ -55,10 +55,15 @@ class SeriesFiles(Family):
             write_table(out / key / f"{stem(name)}.csv", item)
 
 
-@dataclass(frozen=True)
 class _Shipped:
-    names: list[str]
-    table: Table
+    """One split of the shipped table."""
+
+    def __init__(self, split: str) -> None:
+        try:
+            self.table = shipped.load("air", split)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        self.names = [self.table.name]
 
     def __getitem__(self, row: int) -> Table:
-        return replace(self.table, name=self.names[row])
+        return self.table

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from headwater.cli.kinds.family import Family, Items, Request
-from headwater.data import shipped
+from headwater.data import Set, shipped
+from headwater.data.rows import Pairs
 from headwater.data.texts import open_texts
 from headwater.errors import UserError
 
@@ -34,7 +35,7 @@ class Texts(Family):
     def open(self, ask: Request) -> Items:
         fields = tuple(dict.fromkeys((ask.name, *ask.fields, "text")))
         name, _, split = ask.where.partition(":")
-        if name in shipped.names():
+        if name in (*shipped.names(), "verses"):
             return _shipped(name, split or "train", fields)
         return open_texts(Path(ask.where).expanduser(), fields, several=ask.several)
 
@@ -53,9 +54,14 @@ class Texts(Family):
 
 def _shipped(name: str, split: str, fields: Sequence[str]) -> Items:
     """A side of shipped pairs, or the captions of shipped pictures, named like these."""
-    found = shipped.texts(name, split)
-    side = next((field for field in fields if field in found), None)
+    try:
+        found = shipped.load(name, split)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    sides = {"source": found.source, "target": found.target} if isinstance(found, Pairs) else {}
+    if isinstance(found, Set) and found.names is not None:
+        sides = {"caption": found.names}
+    side = next((field for field in fields if field in sides), None)
     if side is None:
-        raise UserError(f"{name} has no text called {fields[0]!r}: it has {' and '.join(found) or 'none'}")
-    count = len(found[side])
-    return _Given([f"{name}-{split}-{i:05d}" for i in range(count)], found[side])
+        raise UserError(f"{name} has no text called {fields[0]!r}: it has {' and '.join(sides) or 'none'}")
+    return _Given([f"{name}-{split}-{i:05d}" for i in range(len(found))], sides[side])
