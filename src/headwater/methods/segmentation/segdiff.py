@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
-from headwater.core import Ancestral, respaced
+from headwater.core import Ancestral, Clip, respaced
 from headwater.errors import need
 from headwater.methods.base import Images, Labels, Method, Paper
 from headwater.methods.segmentation.mask_diffusion import (
@@ -39,7 +39,7 @@ class SegDiff(Method):
         x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) e              x_0 in {-1, 1}, beta from 0.001 to 0.2
         eps(x_t, I, t) = D(E(F(x_t) + G(I), t), t)               F one convolution, G an RRDB, once a picture
         loss = |e - eps(x_t, I, t)|^2                            t uniform
-        x_t-1 ~ N(mean(x_t, eps), beta_t)                        clean masks are not clipped on the way
+        x_t-1 ~ N(mean(x_t, eps), beta_t)                        clean masks are left unclipped on the way
         mask = mean_n clip((x_0 + 1) / 2, 0, 1) > 1/2
 
     Deviates from the reference code: the loss is the mean over pixels, not the sum (AdamW does not care, half
@@ -65,6 +65,11 @@ class SegDiff(Method):
     """Levels on the way down, respaced from T."""
     T: int = 100
     """Levels of the chain that is trained, at least 21; for fewer steps lower `steps`."""
+    clip: tuple[float, float] | None = None
+    """Range that estimates of the clean mask are kept in; the paper leaves them free, which only a network
+    trained for very long survives: after minutes of training use -1 1."""
+    variance: Literal["large", "small"] = "large"
+    """Of a step: beta_t, or the posterior's, which suits few steps better."""
     condition: Literal["sum", "concatenate"] = "sum"
     """How the picture gets in: by the sum of features, or as more input channels (the paper's ablation)."""
     encoder_blocks: int = 15
@@ -129,8 +134,9 @@ class SegDiff(Method):
     def apply(self, image: Images, fitted: FittedSegDiff, run: Run | None = None) -> MaskEnsemble:
         """Draw and merge masks. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
         need(1 <= self.steps <= fitted.T, f"the chain has {fitted.T} levels: set steps between 1 and that")
-        plan, sampler = respaced(fitted.T, self.steps), Ancestral("large")
-        drawn = draw_masks(fitted, image, self.samples, plan, sampler, (), run or Run())
+        plan, sampler = respaced(fitted.T, self.steps), Ancestral(self.variance)
+        controls = () if self.clip is None else (Clip(*self.clip),)
+        drawn = draw_masks(fitted, image, self.samples, plan, sampler, controls, run or Run())
         return merge(drawn.clamp(0, 1))
 
     def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:
