@@ -45,15 +45,17 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """Token ids <-> vectors: q(x_0 | w) = N(table[w], std^2), p(w | x_0) = softmax(table x_0 + bias).
+    """Token ids <-> vectors: q(x_0 | w) = N(table[w], std^2), p(w | x_0) = softmax(head x_0 + bias).
 
     Diffusion-LM (Li et al. 2022, sec. 4.2). ids are int64 (B, ..), x is (B, .., d).
     table: (V, d), trained through `encode` and `logits` if it asks for gradients. bias: (V,) or None.
+    head: (V, d), the table itself by default.
     """
 
     table: Tensor
     bias: Tensor | None = None
     std: float = 0.0
+    head: Tensor | None = None
 
     def encode(self, data: Tensor, noise: NoiseSource | None = None) -> Tensor:
         """Vectors of ids, (B, .., d), with noise of `std` if a source is given."""
@@ -62,7 +64,7 @@ class Embedding:
 
     def logits(self, x: Tensor) -> Tensor:
         """log p(w | x_0) up to a constant, (B, .., V)."""
-        return torch.nn.functional.linear(x, self.table, self.bias)
+        return torch.nn.functional.linear(x, self.table if self.head is None else self.head, self.bias)
 
     def decode(self, x: Tensor) -> Tensor:
         """The likeliest ids, (B, ..)."""

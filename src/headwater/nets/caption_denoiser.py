@@ -1,0 +1,137 @@
+"""The transformer of CLIP-Diffusion-LM: noisy word vectors and picture features in, clean word vectors out.
+
+DistilBERT's masked-word model without its embedding and its output matrix. It is told no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from headwater.core.codec import Embedding
+from headwater.nets.bert import DISTILBERT, EPS, Encoder, renamed
+
+Fusion = Literal["concat", "add"]
+"""Picture and text features as two more positions, or added to every word vector."""
+
+_RENAMED = {
+    "embedding.weight": "table",
+    "lm_head.weight": "head",
+    "model.distilbert.embeddings.position_embeddings.weight": "position",
+    "model.distilbert.embeddings.LayerNorm": "norm",
+    "model.vocab_transform": "transform",
+    "model.vocab_layer_norm": "transform_norm",
+    "segment_embedding.weight": "segment",
+    "image_linear": "image",
+    "text_linear": "text",
+    "input_projection": "up",
+    "output_projection": "down",
+}
+_LARGEST = 2**32
+"""Numbers that a network may have: a damaged file must not ask for terabytes."""
+
+
+@dataclass(frozen=True)
+class CaptionDenoiserConfig:
+    """Sizes of a `CaptionDenoiser`; the defaults are the paper's."""
+
+    vocabulary: int = 30522
+    length: int = 16
+    dim: int = 768
+    """Width of a word vector; other than `hidden` it is projected in and out."""
+    features: int = 512
+    """Width of picture and text features."""
+    hidden: int = 768
+    layers: int = 6
+    heads: int = 12
+    feedforward: int = 3072
+    positions: int = 512
+    dropout: float = 0.1
+    fusion: Fusion = "concat"
+    words: Literal["frozen", "trained"] = "frozen"
+    """Whether word vectors, and the matrix that tells words from vectors, stay as they are."""
+
+    def __post_init__(self) -> None:
+        named = ("dropout", "fusion", "words")
+        whole = {k: v for k, v in vars(self).items() if k not in named}
+        if any(type(v) is not int or v < 1 for v in whole.values()) or not 0 <= self.dropout < 1:
+            raise ValueError("sizes are whole numbers above 0, dropout is below 1")
+        if self.positions < self.length + 2:
+            raise ValueError(f"{self.length} words and two features need {self.length + 2} positions")
+        widest = max(self.hidden, self.feedforward, self.dim, self.features)
+        if (self.vocabulary + self.positions + 8 * widest * self.layers) * widest > _LARGEST:
+            raise ValueError("a network of this size fits no machine: check the sizes")
+
+
+class CaptionDenoiser(nn.Module):
+    """x (B, L, dim) -> x_0 (B, L, dim), given features `image` and `text`, both (B, D), and `told` (B,).
+
+    Where told is 0, not 1, the text features are not looked at. The label is ignored.
+    """
+
+    def __init__(self, config: CaptionDenoiserConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        frozen = c.words == "frozen"
+        # Vectors of unit variance: the process ends in noise of that size.
+        self.table = nn.Parameter(torch.randn(c.vocabulary, c.dim), requires_grad=not frozen)
+        self.head = nn.Parameter(self.table.detach().clone(), requires_grad=not frozen)
+        same = c.dim == c.hidden
+        self.up = nn.Identity() if same else nn.Linear(c.dim, c.hidden)
+        self.down = nn.Identity() if same else nn.Linear(c.hidden, c.dim)
+        self.image, self.text = nn.Linear(c.features, c.hidden), nn.Linear(c.features, c.hidden)
+        self.segment = nn.Parameter(torch.randn(2, c.hidden)) if c.fusion == "concat" else None
+        self.position = nn.Parameter(torch.randn(c.positions, c.hidden))
+        self.norm, self.drop = nn.LayerNorm(c.hidden, EPS), nn.Dropout(c.dropout)
+        self.encoder = Encoder(c.layers, c.hidden, c.heads, c.feedforward, c.dropout)
+        self.transform, self.transform_norm = nn.Linear(c.hidden, c.hidden), nn.LayerNorm(c.hidden, EPS)
+
+    @property
+    def codec(self) -> Embedding:
+        """Its words as vectors."""
+        return Embedding(self.table, head=self.head)
+
+    def forward(
+        self, x: Tensor, label: Tensor, image: Tensor, text: Tensor, told: Tensor, real: Tensor | None = None
+    ) -> Tensor:
+        """real: bool (B, L), False for words that are not looked at; all are by default."""
+        return self.hidden(x, image, text, told, real)[:, : x.shape[1]]
+
+    def hidden(
+        self, x: Tensor, image: Tensor, text: Tensor, told: Tensor, real: Tensor | None = None
+    ) -> Tensor:
+        """The answer at every position, (B, L + 2, dim) where features are positions."""
+        h, seen = self.up(x), real
+        picture, words = self.image(image)[:, None], self.text(text)[:, None]
+        if self.segment is None:
+            h = h + picture + told[:, None, None] * words
+        else:
+            h = torch.cat([h + self.segment[0], torch.cat([picture, words], 1) + self.segment[1]], 1)
+            first = (
+                torch.ones(len(x), x.shape[1], dtype=torch.bool, device=x.device) if real is None else real
+            )
+            seen = torch.cat([first, torch.ones_like(first[:, :1]), told[:, None] > 0], 1)
+        h = self.drop(self.norm(h + self.position[: h.shape[1]]))
+        h = self.encoder(h, None if seen is None else seen[:, None, None])
+        return self.down(self.transform_norm(F.gelu(self.transform(h))))
+
+
+def published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the authors' checkpoints under `CaptionDenoiser`'s names.
+
+    Raises ValueError for an output matrix with a bias: the published one is set to zero.
+    """
+    bias = state.get("lm_head.bias")
+    if bias is not None and bool(bias.any()):
+        raise ValueError("the output words have a bias: this is no published captioner")
+    ours = {f"encoder.{name}": value for name, value in renamed(state, DISTILBERT).items()}
+    for name, value in state.items():
+        for theirs, new in _RENAMED.items():
+            if name == theirs or name.startswith(theirs + "."):
+                ours[new + name[len(theirs) :]] = value
+    return ours
