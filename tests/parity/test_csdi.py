@@ -90,10 +90,12 @@ def test_the_network(case: tuple[Reference, str]) -> None:
     close(step_table(table, wanted.shape[1]), wanted, ref.dtype)
     with torch.no_grad():
         times, known = ref.arrays["in/timepoints"].to(ref.dtype), ref.turned("gt_mask") > 0
-        close(ref.network.side_info(times, known), ref.arrays[f"{out}/side_info"], ref.dtype)
+        close(
+            ref.network.side_info(times, known).permute(0, 3, 1, 2), ref.arrays[f"{out}/side_info"], ref.dtype
+        )
         side = ref.network.side(times, known)
         steps = ref.arrays["in/steps"].to(ref.dtype)
-        inputs = ref.arrays["in/xin"].to(ref.dtype)
+        inputs = ref.arrays["in/xin"].to(ref.dtype).permute(0, 2, 3, 1)
         close(ref.network.diffmodel(inputs, steps, side), ref.arrays[f"{out}/eps"], ref.dtype)
 
 

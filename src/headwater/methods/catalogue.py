@@ -40,6 +40,13 @@ METHODS: dict[str, Entry] = {
         "DDPMSegmentation",
         "label every pixel from 20 labelled pictures and a frozen prior",
     ),
+    "csdi": Entry("series", "series.csdi", "CSDI", "fill gaps in series, or forecast them, with intervals"),
+    "diffpure": Entry(
+        "robustness",
+        "robustness.diffpure",
+        "DiffPure",
+        "wash an attack out of a picture with noise and a walk back",
+    ),
 }
 
 

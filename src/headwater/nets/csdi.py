@@ -67,7 +67,7 @@ class CSDINet(nn.Module):
         self.diffmodel = _Residuals(config)
 
     def side_info(self, times: Tensor, known: Tensor) -> Tensor:
-        """Time embedding, column embedding and mask, (B, side_dim, K, L).
+        """Time embedding, column embedding and mask, (B, K, L, side_dim).
 
         times (B, L), in steps of the series, need not be even. known (B, K, L) bool: the given cells.
         """
@@ -78,12 +78,12 @@ class CSDINet(nn.Module):
         parts = [time, column]
         if self.config.given == "input":
             parts.append(known.to(dtype)[..., None])
-        return torch.cat(parts, -1).permute(0, 3, 1, 2)
+        return torch.cat(parts, -1)
 
     def side(self, times: Tensor, known: Tensor) -> list[Tensor]:
-        """What each layer adds because of the side information, (B, 2 channels, K, L) each."""
-        info = self.side_info(times, known).flatten(2)
-        return [p(info).unflatten(2, known.shape[1:]) for p in self.diffmodel.projections()]
+        """What each layer adds because of the side information, (B, K, L, 2 channels) each."""
+        info = self.side_info(times, known)
+        return [projection(info) for projection in self.diffmodel.projections()]
 
     def forward(
         self, x: Tensor, label: Tensor, side: Sequence[Tensor], given: Tensor, known: Tensor
@@ -94,9 +94,9 @@ class CSDINet(nn.Module):
         """
         if self.config.given == "input":
             zero = x.new_zeros(())
-            shown = torch.stack([given.where(known, zero), x.where(~known, zero)], 1)
+            shown = torch.stack([given.where(known, zero), x.where(~known, zero)], -1)
         else:
-            shown = x[:, None]
+            shown = x[..., None]
         return self.diffmodel(shown, label, side)
 
 
@@ -104,56 +104,53 @@ class _Residuals(nn.Module):
     def __init__(self, config: CSDIConfig) -> None:
         super().__init__()
         self.diffusion_embedding = _StepEmbedding(config.step_dim)
-        self.input_projection = _pointwise(2 if config.given == "input" else 1, config.channels)
+        self.input_projection = _Pointwise(2 if config.given == "input" else 1, config.channels)
         self.residual_layers = nn.ModuleList([_Block(config) for _ in range(config.layers)])
-        self.output_projection1 = _pointwise(config.channels, config.channels)
-        self.output_projection2 = _pointwise(config.channels, 1)
+        self.output_projection1 = _Pointwise(config.channels, config.channels)
+        self.output_projection2 = _Pointwise(config.channels, 1)
         nn.init.zeros_(self.output_projection2.weight)
 
-    def projections(self) -> list[nn.Conv1d]:
+    def projections(self) -> list[_Pointwise]:
         """Those of the side information, layer by layer."""
         return [cast("_Block", block).cond_projection for block in self.residual_layers]
 
     def forward(self, shown: Tensor, label: Tensor, side: Sequence[Tensor]) -> Tensor:
-        """shown (B, 1 or 2, K, L) -> (B, K, L)."""
-        h = self.input_projection(shown.flatten(2)).relu().unflatten(2, shown.shape[2:])
+        """shown (B, K, L, 1 or 2) -> (B, K, L)."""
+        h = self.input_projection(shown).relu()
         step = self.diffusion_embedding(label)
         total = torch.zeros_like(h)
         for block, extra in zip(self.residual_layers, side, strict=True):
             h, skip = block(h, step, extra)
             total = total + skip
-        y = self.output_projection1((total / math.sqrt(len(side))).flatten(2)).relu()
-        return self.output_projection2(y)[:, 0].unflatten(1, shown.shape[2:])
+        y = self.output_projection1(total / math.sqrt(len(side))).relu()
+        return self.output_projection2(y)[..., 0]
 
 
 class _Block(nn.Module):
-    """One residual layer: (B, C, K, L) -> the next h and its skip, both (B, C, K, L)."""
+    """One residual layer: (B, K, L, C) -> the next h and its skip, both (B, K, L, C)."""
 
     def __init__(self, config: CSDIConfig) -> None:
         super().__init__()
         width = config.channels
         self.diffusion_projection = nn.Linear(config.step_dim, width)
-        self.cond_projection = _pointwise(config.side_dim, 2 * width)
-        self.mid_projection = _pointwise(width, 2 * width)
-        self.output_projection = _pointwise(width, 2 * width)
+        self.cond_projection = _Pointwise(config.side_dim, 2 * width)
+        self.mid_projection = _Pointwise(width, 2 * width)
+        self.output_projection = _Pointwise(width, 2 * width)
         self.time_layer = _Attention(width, config.heads, config.dropout)
         self.feature_layer = _Attention(width, config.heads, config.dropout)
 
     def forward(self, h: Tensor, step: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-        batch, width, features, length = h.shape
-        y = h + self.diffusion_projection(step)[:, :, None, None]
+        batch, features, length, _ = h.shape
+        y = h + self.diffusion_projection(step)[:, None, None]
         # A single time or column has nothing to attend to, and the reference skips it.
         if length > 1:
-            rows = y.permute(0, 2, 3, 1).reshape(batch * features, length, width)
-            y = self.time_layer(rows).view(batch, features, length, width).permute(0, 3, 1, 2)
+            y = self.time_layer(y.flatten(0, 1)).unflatten(0, (batch, features))
         if features > 1:
-            rows = y.permute(0, 3, 2, 1).reshape(batch * length, features, width)
-            y = self.feature_layer(rows).view(batch, length, features, width).permute(0, 3, 2, 1)
-        y = self.mid_projection(y.reshape(batch, width, -1))
-        samples = y.view(len(extra), -1, 2 * width, features * length) + extra.flatten(2)[:, None]
-        gate, value = samples.flatten(0, 1).chunk(2, 1)
-        out = self.output_projection(gate.sigmoid() * value.tanh()).view(batch, 2 * width, features, length)
-        residual, skip = out.chunk(2, 1)
+            rows = y.transpose(1, 2).flatten(0, 1)
+            y = self.feature_layer(rows).unflatten(0, (batch, length)).transpose(1, 2)
+        samples = self.mid_projection(y).unflatten(0, (len(extra), -1)) + extra[:, None]
+        gate, value = samples.flatten(0, 1).chunk(2, -1)
+        residual, skip = self.output_projection(gate.sigmoid() * value.tanh()).chunk(2, -1)
         return (h + residual) / math.sqrt(2), skip
 
 
@@ -202,7 +199,15 @@ def sinusoids(position: Tensor, dim: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2)
 
 
-def _pointwise(inputs: int, outputs: int) -> nn.Conv1d:
-    layer = nn.Conv1d(inputs, outputs, 1)
-    nn.init.kaiming_normal_(layer.weight)
-    return layer
+class _Pointwise(nn.Conv1d):
+    """The reference's convolution of width 1 over the last axis: (..., C) -> (..., D).
+
+    Channels last make it a matrix product without the copies around a convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
+        nn.init.kaiming_normal_(self.weight)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, self.weight[..., 0], self.bias)
