@@ -11,8 +11,8 @@ from headwater.claims.base import Outcome, Task
 from headwater.claims.comparison import Comparison, compare, verdict
 from headwater.claims.csdi_page import show
 from headwater.core.noise import derive
+from headwater.data import load
 from headwater.data.series import Array, Table
-from headwater.data.shipped import table
 from headwater.methods.series.baselines import Climatology, column_mean, interpolated
 from headwater.methods.series.csdi import CSDI, Imputation
 from headwater.methods.series.imputing import hidden_cells, read_quantiles
@@ -94,7 +94,7 @@ class Found:
 
 def air(split: str) -> Table:
     """One split of the shipped set, in the columns of this claim."""
-    whole = table("air", split)
+    whole = load("air", split)
     place = [whole.columns.index(c) for c in COLUMNS]
     return whole.filled(whole.values[:, place], COLUMNS)
 
