@@ -26,7 +26,8 @@ def checkpoints(steps: int) -> list[int]:
     share = [0.0, 0.22]
     while share[-1] < 1:
         share.append(share[-1] + max(share[-1] - share[-2] - 0.03, 0.06))
-    return [math.ceil(p * steps) for p in share if p <= 1]
+    # Rounded first: 0.57 of 100 is 57, not the 58 that follows 57.000000000000007.
+    return [math.ceil(round(p * steps, 9)) for p in share if p <= 1]
 
 
 @dataclass(frozen=True)

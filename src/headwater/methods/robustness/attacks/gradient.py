@@ -57,8 +57,8 @@ def seen(model: nn.Module, view: View = "exact") -> Logits:
 
     def straight_through(images: Tensor, seeds: Sequence[int]) -> Tensor:
         with torch.no_grad():
-            shift = defended.purified(images, seeds) - images
-        return defended.classifier(images + shift)
+            shown = defended.purified(images, seeds)
+        return defended.classifier(shown + (images - images.detach()))
 
     return straight_through
 
