@@ -40,6 +40,18 @@ METHODS: dict[str, Entry] = {
         "DDPMSegmentation",
         "label every pixel from 20 labelled pictures and a frozen prior",
     ),
+    "segdiff": Entry(
+        "segmentation",
+        "segmentation.segdiff",
+        "SegDiff",
+        "train on masks, draw several for each picture, keep what they agree on",
+    ),
+    "implicit-ensembles": Entry(
+        "segmentation",
+        "segmentation.implicit_ensembles",
+        "ImplicitEnsembles",
+        "train on masks; their mean segments, their variance says where to look twice",
+    ),
     "csdi": Entry("series", "series.csdi", "CSDI", "fill gaps in series, or forecast them, with intervals"),
     "diffpure": Entry(
         "robustness",
