@@ -45,13 +45,15 @@ class Setting:
     draws: int
     """Draws of the noise per gradient."""
     votes: int
+    epochs: int
+    """Of the classifier."""
     prior_steps: int
     seeds: int
     l2: bool
 
 
-QUICK = Setting(32, 32, (25, 100, 300), 8, 4, 5, 1000, 1, False)
-FULL = Setting(128, 64, (25, 50, 100, 150, 200, 300), 20, 16, 10, 3000, 3, True)
+QUICK = Setting(32, 32, (25, 100, 300), 8, 4, 5, 8, 1000, 1, False)
+FULL = Setting(128, 64, (25, 50, 100, 150, 200, 300), 20, 16, 10, 20, 3000, 3, True)
 METHOD = DiffPure(steps=10)
 """Ten steps of ten thousandths: exact gradients through a hundred would cost ten times as much."""
 
@@ -106,7 +108,7 @@ def reproduce(task: Task) -> Outcome:
     models = [
         Models(
             seed,
-            train_target(train, seed),
+            train_target(train, seed, setting.epochs),
             train_prior(train.images, seed, setting.prior_steps, task.progress),
         )
         for seed in task.seeds[: setting.seeds]

@@ -61,6 +61,6 @@ def train_prior(pictures: Tensor, seed: int, steps: int, progress: bool) -> Prio
     return Prior(train(network, loss, how, Run(seed, progress=progress)), config)
 
 
-def train_target(data: Set, seed: int) -> OnUnitRange:
+def train_target(data: Set, seed: int, epochs: int) -> OnUnitRange:
     """The classifier under attack: trained on clean pictures, takes [0, 1]."""
-    return OnUnitRange(train_classifier(data.images, cast(Tensor, data.labels), seed, epochs=20)).eval()
+    return OnUnitRange(train_classifier(data.images, cast(Tensor, data.labels), seed, epochs)).eval()
