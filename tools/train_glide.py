@@ -1,7 +1,8 @@
-"""Train the shipped GLIDE: `python tools/train_glide.py --out DIR [--recipe FILE] [--steps N] [--ship]`.
+"""Train the shipped GLIDE: `python tools/train_glide.py --out DIR [--inpaint] [--steps N] [--ship]`.
 
 Emoji and their names, held-out concepts left out. Started again with the same DIR, it goes on where it
-stopped. --ship also writes the weights in half precision into the package.
+stopped. --inpaint fine-tunes what ships as `glide`. --ship also writes the weights in half precision into the
+package.
 """
 
 from __future__ import annotations
@@ -15,21 +16,24 @@ from headwater.data import load
 from headwater.errors import UserError
 from headwater.methods.shipped import FOLDER
 from headwater.methods.synthesis.glide import Glide
+from headwater.methods.synthesis.glide_inpaint import GlideInpaint
 from headwater.run import Run
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "glide" / "small.yaml"
+RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the shipped GLIDE; goes on where it stopped.")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the result")
-    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--inpaint", action="store_true", help="fine-tune the shipped one to inpaint")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--size", type=int, default=32, help="side of the pictures")
     parser.add_argument("--ship", action="store_true", help="also write the package's half-precision copy")
     args = parser.parse_args()
     try:
-        method = fill(Glide, read_options(args.recipe), str(args.recipe))
+        name, kind = ("glide-inpaint", GlideInpaint) if args.inpaint else ("glide", Glide)
+        recipe = RECIPES / name / "small.yaml"
+        method = fill(kind, read_options(recipe), str(recipe))
         if args.steps:
             method = replace(method, training=replace(method.training, steps=args.steps))
         data = load("emoji", "train", args.size)
@@ -37,7 +41,7 @@ def main() -> None:
         fitted.save(args.out / "fitted")
         if args.ship:
             fitted.network.half()
-            fitted.save(FOLDER / "glide")
+            fitted.save(FOLDER / name)
     except UserError as error:
         raise SystemExit(f"train_glide: {error}") from None
 

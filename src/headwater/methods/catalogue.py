@@ -59,6 +59,10 @@ METHODS: dict[str, Entry] = {
         "DiffPure",
         "wash an attack out of a picture with noise and a walk back",
     ),
+    "glide": Entry("synthesis", "synthesis.glide", "Glide", "draw what a caption says"),
+    "glide-inpaint": Entry(
+        "synthesis", "synthesis.glide_inpaint", "GlideInpaint", "fill a hole with what a caption says"
+    ),
 }
 
 
