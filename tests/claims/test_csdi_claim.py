@@ -67,6 +67,7 @@ def test_hiding_takes_known_cells_and_leaves_one() -> None:
 def test_a_small_run_reports_every_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claim, "QUICK", SMALL)
     monkeypatch.setattr(claim, "load", made_up)
+    monkeypatch.setattr(claim, "names", list)
     page = Page("csdi")
     outcome = reproduction("csdi")(Task(page, "quick", (0, 1), progress=False))
     assert outcome.verdict in ("held", "partly", "not held")

@@ -106,6 +106,14 @@ def test_what_depends_on_the_input_alone_is_computed_once(fitted: FittedCSDI) ->
     assert calls == {"side": 3, "network": 3 * 3 * 4}  # 5 draws, two at a time, in 4 steps
 
 
+def test_a_bound_keeps_draws_in_range(fitted: FittedCSDI) -> None:
+    column = np.argwhere(np.isnan(table().values))[:, 1]
+    for bound in (0.5, 3.0):
+        draws = replace(TINY, bound=bound).apply([table()], fitted, QUIET).samples[0]
+        far = np.abs((draws - fitted.scale.mean[column]) / fitted.scale.std[column]).max()
+        assert far == pytest.approx(bound, rel=1e-5)  # three steps of training reach any bound
+
+
 def test_a_forecast_adds_rows(fitted: FittedCSDI) -> None:
     ahead = replace(TINY, horizon=3)
     found = ahead.apply([table()], fitted, QUIET)
@@ -218,6 +226,7 @@ def test_errors_say_what_to_do(fitted: FittedCSDI) -> None:
         ({"overlap": 8}, "overlap"),
         ({"strategy": "test"}, "horizon"),
         ({"samples": 0}, "samples"),
+        ({"bound": -1.0}, "bound"),
     ):
         with pytest.raises(UserError, match=words):
             replace(TINY, **fields)  # type: ignore[arg-type]

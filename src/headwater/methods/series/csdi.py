@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from headwater.errors import need
 from headwater.methods.base import Method, Paper, Series
 from headwater.methods.series.fitted_csdi import Chain, FittedCSDI
-from headwater.methods.series.imputing import Draws, hidden_cells, impute, quantile_table, read_quantiles
+from headwater.methods.series.imputing import (
+    Drawing,
+    Draws,
+    hidden_cells,
+    impute,
+    quantile_table,
+    read_quantiles,
+)
 from headwater.methods.series.masks import Strategy, hide
 from headwater.methods.series.training import masked_loss, training_draws
 from headwater.methods.series.windows import Scale, check, cut
@@ -81,6 +88,9 @@ class CSDI(Method):
     """Draws per window."""
     overlap: int = 0
     """Rows that neighbouring windows of a long table share; each answers for the half far from its edge."""
+    bound: float | None = None
+    """Keep estimates of the clean values within so many training deviations while drawing: a briefly trained
+    network needs it. The paper has none."""
     chain: Chain = _CHAIN
     """The noise schedule."""
     layers: int = 4
@@ -96,6 +106,7 @@ class CSDI(Method):
     def __post_init__(self) -> None:
         need(self.length >= 1 and self.samples >= 1, "length and samples are 1 or more")
         need(0 <= self.overlap < self.length, "overlap is at least 0 and below length")
+        need(self.bound is None or self.bound > 0, "bound is a positive number of deviations, or none")
         need(0 <= self.horizon < self.length, "horizon is at least 0 and below length")
         need(self.strategy != "test" or self.horizon > 0, 'strategy "test" hides rows: give a horizon')
 
@@ -131,7 +142,7 @@ class CSDI(Method):
         return FittedCSDI(network, columns, scale, self.length, self.chain, self.given)
 
     def apply(self, series: Series, fitted: FittedCSDI, run: Run | None = None) -> Imputation:
-        """Fill the empty cells; `samples`, `overlap` and `horizon` are used, the rest is `fitted`'s.
+        """Fill the empty cells; `samples`, `overlap`, `horizon` and `bound` are used, the rest is `fitted`'s.
 
         Draw i of window j of a table depends on (seed, table, j, i) alone. Raises UserError for other
         columns than the fitted ones, or a table without any value.
@@ -140,7 +151,7 @@ class CSDI(Method):
         check(series, fitted.columns)
         need(self.overlap < fitted.length, f"overlap must be below the fitted length, {fitted.length}")
         series = [table.extended(self.horizon) if self.horizon else table for table in series]
-        done = impute(series, fitted, self.samples, self.overlap, run)
+        done = impute(series, fitted, Drawing(self.samples, self.overlap, self.bound), run)
         return Imputation(
             [table.filled(one.filled) for table, one in zip(series, done, strict=True)],
             [quantile_table(table, one) for table, one in zip(series, done, strict=True)],

@@ -16,6 +16,7 @@ from headwater.core.schedule import betas
 from headwater.errors import UserError, need
 from headwater.methods.saved import load_network, save_network
 from headwater.methods.series.windows import Scale
+from headwater.methods.shipped import shipped_fitted
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.priors.state import load_state, unexpected
 
@@ -73,7 +74,8 @@ class FittedCSDI:
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> FittedCSDI:
-        """Read what `save` wrote. Raises UserError for a folder that is damaged or not one of these."""
+        """Read what `save` wrote, or what ships under a name. Raises UserError for any other folder."""
+        folder = shipped_fitted(folder)
         network, about = load_network(folder, lambda a: CSDINet(CSDIConfig(**a["network"])), KIND, device)
         try:
             held = about["scale"]

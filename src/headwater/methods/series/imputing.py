@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headwater.core import Diffusion, NoiseSource, Stream, White, descend, last, reverse
+from headwater.core import Clip, Control, Diffusion, NoiseSource, Stream, White, descend, last, reverse
 from headwater.core.noise import derive
 from headwater.core.transition import Level
 from headwater.data.series import Array, Table
@@ -45,11 +45,19 @@ class _Place:
     stop: int
 
 
-def impute(
-    tables: Sequence[Table], fitted: FittedCSDI, samples: int, overlap: int, run: Run
-) -> list[Imputed]:
+@dataclass(frozen=True)
+class Drawing:
+    """Settings of `CSDI.apply`."""
+
+    samples: int
+    overlap: int = 0
+    bound: float | None = None
+
+
+def impute(tables: Sequence[Table], fitted: FittedCSDI, how: Drawing, run: Run) -> list[Imputed]:
     """Fill tables that have the fitted columns. Windows without an empty cell cost nothing."""
-    places = list(_places(tables, fitted.length, overlap))
+    samples = how.samples
+    places = list(_places(tables, fitted.length, how.overlap))
     draws = [np.empty((samples, int(np.isnan(t.values).sum())), np.float32) for t in tables]
     fitted.network.to(run.device).eval()
     side_by_side = max(1, run.batch // samples)
@@ -57,7 +65,7 @@ def impute(
     parts = [places[i : i + side_by_side] for i in range(0, len(places), side_by_side)]
     rounds = len(parts) * -(-samples // several)
     with torch.inference_mode():
-        made = _rounds(tables, parts, fitted, samples, several, run)
+        made = _rounds(tables, parts, fitted, how, several, run)
         for part, indices, x in run.watch(made, rounds, "windows"):
             for place, window in zip(part, x, strict=True):
                 _keep(draws[place.table], tables[place.table], place, indices, window, fitted)
@@ -76,7 +84,7 @@ def _rounds(
     tables: Sequence[Table],
     parts: Sequence[Sequence[_Place]],
     fitted: FittedCSDI,
-    samples: int,
+    how: Drawing,
     several: int,
     run: Run,
 ) -> Iterator[tuple[Sequence[_Place], range, Tensor]]:
@@ -84,21 +92,24 @@ def _rounds(
     for part in parts:
         windows = cut([(tables[p.table], p.start) for p in part], fitted.length, fitted.scale).to(run.device)
         side = fitted.network.side(windows.times, windows.observed)  # type: ignore[operator]
-        for begin in range(0, samples, several):
-            indices = range(begin, min(begin + several, samples))
+        for begin in range(0, how.samples, several):
+            indices = range(begin, min(begin + several, how.samples))
             seeds = [derive(run.seed, 0, run.first + p.table, p.number, i) for p in part for i in indices]
-            yield part, indices, draw(fitted, windows, side, White().stream(seeds))
+            yield part, indices, draw(fitted, windows, side, White().stream(seeds), how.bound)
 
 
-def draw(fitted: FittedCSDI, windows: Windows, side: Sequence[Tensor], noise: Stream) -> Tensor:
+def draw(
+    fitted: FittedCSDI, windows: Windows, side: Sequence[Tensor], noise: Stream, bound: float | None = None
+) -> Tensor:
     """Walk from pure noise to draws of whole windows, (windows, n, K, L), normalised.
 
     noise: windows x n seeds, those of a window together. side: what `CSDINet.side` says of the windows.
     """
     q, n = fitted.denoiser.process, len(noise.generators) // len(windows.values)
     given, known = (v.repeat_interleave(n, 0) for v in (windows.values, windows.observed))
-    pasted = fitted.given == "pasted"
-    controls = [Known(q, given, known, forward_chain(q, given, noise))] if pasted else []
+    controls: list[Control] = [] if bound is None else [Clip(-bound, bound)]
+    if fitted.given == "pasted":
+        controls.append(Known(q, given, known, forward_chain(q, given, noise)))
     x = noise(given, q.T)
     steps = reverse(
         fitted.denoiser, x, descend(q.T), None, controls, noise, side=side, given=given, known=known

@@ -1,0 +1,42 @@
+"""Train the shipped CSDI on air: `python tools/train_csdi.py --out DIR [--seeds N] [--steps N] [--ship]`.
+
+For each seed a network that sees the given cells and an unconditional one of the same size, as the claim
+compares them. Started again with the same DIR, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from headwater.claims.csdi import FULL, SHIPPED, air
+from headwater.errors import UserError
+from headwater.methods.shipped import FOLDER
+from headwater.run import Run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the shipped CSDI; goes on where it stopped.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the results")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--ship", action="store_true", help="also write the package's copies")
+    args = parser.parse_args()
+    try:
+        method = replace(FULL.method, training=replace(FULL.method.training, steps=args.steps))
+        train = air("train")
+        for seed in range(args.seeds):
+            for given, name in zip(("input", "pasted"), SHIPPED, strict=True):
+                name = name.format(seed=seed)
+                variant = replace(method, given=given)
+                fitted = variant.fit([train], Run(seed, keep=args.out / "training" / name))
+                fitted.save(args.out / name)
+                if args.ship:
+                    fitted.save(FOLDER / name)
+    except UserError as error:
+        raise SystemExit(f"train_csdi: {error}") from None
+
+
+if __name__ == "__main__":
+    main()
