@@ -58,6 +58,8 @@ class ImplicitEnsembles(Method):
     )
     needs: ClassVar[tuple[str, ...]] = ("pictures with a mask or a label map each, to train on",)
 
+    applied: ClassVar[tuple[str, ...]] = ("samples", "steps", "clip")
+
     samples: int = 5
     """Masks drawn per picture."""
     steps: int = 1000
@@ -80,6 +82,8 @@ class ImplicitEnsembles(Method):
     """Downsampling factors with attention."""
     heads: int = 1
     """Attention heads."""
+    shape: tuple[int, int, int] | None = None
+    """Channels, height and width that the command line makes of pictures; None: those of the first one."""
     mirror: bool = False
     """Mirror half of the training pictures, left to right."""
     training: Optimisation = field(
@@ -100,7 +104,7 @@ class ImplicitEnsembles(Method):
         run = run or Run()
         network = self.network(channels, classes, run.seed)
         fitted = FittedImplicitEnsembles(network, (channels, height, width), classes, self.T, self.background)
-        about = {k: v for k, v in asdict(self).items() if k != "training"}
+        about = {k: v for k, v in asdict(self).items() if k not in {*self.applied, "training"}}
         return train_masks(
             fitted, image, labels, self.training, run,
             mirror=self.mirror, bound=self.bound_weight, about=about,

@@ -51,13 +51,14 @@ class SegDiff(Method):
         title="SegDiff: Image Segmentation with Diffusion Probabilistic Models",
         authors="Tomer Amit, Tal Shaharbany, Eliya Nachmani, Lior Wolf",
         year=2021,
-        venue="arXiv",
         arxiv="2112.00390",
         code="tomeramit/SegDiff",
         claim="Masks drawn by a diffusion that sees the picture, by adding its features, segment better the "
         "more of them are averaged, and better than a plain network.",
     )
     needs: ClassVar[tuple[str, ...]] = ("pictures with a mask or a label map each, to train on",)
+
+    applied: ClassVar[tuple[str, ...]] = ("samples", "steps", "clip", "variance")
 
     samples: int = 9
     """Masks drawn per picture."""
@@ -90,6 +91,8 @@ class SegDiff(Method):
     """Attention heads."""
     dropout: float = 0.0
     """0.1 for Vaihingen."""
+    shape: tuple[int, int, int] | None = None
+    """Channels, height and width that the command line makes of pictures; None: those of the first one."""
     mirror: bool = True
     """Mirror half of the training pictures, left to right."""
     training: Optimisation = field(
@@ -109,7 +112,7 @@ class SegDiff(Method):
         run = run or Run()
         network = self.network(channels, classes, run.seed)
         fitted = FittedSegDiff(network, (channels, height, width), classes, self.T, background=-1.0)
-        about = {k: v for k, v in asdict(self).items() if k != "training"}
+        about = {k: v for k, v in asdict(self).items() if k not in {*self.applied, "training"}}
         return train_masks(fitted, image, labels, self.training, run, mirror=self.mirror, about=about)
 
     def network(self, channels: int, classes: int, seed: int = 0) -> ImageConditioned:
