@@ -320,7 +320,7 @@ def test_a_stopped_fit_goes_on_with_the_same_options_only(headwater, pairs, tmp_
     words = ["fit", "shout", "--source", pairs, "--target", pairs, "--out", out, "--training.steps", "1"]
     assert "stopped" in headwater(*words).sentence(1)
     (out / "checkpoints/begun").write_text("")
-    assert "not empty" in headwater(*words).sentence(1)
+    assert "add --resume to go on" in headwater(*words).sentence(1)
     other = [*words[:-1], "2"]
     fault = headwater(*other, "--resume").sentence(1)
     assert "begun with method.training.steps 1, not 2" in fault
@@ -355,7 +355,7 @@ def test_series_keep_header_and_time_and_are_drawn(headwater, tables, tmp_path):
     assert read_table(tmp_path / "out/quantiles/t1.csv").columns[:2] == ("pm.25.q05", "pm.25.q50")
     page = (tmp_path / "out/index.html").read_text()
     assert "pm.25" in page
-    assert "quantiles (q05 to q95)" in page
+    assert "filled, q05 to q95" in page
     assert "<svg" in page
     said = headwater(
         "evaluate", "mean", "--result", tmp_path / "out", "--truth", tmp_path / "out/filled", "--json"

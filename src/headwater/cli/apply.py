@@ -36,6 +36,7 @@ from headwater.cli.work import Work, answer, as_json
 from headwater.errors import UserError, need
 from headwater.methods.base import Kind
 from headwater.methods.catalogue import entry
+from headwater.methods.shipped import run_folder
 from headwater.priors import Prior
 from headwater.report import Page
 
@@ -71,14 +72,12 @@ def _apply(name: str, argv: Sequence[str], options: Any, method: Any, fitted: An
     first_run = options.run()
     chosen, where = getattr(options, "method", None), getattr(options, "prior", None)
     if fitted:
-        need(
-            options.fitted.is_dir(),
-            f"--fitted: {options.fitted} is no folder: `headwater fit {name}` writes one",
-        )
-        record = read_record(options.fitted)
+        folder = run_folder(options.fitted)
+        need(folder.is_dir(), f"--fitted: {folder} is no folder: `headwater fit {name}` writes one")
+        record = read_record(folder)
         chosen = recorded_method(method, record, {key: getattr(options, key) for key in method.applied})
         where = where or (record.get("options") or {}).get("prior")
-        given["fitted"] = fitted.load(options.fitted / "fitted", options.device)
+        given["fitted"] = fitted.load(folder / "fitted", options.device)
     if takes(function, "prior"):
         if where is None:
             raise UserError(f"{options.fitted} does not say which prior it was fitted on: add --prior")

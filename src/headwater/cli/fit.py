@@ -132,6 +132,11 @@ def _goes_on(method: Any) -> bool:
 def _opened(name: str, options: Any) -> Path:
     """The output folder: new, or of an unfinished fit with the same options."""
     if not getattr(options, "resume", False):
+        begun = not options.overwrite and (options.out / _CHECKPOINTS).is_dir()
+        done = (options.out / "fitted").exists()
+        need(
+            done or not begun, f"{options.out} holds an unfinished fit: add --resume to go on, or --overwrite"
+        )
         return open_output(options.out, options.overwrite, ["fitted", _CHECKPOINTS])
     record = read_record(options.out)
     if record:

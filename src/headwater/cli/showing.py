@@ -42,38 +42,60 @@ def _text(value: str | Sequence[str]) -> str:
 
 
 def _charts(section: Section, name: str, tables: Mapping[str, Table]) -> None:
-    """One chart a column: what was given, what came out, and the outermost quantiles as a band."""
-    given = next(iter(tables.values()))
-    rows = _window(given)
+    """One chart a column, those with gaps first: what was given, and what came out where nothing was."""
+    key, given = next(iter(tables.items()))
     start = next(iter(given.stamps), "")
     dated = re.match(r"\d{4}\D", start) is not None
     axis = f"hours since midnight, {start[:10]}" if dated else next(iter(given.heads))
-    for k, column in enumerate(given.columns[:_COLUMNS]):
-        lines = []
-        for key, table in tables.items():
-            lines += _lines(key, table.part(*rows), column)
-        many = f", the first {_COLUMNS} of {len(given.columns)} columns" if k == 0 else ""
-        caption = f"{name}: {column}{many if len(given.columns) > _COLUMNS else ''}"
-        section.curve(lines, axis, column, caption)
+    rows = _window(given, max(map(len, tables.values())))
+    tables = {label: table.part(*rows) for label, table in tables.items()}
+    known = np.isnan(tables[key].values).sum(0) == 0
+    columns = [given.columns[k] for k in np.argsort(known, kind="stable")]
+    drawn = columns[:_COLUMNS]
+    for column in drawn:
+        many = f", one of {len(columns)} columns" if len(columns) > len(drawn) else ""
+        section.curve(_lines(tables, column), axis, column, f"{name}: {column}{many}")
 
 
-def _window(table: Table) -> tuple[int, int]:
-    """Rows around the first gap, and from the first row if there is none."""
-    gaps = np.flatnonzero(np.isnan(table.values).any(1))
-    start = max(0, int(gaps[0]) - _ROWS // 4) if len(gaps) and len(table) > _ROWS else 0
+def _window(given: Table, longest: int) -> tuple[int, int]:
+    """Rows around the first gap, rows beyond what was given included; else from the first row."""
+    gaps = np.flatnonzero(np.isnan(given.values).any(1)).tolist() or [len(given)]
+    start = max(0, min(gaps[0] - _ROWS // 4, longest - _ROWS))
     return start, start + _ROWS
 
 
-def _lines(key: str, table: Table, column: str) -> list[Series]:
-    """A column itself, or the middle of its quantiles `column.q05` .. `column.q95` with a band."""
-    times, at = table.times.tolist(), {name: k for k, name in enumerate(table.columns)}
-    if column in at:
-        return [Series(key, times, table.values[:, at[column]].tolist())]
-    quantiles = sorted(name for name in at if re.fullmatch(re.escape(column) + r"[. ]q[\d.]+", name))
-    if not quantiles:
-        return []
-    low, middle, high = (
-        table.values[:, at[quantiles[i]]].tolist() for i in (0, len(quantiles) // 2, len(quantiles) - 1)
-    )
-    levels = " to ".join(name[len(column) + 1 :] for name in (quantiles[0], quantiles[-1]))
-    return [Series(f"{key} ({levels})", times, middle, low, high)]
+def _lines(tables: Mapping[str, Table], column: str) -> list[Series]:
+    """The given column, and each output where it says more, with a band between its outermost quantiles."""
+    first, *others = tables
+    given = _column(tables[first], column)
+    band = next((b for key in others if (b := _band(tables[key], column)) is not None), None)
+    lines = [Series(first, tables[first].times.tolist(), given.tolist())]
+    for key in others:
+        if column not in tables[key].columns:
+            continue
+        values, times = _column(tables[key], column), tables[key].times.tolist()
+        old = np.zeros(len(values), bool)
+        old[: len(given)] = values[: len(given)] == given[: len(values)]
+        # The neighbours of a gap are drawn too, so that the lines meet.
+        alone = old & np.roll(old, 1) & np.roll(old, -1)
+        values = np.where(alone, np.nan, values).tolist()
+        if band is None or len(band[1]) != len(values):
+            lines.append(Series(key, times, values))
+        else:
+            low, high = (np.where(alone, np.nan, edge).tolist() for edge in band[1:])
+            lines.append(Series(f"{key}, {band[0]}", times, values, low, high))
+    return lines
+
+
+def _column(table: Table, column: str) -> np.ndarray:
+    return table.values[:, table.columns.index(column)]
+
+
+def _band(table: Table, column: str) -> tuple[str, np.ndarray, np.ndarray] | None:
+    """The outermost of the quantiles `column.q05` .. `column.q95` and their names, if there are any."""
+    levels = sorted(c for c in table.columns if re.fullmatch(re.escape(column) + r"[. ]q[\d.]+", c))
+    if len(levels) < 2:
+        return None
+    low, high = levels[0], levels[-1]
+    said = " to ".join(name[len(column) + 1 :] for name in (low, high))
+    return said, _column(table, low), _column(table, high)
