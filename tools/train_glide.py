@@ -1,8 +1,8 @@
 """Train the shipped GLIDE: `python tools/train_glide.py --out DIR [--inpaint] [--steps N] [--ship]`.
 
 Emoji and their names, held-out concepts left out. Started again with the same DIR, it goes on where it
-stopped. --inpaint fine-tunes what ships as `glide`. --ship also writes the weights in half precision into the
-package.
+stopped. --inpaint fine-tunes what ships as `glide`. --ship also writes the weights in half precision into
+the package.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from headwater.cli.options import fill, read_options
+import yaml
+
+from headwater.atomic import write_file
+from headwater.cli.options import fill, plain, read_options
 from headwater.data import load
 from headwater.errors import UserError
 from headwater.methods.shipped import FOLDER
@@ -41,7 +44,9 @@ def main() -> None:
         fitted.save(args.out / "fitted")
         if args.ship:
             fitted.network.half()
-            fitted.save(FOLDER / name)
+            fitted.save(FOLDER / name / "fitted")
+            record = {"verb": "fit", "target": name, "options": {"method": plain(method)}}
+            write_file(FOLDER / name / "run.yaml", yaml.safe_dump(record, sort_keys=False))
     except UserError as error:
         raise SystemExit(f"train_glide: {error}") from None
 

@@ -124,7 +124,7 @@ def test_what_ships_goes_by_name(
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     with pytest.raises(UserError, match="nothing fitted ships"):
         FittedGlide.load("drawings")
-    fitted.save(tmp_path / "drawings")
+    fitted.save(tmp_path / "drawings" / "fitted")
     assert FittedGlide.load("drawings").shape == (3, 8, 8)
     with pytest.raises(UserError, match="did you mean 'drawings'"):
         FittedGlide.load("drawing")
@@ -181,7 +181,7 @@ def test_evaluation_by_a_judge_trained_on_real_pictures(monkeypatch: pytest.Monk
     monkeypatch.setattr(glide, "train_dual_encoder", partial(glide.train_dual_encoder, steps=30, batch=16))
     images, texts = flat()
     images = images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    found = Glide(**SMALL).evaluate(images, texts, images, texts)
+    found = Glide(**SMALL).evaluate(images, texts, images)
     assert found["retrieval"] > 0.9
     assert 0 <= found["diversity"] <= 2
 

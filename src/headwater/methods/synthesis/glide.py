@@ -59,8 +59,11 @@ class Glide(Method):
     length: int = 128
     """Tokens of a caption."""
     text_width: int = 512
+    """Channels of the transformer that reads captions."""
     text_layers: int = 16
+    """Its layers."""
     text_heads: int = 8
+    """Its attention heads."""
     network: Architecture = field(
         default_factory=lambda: Architecture(
             192, (1, 2, 3, 4), 3, (2, 4, 8), num_head_channels=64, dropout=0.1, resblock_updown=True
@@ -71,7 +74,9 @@ class Glide(Method):
     betas: str = "cosine"
     """Its schedule."""
     predicts: Target = "eps"
+    """What the network answers: eps, x0, v or score."""
     variance: Variance = "learned_range"
+    """fixed, or learned by the network (Nichol & Dhariwal 2021)."""
     caption_dropout: float = 0.2
     """Share of captions that are emptied in training."""
     training: Optimisation = field(default_factory=lambda: Optimisation(2_500_000, 2048, 1e-4, ema=0.9999))
@@ -80,6 +85,7 @@ class Glide(Method):
     steps: str = "150"
     """Levels visited: a number, counts per section ("10,10,3,2,2"), "ddim50" or "fast27"."""
     sampler: Literal["ancestral", "ddim", "dpm-solver"] = "ancestral"
+    """`ddim` and `dpm-solver` want fewer steps."""
 
     def fit(self, image: Images, text: Texts, run: Run | None = None) -> FittedGlide:
         """Learn to draw image[i] for text[i]. Raises UserError where they cannot be paired."""
@@ -111,14 +117,20 @@ class Glide(Method):
                 drawn.append(last(run.watch(walk, len(plan) - 1, f"pictures {rows.start + 1}-{rows.stop}")))
         return torch.cat(drawn)
 
-    def evaluate(self, drawn: Images, text: Texts, image: Images, caption: Texts) -> dict[str, float]:
-        """Judge drawn[i] of text[i] by a dual encoder trained here on real pictures and their captions.
+    def evaluate(self, drawn: Images, text: Texts, truth: Images) -> dict[str, float]:
+        """Judge drawn[i] of text[i] by a dual encoder trained here on real pictures, truth[i] for text[i].
 
-        retrieval: share of drawings nearer to their own text than to 31 other captions (fewer if there are
-        fewer). similarity: mean cosine. diversity: mean distance of two drawings, 1 - cosine.
+        retrieval: share of drawings nearer to their own text than to 31 others (fewer if there are fewer).
+        similarity: mean cosine. diversity: mean distance of two drawings, 1 - cosine. All are as good as
+        the judge, which wants hundreds of pictures. Raises UserError for fewer than two different texts.
         """
-        judge = train_dual_encoder(image, caption, seed=0)
-        pool = sorted({*caption, *text})
+        pool = sorted(set(text))
+        need(len(pool) > 1, "there is one caption only: retrieval needs at least two different ones")
+        need(
+            truth.shape[-1] % 8 == 0 and truth.shape[-2] == truth.shape[-1],
+            f"pictures are {tuple(truth.shape[-2:])}: the judge wants squares with sides of a multiple of 8",
+        )
+        judge = train_dual_encoder(truth, text, seed=0)
         found = retrieve(judge, drawn, text, pool, min(32, len(pool)))
         return {
             "retrieval": found.accuracy,
