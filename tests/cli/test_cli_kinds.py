@@ -518,12 +518,14 @@ def test_a_shipped_set_gives_pictures_and_captions(headwater, tmp_path):
     assert headwater("fit", "paint", *words).json["items"] == 315
     words[3] = "digits:test"
     words[5] = tmp_path / "b"
-    assert "digits has no text" in headwater("fit", "paint", *words).sentence(1)
+    assert "digits has no texts" in headwater("fit", "paint", *words).sentence(1)
 
 
 def test_the_shipped_verses_and_the_shipped_air(headwater, tmp_path):
     words = ["--source", "verses:val", "--target", "verses:val", "--out", tmp_path / "fit", "--json"]
     assert headwater("fit", "shout", *words).json["items"] == 598
+    words[1], words[3], words[5] = "verses:val:target", "verses:val:text", tmp_path / "c"
+    assert "give verses:val:source or verses:val:target" in headwater("fit", "shout", *words).sentence(1)
     words[1] = "verses:valid"
     words[5] = tmp_path / "b"
     assert "no split 'valid'" in headwater("fit", "shout", *words).sentence(1)

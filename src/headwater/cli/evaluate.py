@@ -67,7 +67,8 @@ def _where(key: str, kind: Kind, options: Any, record: dict[str, Any], free: boo
         raise UserError(f"{flag} is missing: give {help_of(key, kind)}")
     if not Path(where).is_absolute() and getattr(options, key) is None and "directory" in record:
         beside = Path(record["directory"]) / where
-        where = str(beside) if beside.exists() else where
+        found = beside.exists() or Path(str(beside).rpartition(":")[0]).is_file()
+        where = str(beside) if found else where
     return str(where)
 
 

@@ -34,9 +34,10 @@ class Texts(Family):
 
     def open(self, ask: Request) -> Items:
         fields = tuple(dict.fromkeys((ask.name, *ask.fields, "text")))
-        name, _, split = ask.where.partition(":")
+        name, _, rest = ask.where.partition(":")
         if name in (*shipped.names(), "verses"):
-            return _shipped(name, split or "train", fields)
+            split, _, field = rest.partition(":")
+            return _shipped(name, split or "train", (field,) if field else fields)
         return open_texts(Path(ask.where).expanduser(), fields, several=ask.several)
 
     def collate(self, items: Sequence[Any]) -> Any:
@@ -53,15 +54,20 @@ class Texts(Family):
 
 
 def _shipped(name: str, split: str, fields: Sequence[str]) -> Items:
-    """A side of shipped pairs, or the captions of shipped pictures, named like these."""
+    """A side of shipped pairs, or the captions of shipped pictures, called what these are called."""
     try:
         found = shipped.load(name, split)
     except ValueError as error:
         raise UserError(str(error)) from None
-    sides = {"source": found.source, "target": found.target} if isinstance(found, Pairs) else {}
-    if isinstance(found, Set) and found.names is not None:
-        sides = {"caption": found.names}
-    side = next((field for field in fields if field in sides), None)
-    if side is None:
-        raise UserError(f"{name} has no text called {fields[0]!r}: it has {' and '.join(sides) or 'none'}")
-    return _Given([f"{name}-{split}-{i:05d}" for i in range(len(found))], sides[side])
+    if isinstance(found, Pairs):
+        sides = {"source": found.source, "target": found.target}
+        side = next((field for field in fields if field in sides), None)
+        if side is None:
+            hint = " or ".join(f"{name}:{split}:{side}" for side in sides)
+            raise UserError(f"{name} has no text called {fields[0]!r}: give {hint}")
+        texts = sides[side]
+    elif isinstance(found, Set) and found.names is not None:
+        texts = found.names
+    else:
+        raise UserError(f"{name} has no texts: choose verses, or emoji for its captions")
+    return _Given([f"{name}-{split}-{i:05d}" for i in range(len(texts))], texts)
