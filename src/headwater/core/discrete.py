@@ -224,7 +224,7 @@ class Dense(Discrete):
         return (flat @ self.matrix(s, t).to(probs)).reshape(probs.shape)
 
     def column(self, x: Tensor, s: Level, t: Level) -> Tensor:
-        into = self.matrix(s, t).transpose(-1, -2)
+        into = self.matrix(s, t).transpose(-1, -2).to(x.device)
         if into.ndim == 2:
             return into[x]
         return torch.stack([m[row] for m, row in zip(into, x, strict=True)])

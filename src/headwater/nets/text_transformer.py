@@ -1,4 +1,4 @@
-"""A transformer over categories in which every position sees every other: tokens and a time in, logits out."""
+"""A transformer over categories in which every position sees all others: tokens and a time in, logits out."""
 
 from __future__ import annotations
 
@@ -48,28 +48,31 @@ class TextTransformerConfig:
 
 
 class TextTransformer(nn.Module):
-    """(B, L) int64, (B,) -> (B, L, K): pre-norm blocks with learnt positions; the time is added to the tokens."""
+    """(B, L) int64, (B,) -> (B, L, K): pre-norm blocks, the time added to the tokens.
+
+    Positions are rotations of queries and keys (Su et al. 2021), so only distances count: with a learnt vector
+    per position, small networks stay at the frequencies of single tokens for thousands of steps.
+    """
 
     def __init__(self, config: TextTransformerConfig) -> None:
         super().__init__()
         self.config = config
         width = config.width
         self.token = nn.Embedding(config.K, width)
-        self.position = nn.Parameter(torch.randn(config.length, width) * 0.02)
         self.time = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
         self.blocks = nn.ModuleList(Block(width, config.heads, config.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, config.K)
-        nn.init.normal_(self.token.weight, std=0.02)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """Raises ValueError for a sequence longer than the network knows."""
         if x.ndim != 2 or x.shape[1] > self.config.length:
             raise ValueError(f"pass x of shape (B, L <= {self.config.length}); it is {tuple(x.shape)}")
-        time = self.time(timestep_embedding(label, self.config.width).to(self.position.dtype))
-        h = self.token(x) + self.position[: x.shape[1]] + time[:, None]
+        time = self.time(timestep_embedding(label, self.config.width).to(self.token.weight.dtype))
+        h = self.token(x) + time[:, None]
+        turn = rotations(x.shape[1], self.config.width // self.config.heads, x.device)
         for block in self.blocks:
-            h = block(h)
+            h = block(h, turn)
         return self.out(self.norm(h)).float()
 
 
@@ -84,9 +87,24 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
         q, k, v = self.qkv(self.norm1(h)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         rate = self.dropout if self.training else 0.0
+        q, k = rotated(q, turn), rotated(k, turn)
         mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=rate).transpose(1, 2).flatten(2)
         h = h + self.drop(self.mix(mixed))
         return h + self.drop(self.down(F.gelu(self.up(self.norm2(h)))))
+
+
+def rotations(length: int, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angle of each position and pair of numbers, (length, dim / 2) each."""
+    pace = 10_000.0 ** (-torch.arange(0, dim, 2, device=device) / dim)
+    angle = torch.arange(length, device=device)[:, None] * pace
+    return angle.cos(), angle.sin()
+
+
+def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """(B, heads, L, d), each pair of numbers turned by the angle of its position."""
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = (part.to(x) for part in turn)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

@@ -1,0 +1,82 @@
+"""Filling the holes of texts along a discrete chain, and what the texts then cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from headwater.core import Control, Discrete, NoiseSource, Stream, White, last, reverse
+from headwater.core.discrete_denoiser import bound
+from headwater.core.noise import derive
+from headwater.methods.text.characters import Piece
+from headwater.methods.text.fitted_d3pm import FittedD3PM
+from headwater.run import Run
+
+_WRITE, _MEASURE = 0x4433_5032, 0x4433_5033
+"""Purposes of seeds: writing, the bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class Keep(Control):
+    """Before every network call, put the given tokens in place: clean where the chain has a mask, whose walk
+    never touches what is unmasked; else freshly edited to level t, as RePaint does.
+
+    given: (B, L) int64, negative where nothing is given.
+    """
+
+    q: Discrete
+    given: Tensor
+    clean: bool
+    noise: NoiseSource
+
+    def before(self, x: Tensor, t: int) -> Tensor:
+        known = self.given >= 0
+        if not bool(known.any()):
+            return x
+        put = self.given if self.clean else self.q.sample(self.given.clamp(min=0), t, self.noise)
+        return torch.where(known, put, x)
+
+
+def filled(parts: Sequence[Piece], fitted: FittedD3PM, plan: Sequence[int], run: Run) -> list[Piece]:
+    """The pieces with every hole written, in their order. Shorter ones are written on to a window's end, and
+    cut; those without a hole stay as they are."""
+    q, found = fitted.process, list(parts)
+    holes = [i for i, part in enumerate(parts) if bool((part.ids < 0).any())]
+    for rows, _ in run.chunks(len(holes)):
+        which = holes[rows]
+        some = [parts[i] for i in which]
+        given = torch.stack([F.pad(p.ids, (0, fitted.length - len(p.ids)), value=-1) for p in some])
+        given, noise = given.to(run.device), _noise(some, run, _WRITE)
+        keep = Keep(q, given, fitted.mask is not None, noise)
+        with torch.inference_mode():
+            walk = reverse(fitted.denoiser, q.start(given, noise), plan, controls=[keep], noise=noise)
+            x = last(run.watch(walk, len(plan) - 1, f"texts {rows.stop}"))
+        x = torch.where(given < 0, x, given).cpu()
+        for i, row in zip(which, x, strict=True):
+            found[i] = replace(parts[i], ids=row[: len(parts[i].ids)])
+    return found
+
+
+def nats_of(
+    parts: Sequence[Piece], fitted: FittedD3PM, plan: Sequence[int], levels: int, run: Run
+) -> list[tuple[Piece, float]]:
+    """The bound of each piece in nats per character; pieces of one length share a batch."""
+    found: list[tuple[Piece, float]] = []
+    for _, same in groupby(sorted(parts, key=lambda p: len(p.ids)), lambda p: len(p.ids)):
+        alike = list(same)
+        for rows, _ in run.chunks(len(alike)):
+            some = alike[rows]
+            x0 = torch.stack([part.ids for part in some]).to(run.device)
+            with torch.inference_mode():
+                nats = bound(fitted.denoiser, x0, plan, _noise(some, run, _MEASURE), levels)
+            found += zip(some, nats.tolist(), strict=True)
+    return found
+
+
+def _noise(parts: Sequence[Piece], run: Run, purpose: int) -> Stream:
+    return White().stream([derive(run.seed, purpose, run.first + p.text, p.start) for p in parts])
