@@ -123,14 +123,17 @@ def applied(method: type[Method]) -> dict[str, tuple[Any, str]]:
     return {key: (hints[key] | None, f"{said.get(key, key)} Default: as fitted") for key in method.applied}
 
 
-def helps(method: type[Method]) -> dict[str, str]:
-    """What the page says about each hyper-parameter: the string below the field."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(method))).body[0]
-    body = tree.body if isinstance(tree, ast.ClassDef) else []
+def helps(kind: type) -> dict[str, str]:
+    """What the page of a dataclass says about each field: the string below it."""
     said: dict[str, str] = {}
-    for field, text in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-            said[ast.unparse(field.target)] = str(ast.literal_eval(text.value))
+    for owner in reversed(kind.__mro__):
+        if not dataclasses.is_dataclass(owner):
+            continue
+        tree = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        body = tree.body if isinstance(tree, ast.ClassDef) else []
+        for field, text in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                said[ast.unparse(field.target)] = " ".join(str(ast.literal_eval(text.value)).split())
     return said
 
 

@@ -73,11 +73,20 @@ def _files(method: type[Method]) -> dict[str, str]:
 
 
 def _options(method: type[Method]) -> dict[str, dict[str, Any]]:
-    """Default and help of every hyper-parameter."""
-    said = helps(method)
-    fields: Any = dataclasses.fields(method)  # pyright: ignore[reportArgumentType]
-    made = method()
-    return {f.name: {"default": plain(getattr(made, f.name)), "help": said.get(f.name, "")} for f in fields}
+    """Default and help of every hyper-parameter; those of nested ones have dotted names."""
+    return _fields(method(), "")
+
+
+def _fields(made: Any, prefix: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    said = helps(type(made))
+    for field in dataclasses.fields(made):
+        value, name = getattr(made, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            found |= _fields(value, f"{name}.")
+        else:
+            found[name] = {"default": plain(value), "help": said.get(field.name, "")}
+    return found
 
 
 def _paragraph(head: str, text: str) -> str:
