@@ -132,7 +132,7 @@ def reproduce(task: Task) -> Outcome:
     answer = verdict([*required, INSIDE[0] <= share <= INSIDE[1]])
     measured = "; ".join(str(c) for c in required) + f"; 90 % intervals hold {share:.1%} of the truths"
     numbers = summary(found, setting.ratios)
-    show(task.page, found, setting.ratios, numbers, measured, answer)
+    show(task.page, found, setting.ratios, numbers, measured, answer, _origin(setting))
     return Outcome(
         "csdi",
         CSDI.paper.claim,
@@ -197,6 +197,14 @@ def _networks(
     if i >= trainings:
         return before
     return {arm: variant.fit([train], run) for arm, variant in variants.items()}
+
+
+def _origin(setting: Setting) -> str:
+    count = shipped_pairs()
+    if count:
+        return f"{count} pairs of networks ship with the package; masks and draws are new for each seed."
+    steps = setting.method.training.steps
+    return f"{setting.trainings} of the seeds trained their two networks here, in {steps} steps."
 
 
 def shipped_pairs() -> int:

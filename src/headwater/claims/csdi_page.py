@@ -27,8 +27,9 @@ def show(
     numbers: Numbers,
     measured: str,
     verdict: Literal["held", "partly", "not held"],
+    origin: str,
 ) -> None:
-    """Add the section."""
+    """Add the section. origin: a sentence about the networks."""
     section = page.section(
         "Gaps filled: CSDI",
         "Hours of Beijing's air that no network has seen, with cells hidden at random. The band is the "
@@ -47,6 +48,7 @@ def show(
             best=dict.fromkeys(columns, "min"),
         )
     _calibration(section, found)
+    section.note(f"{origin} Windows are {len(found.shown[0][0])} hours long; what lies outside, no arm sees.")
     section.claim(CSDI.paper.claim, measured, verdict)
 
 
