@@ -103,7 +103,9 @@ def reproduce(task: Task) -> Outcome:
     fitted = FittedGlide.load("glide")
     train, test = (load("emoji", split, fitted.shape[-1]) for split in ("train", "test"))
     names = [*(train.names or []), *(test.names or [])]
-    judge = train_dual_encoder(torch.cat([train.images, test.images]), names, 0, steps=setting.judge)
+    judge = train_dual_encoder(
+        torch.cat([train.images, test.images]), names, 0, setting.judge, progress=task.progress
+    )
     new = new_combinations(train.names or [], test.names or [])
     texts = {
         "new combinations": shuffled(new, setting.new),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from headwater.metrics.classifier import jitter
 
@@ -79,6 +80,7 @@ def train_dual_encoder(
     width: int = 32,
     dim: int = 64,
     lr: float = 3e-3,
+    progress: bool = False,
 ) -> DualEncoder:
     """A `DualEncoder` trained by a symmetric contrastive loss on images (N,C,S,S) in [-1, 1] and their texts.
 
@@ -103,7 +105,8 @@ def train_dual_encoder(
         optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-2)
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
         net.train()
-        for rows in _epochs(len(images), min(batch, len(images)), steps, generator):
+        batches = _epochs(len(images), min(batch, len(images)), steps, generator)
+        for rows in tqdm(batches, "judge", steps, delay=2, disable=None if progress else True):
             seen = net.image(jitter(images[rows], generator))
             told = net.text([texts[int(i)] for i in rows])
             loss = _contrast(net.scale() * seen @ told.T, same[rows])

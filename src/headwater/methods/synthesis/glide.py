@@ -9,6 +9,7 @@ import torch
 
 from headwater.core import DDIM, Ancestral, Clip, DPMSolver, Sampler, last, respaced, reverse
 from headwater.core.denoiser import Target, Variance
+from headwater.data.resize import area
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
@@ -122,15 +123,14 @@ class Glide(Method):
 
         retrieval: share of drawings nearer to their own text than to 31 others (fewer if there are fewer).
         similarity: mean cosine. diversity: mean distance of two drawings, 1 - cosine. All are as good as
-        the judge, which wants hundreds of pictures. Raises UserError for fewer than two different texts.
+        the judge, which wants hundreds of pictures and sees them at 32x32 at most. Raises UserError for
+        fewer than two different texts.
         """
-        pool = sorted(set(text))
+        pool, side = sorted(set(text)), min(32, min(truth.shape[-2:]) // 8 * 8)
         need(len(pool) > 1, "there is one caption only: retrieval needs at least two different ones")
-        need(
-            truth.shape[-1] % 8 == 0 and truth.shape[-2] == truth.shape[-1],
-            f"pictures are {tuple(truth.shape[-2:])}: the judge wants squares with sides of a multiple of 8",
-        )
-        judge = train_dual_encoder(truth, text, seed=0)
+        need(side > 0, "the judge wants pictures of 8x8 or more")
+        drawn, truth = (area(pictures, side, side) for pictures in (drawn, truth))
+        judge = train_dual_encoder(truth, text, seed=0, progress=True)
         found = retrieve(judge, drawn, text, pool, min(32, len(pool)))
         return {
             "retrieval": found.accuracy,
