@@ -13,6 +13,7 @@ from torch import Tensor
 
 from headwater.atomic import read_json
 from headwater.core import Stream
+from headwater.errors import UserError
 from headwater.methods.series.fitted_csdi import Chain, FittedCSDI, reference_config
 from headwater.methods.series.imputing import draw
 from headwater.methods.series.masks import hide_historical, hide_random
@@ -192,6 +193,21 @@ def test_metrics(golden: Any, out: str) -> None:
     assert scaled == pytest.approx(float(ref[f"{out}/crps"]), rel=rel)
     summed = metrics.crps_sum(draws, target, where)
     assert summed == pytest.approx(float(ref[f"{out}/crps_sum"]), rel=rel)
+
+
+def test_checkpoints_are_read_strictly(tmp_path: Path, golden: Any) -> None:
+    ref = golden("csdi/tiny_quad")
+    torch.save(ref.under("w"), tmp_path / "model.pth")
+    scale = Scale(np.ones(4), np.full(4, 2.0), 1.0)
+    fitted = FittedCSDI.from_reference(tmp_path / "model.pth", ref.config, "abcd", scale, 7)
+    assert (fitted.columns, fitted.length, fitted.scale) == (("a", "b", "c", "d"), 7, scale)
+    deeper = {**ref.config, "diffusion": {**ref.config["diffusion"], "layers": 3}}
+    linear = {**ref.config, "diffusion": {**ref.config["diffusion"], "is_linear": True}}
+    for config, words in ((deeper, "does not fit its config"), (linear, "linear attention"), ({}, "YAML")):
+        with pytest.raises(UserError, match=words):
+            FittedCSDI.from_reference(tmp_path / "model.pth", config)
+    with pytest.raises(UserError, match="2 names"):
+        FittedCSDI.from_reference(tmp_path / "model.pth", ref.config, "ab")
 
 
 def test_the_published_checkpoint_draws_what_the_reference_drew(golden: Any) -> None:
