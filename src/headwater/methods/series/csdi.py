@@ -22,7 +22,7 @@ from headwater.methods.series.imputing import (
 )
 from headwater.methods.series.masks import Strategy, hide
 from headwater.methods.series.training import masked_loss, training_draws
-from headwater.methods.series.windows import Scale, check, cut
+from headwater.methods.series.windows import Scale, check, cut, windows_of
 from headwater.metrics import series as metrics
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.run import Run
@@ -118,9 +118,7 @@ class CSDI(Method):
         run = run or Run()
         check(series)
         scale, columns = Scale.of(series), series[0].columns
-        places = [(t, start) for t in series for start in range(max(len(t) - self.length, 0) + 1)]
-        seen = [bool(np.isfinite(t.values[i : i + self.length]).any()) for t, i in places]
-        places = [place for place, some in zip(places, seen, strict=True) if some]
+        places = windows_of(series, self.length)
         config = CSDIConfig(
             len(columns), self.layers, self.channels, self.heads, self.step_dim, self.time_dim,
             self.feature_dim, self.dropout, self.given,

@@ -43,6 +43,8 @@ class _Place:
     start: int
     first: int
     stop: int
+    begin: int
+    """Number of its first empty cell among those of the table."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,10 @@ def impute(tables: Sequence[Table], fitted: FittedCSDI, how: Drawing, run: Run) 
 
 def _places(tables: Sequence[Table], length: int, overlap: int) -> Iterator[_Place]:
     for i, table in enumerate(tables):
-        empty = np.isnan(table.values).sum(1)
+        before = np.concatenate([[0], np.isnan(table.values).sum(1).cumsum()]).tolist()
         for j, (start, first, stop) in enumerate(cover(len(table), length, overlap)):
-            if empty[first:stop].any():
-                yield _Place(i, j, start, first, stop)
+            if before[stop] > before[first]:
+                yield _Place(i, j, start, first, stop, before[first])
 
 
 def _rounds(
@@ -137,13 +139,11 @@ def _keep(
     draws: Draws, table: Table, place: _Place, indices: range, window: Tensor, fitted: FittedCSDI
 ) -> None:
     """Put the draws (n, K, L) of a window where those of its empty cells belong."""
-    rows = slice(place.first, place.stop)
-    empty = np.isnan(table.values)
-    begin = int(empty[: place.first].sum())
+    empty = np.isnan(table.values[place.first : place.stop])
     values = window.cpu().double().numpy().transpose(0, 2, 1)[:, place.first - place.start :]
     values = values[:, : place.stop - place.first] * fitted.scale.std + fitted.scale.mean
-    found = values[:, empty[rows]]
-    draws[indices.start : indices.stop, begin : begin + found.shape[1]] = found
+    found = values[:, empty]
+    draws[indices.start : indices.stop, place.begin : place.begin + found.shape[1]] = found
 
 
 def _joined(table: Table, draws: Draws) -> Imputed:

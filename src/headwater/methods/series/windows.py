@@ -74,6 +74,17 @@ def cut(places: Sequence[tuple[Table, int]], length: int, scale: Scale) -> Windo
     )
 
 
+def windows_of(tables: Sequence[Table], length: int) -> list[tuple[Table, int]]:
+    """Every window of the tables that holds a value, one from each row on: what is trained on."""
+    found = []
+    for table in tables:
+        seen = np.concatenate([[0], np.isfinite(table.values).any(axis=1).cumsum()])
+        for start in range(max(len(table) - length, 0) + 1):
+            if seen[min(start + length, len(table))] > seen[start]:
+                found.append((table, start))
+    return found
+
+
 def cover(rows: int, length: int, overlap: int) -> list[tuple[int, int, int]]:
     """Windows (start, first, stop) that cover 0 .. rows - 1; each answers for its rows first .. stop - 1.
 
