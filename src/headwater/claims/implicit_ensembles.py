@@ -21,15 +21,15 @@ SMALL = ImplicitEnsembles(
     channels=32, channel_mult=(1, 2, 2), res_blocks=1, attention=(4,),
 )  # fmt: skip
 
-QUICK = Setting(side=16, pictures=40, seeds=1, plain=plain(320))
-FULL = Setting(side=32, pictures=60, seeds=99, plain=plain(1600))
+QUICK = Setting(side=16, pictures=24, seeds=1, plain=plain(200))
+FULL = Setting(side=24, pictures=60, seeds=99, plain=plain(1200))
 """A step takes as long as one of the baseline."""
 
 
 def reproduce(task: Task) -> Outcome:
     """Train the arms on the same pictures per seed, and measure them on the test split."""
     quick = task.effort == "quick"
-    setting, ours = QUICK if quick else FULL, replace(SMALL, training=training(320 if quick else 1600))
+    setting, ours = QUICK if quick else FULL, replace(SMALL, training=training(200 if quick else 1200))
     arms, test, truth, masks = measure(task, setting, {OURS: ours})
     answer = conclude(task, "implicit-ensembles", OURS, CLAIM, arms, (PLAIN,))
     settings = {**asdict(ours), "side": setting.side, "seeds": answer.settings["seeds"]}

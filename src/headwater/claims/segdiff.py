@@ -35,15 +35,15 @@ def plain(steps: int) -> SupervisedUNet:
     return SupervisedUNet(steps, batch=16, lr=1e-3, shift=0, hue=False)
 
 
-QUICK = Setting(side=16, pictures=40, seeds=1, plain=plain(380))
-FULL = Setting(side=32, pictures=60, seeds=99, plain=plain(1400))
+QUICK = Setting(side=16, pictures=24, seeds=1, plain=plain(260))
+FULL = Setting(side=24, pictures=60, seeds=99, plain=plain(1000))
 """A step of SegDiff takes 1.6 to 1.7 times as long as one of the baseline, which gets as many more."""
 
 
 def reproduce(task: Task) -> Outcome:
     """Train the three arms on the same pictures per seed, and measure them on the test split."""
     quick = task.effort == "quick"
-    setting, ours = QUICK if quick else FULL, replace(SMALL, training=training(240 if quick else 850))
+    setting, ours = QUICK if quick else FULL, replace(SMALL, training=training(160 if quick else 600))
     arms, test, truth, masks = measure(
         task, setting, {SUM: ours, CONCATENATED: replace(ours, condition="concatenate")}
     )
