@@ -11,7 +11,7 @@ from torch import Tensor
 
 from headwater.core import Control, Prediction, last
 from headwater.core.noise import derive
-from headwater.data.shipped import texts
+from headwater.data import load
 from headwater.methods.shipped import names, shipped_fitted
 from headwater.methods.text.autoregressive import Autoregressive
 from headwater.methods.text.diffuseq import DiffuSeq
@@ -35,13 +35,8 @@ class Verses:
     @classmethod
     def of(cls, split: str) -> Verses:
         """King James and World English verses of a split."""
-        found = texts("verses", split)
-        kept = [
-            pair
-            for pair in zip(found["source"], found["target"], strict=True)
-            if max(len(side.split()) for side in pair) <= LONGEST
-        ]
-        return cls([x for x, _ in kept], [y for _, y in kept])
+        found = load("verses", split).within(LONGEST)
+        return cls(found.source, found.target)
 
     def some(self, n: int, seed: int) -> Verses:
         """n of them at random."""

@@ -15,6 +15,7 @@ from headwater.core.schedule import betas
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.saved import load_network, save_network
+from headwater.methods.shipped import shipped_fitted
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
 
 _KIND = "diffuseq"
@@ -64,7 +65,11 @@ class FittedDiffuSeq:
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> FittedDiffuSeq:
-        """Read what `save` wrote. Raises UserError for a folder that is damaged or another method's."""
+        """Read what `save` wrote, or what ships under a name.
+
+        Raises UserError for a folder that is damaged or another method's.
+        """
+        folder = shipped_fitted(folder)
         network, about = load_network(folder, _build, _KIND, device)
         T, schedule = about.get("T"), about.get("schedule")
         need(type(T) is int and 1 <= T <= _LONGEST, f"{folder} names {T} levels: fit again")

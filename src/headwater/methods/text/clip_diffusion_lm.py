@@ -1,0 +1,208 @@
+"""CLIP-Diffusion-LM: caption a picture by denoising all of its words at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from headwater.core import Ancestral, ClassifierFree, last, respaced, reverse
+from headwater.core.noise import derive
+from headwater.data.tokenizer import Tokenizer
+from headwater.errors import need
+from headwater.methods.base import Images, Method, Paper, Texts
+from headwater.methods.text.caption_loss import losses
+from headwater.methods.text.caption_rows import read, written
+from headwater.methods.text.fitted_captioner import FittedCaptioner
+from headwater.methods.text.fixed_point import FixedPoint
+from headwater.methods.text.partial_noising import gaussian
+from headwater.methods.text.picture_features import Clip, encoded, neighbours
+from headwater.methods.text.word_vectors import published_vectors
+from headwater.metrics.dual_encoder import DualEncoder, train_dual_encoder
+from headwater.metrics.text import corpus_bleu, exact_match, word_f1
+from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, Fusion
+from headwater.run import Run
+from headwater.train.optimisation import Optimisation, batch_rows, train
+
+_WEIGHTS, _EYES = 0x4350_0001, 0x4350_0002
+"""Purposes of the seeds of first weights and of the dual encoder."""
+
+
+@dataclass(frozen=True)
+class CLIPDiffusionLM(Method):
+    """Noise the word vectors of a caption, and learn to tell them from picture features at any level.
+
+        x_0 = table[w]                              (B, length, dim), w = caption [SEP] [PAD] ..
+        x_t = alpha_t x_0 + sigma_t eps
+        loss = |f(x_t) - x_0|_1 + |f(x_1) - x_0|_1 + rounding_weight (CE(f(x_t)) + CE(f(x_1)))
+
+    f sees the picture's vector, and at times a text's, as two more positions, and no time. Every caption is
+    seen at `levels` levels in each step, with one noise. A caption is written by x <- f(x) from pure noise,
+    `steps` times, or by ancestral steps; guidance g answers (1 + g) f(x, text) - g f(x).
+
+    Deviates from the reference code. No caption is at hand when one is written, so the text vector is that
+    of the nearest caption: in training, the nearest with other words; the code trains with the caption's own
+    and writes without. Guidance plays no part in training, which leaves the text out at random. Padding is
+    always looked at; the code hides it in training alone. Repeated neighbours are merged per caption, not
+    per batch. No [CLS]. The split is the user's: the code's has pictures on both sides.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        title="CLIP-Diffusion-LM: Apply Diffusion Model on Image Captioning",
+        authors="Shitong Xu",
+        year=2022,
+        arxiv="2210.04559",
+        code="xu-shitong/diffusion-image-captioning",
+        claim="A few parallel passes write captions of pictures, better with guidance by text features "
+        "than without, and better than retrieval.",
+    )
+    needs: ClassVar[tuple[str, ...]] = ("pictures with captions",)
+    applied: ClassVar[tuple[str, ...]] = ("steps", "sampler", "guidance")
+
+    size: int = 224
+    """Side of the pictures in pixels."""
+    features: str = "openai/clip-vit-base-patch32"
+    """A CLIP by name or folder, or `trained`: a small dual encoder trained on the pictures first."""
+    feature_steps: int = 600
+    """Steps of that training."""
+    tokenizer: str = "distilbert-base-uncased"
+    """`bpe` or `word` trains one on the captions, any other word names a published one."""
+    vocabulary: int = 30522
+    """Entries of a trained tokenizer at most."""
+    words: Literal["published", "random", "trained"] = "published"
+    """Word vectors: those of the model that `tokenizer` names, frozen; frozen random ones; or trained."""
+    length: int = 16
+    """Tokens of a caption."""
+    dim: int = 768
+    """Width of word vectors."""
+    hidden: int = 768
+    layers: int = 6
+    heads: int = 12
+    feedforward: int = 3072
+    dropout: float = 0.1
+    fusion: Fusion = "concat"
+    T: int = 1000
+    levels: int = 100
+    """Levels at which every caption of a batch is seen."""
+    rounding_weight: float = 0.3
+    withheld: float = 0.2
+    """Share of training in which the text vector is left out."""
+    training: Optimisation = field(default_factory=lambda: Optimisation(75_000, 8, 1e-4, decay="linear"))
+    """15 passes over Flickr8k; the code's rate falls to half, not to 0."""
+    steps: int = 5
+    """Network calls per caption; with guidance each counts twice."""
+    sampler: Literal["fixed-point", "ancestral"] = "fixed-point"
+    guidance: float = 0.0
+    """0 writes from the picture alone; above, the text vector pushes."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the pictures."""
+        return 3, self.size, self.size
+
+    def fit(self, image: Images, caption: Texts, run: Run | None = None) -> FittedCaptioner:
+        """Learn captions (N) of pictures (N, 3, size, size). Raises UserError where they cannot be paired."""
+        run = run or Run()
+        need(len(image) == len(caption) > 1, f"{len(image)} pictures, {len(caption)} captions: give one each")
+        need(
+            image.shape[1:] == self.shape, f"pictures are {tuple(image.shape[1:])}, not {self.shape}: resize"
+        )
+        tokenizer = Tokenizer.of(self.tokenizer, caption, self.vocabulary)
+        eyes = self._eyes(image, caption, run)
+        seen, said = encoded(eyes.image, image), encoded(eyes.text, caption)
+        number = {text: i for i, text in enumerate(caption)}
+        given = said[neighbours(seen, said, torch.tensor([number[text] for text in caption]))]
+        ids = written(tokenizer, caption, self.length)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(run.seed, _WEIGHTS))
+            network = CaptionDenoiser(self.sizes(tokenizer.size, seen.shape[1]))
+        if self.words == "published":
+            network.table.data = published_vectors(self.tokenizer, tokenizer.size, self.dim)
+            network.head.data = network.table.data.clone()
+        fitted = FittedCaptioner(network, eyes, tokenizer, said, self.shape, self.T)
+
+        def loss(network: nn.Module, step: int) -> Tensor:
+            rows = batch_rows(run.seed, len(ids), self.training.batch, step)
+            t = torch.randint(1, fitted.process.T + 1, (self.levels,))
+            told = (torch.rand(self.levels * len(rows)) > self.withheld).long()
+            parts = [v[rows].to(run.device) for v in (ids, seen, given)]
+            found = losses(
+                fitted.denoiser,
+                fitted.network.codec,
+                parts[0],
+                t,
+                gaussian,
+                told.to(run.device),
+                image=parts[1],
+                text=parts[2],
+            )
+            return found.total(self.rounding_weight)
+
+        later = {*self.applied, "training"}  # of no effect here, or recorded by `train` itself
+        about = {k: v for k, v in asdict(self).items() if k not in later}
+        trained = cast(CaptionDenoiser, train(network, loss, self.training, run, about))
+        return replace(fitted, network=trained)
+
+    def apply(self, image: Images, fitted: FittedCaptioner, run: Run | None = None) -> Texts:
+        """A caption of each picture (B, 3, size, size). Picture i's depends on run.seed and i alone."""
+        run = run or Run()
+        need(
+            image.shape[1:] == fitted.shape,
+            f"pictures are {tuple(image.shape[1:])}, not {fitted.shape}: resize",
+        )
+        need(1 <= self.steps <= fitted.process.T, f"set steps between 1 and {fitted.process.T}")
+        need(self.guidance >= 0, "guidance is 0 or more")
+        plan, codec = respaced(fitted.process.T, self.steps), fitted.network.codec
+        denoiser, config = fitted.denoiser, fitted.network.config
+        if self.guidance:
+            denoiser = ClassifierFree(
+                denoiser, 1 + self.guidance, {"told": torch.zeros(1, dtype=torch.int64)}
+            )
+        texts: list[str] = []
+        for rows, part in run.chunks(len(image)):
+            seen = encoded(fitted.eyes.image, image[rows].to(run.device)).to(run.device)
+            near = fitted.captions[neighbours(seen.cpu(), fitted.captions.cpu())].to(run.device)
+            told = torch.full((len(seen),), int(self.guidance > 0), device=run.device)
+            noise = part.stream(len(seen))
+            with torch.inference_mode():
+                x = noise(torch.empty(len(seen), config.length, config.dim, device=run.device))
+                sampler = FixedPoint() if self.sampler == "fixed-point" else Ancestral()
+                walk = reverse(denoiser, x, plan, sampler, noise=noise, image=seen, text=near, told=told)
+                ids = codec.decode(last(run.watch(walk, len(plan) - 1, f"captions {rows.stop}")))
+            texts += read(fitted.tokenizer, ids.cpu())
+        return texts
+
+    def evaluate(self, caption: Texts, truth: Texts) -> dict[str, float]:
+        """word_f1: bags of words. corpus_bleu: sacrebleu's. exact: share of equal captions. All in [0, 1]."""
+        return {
+            "word_f1": word_f1(caption, truth),
+            "corpus_bleu": corpus_bleu(caption, truth),
+            "exact": exact_match(caption, truth),
+        }
+
+    def sizes(self, vocabulary: int, features: int) -> CaptionDenoiserConfig:
+        """The network's sizes for a vocabulary and features so wide."""
+        return CaptionDenoiserConfig(
+            vocabulary=vocabulary,
+            length=self.length,
+            dim=self.dim,
+            features=features,
+            hidden=self.hidden,
+            layers=self.layers,
+            heads=self.heads,
+            feedforward=self.feedforward,
+            positions=self.length + 2,
+            dropout=self.dropout,
+            fusion=self.fusion,
+            words="trained" if self.words == "trained" else "frozen",
+        )
+
+    def _eyes(self, image: Tensor, caption: Sequence[str], run: Run) -> DualEncoder | Clip:
+        if self.features != "trained":
+            return Clip(self.features, run.device)
+        need(self.size % 8 == 0, f"a dual encoder takes sides that are multiples of 8, not {self.size}")
+        seed = derive(run.seed, _EYES)
+        return train_dual_encoder(image.to(run.device), caption, seed, self.feature_steps)

@@ -1,0 +1,92 @@
+"""What a captioner sees: vectors of pictures and of texts in one space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from headwater.errors import UserError, need
+
+
+class Features(Protocol):
+    """A pair of encoders: `DualEncoder`, or a published CLIP."""
+
+    def image(self, images: Tensor) -> Tensor:
+        """Pictures (B, 3, S, S) in [-1, 1] -> unit vectors (B, D)."""
+        ...
+
+    def text(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> unit vectors (B, D)."""
+        ...
+
+
+class Clip:
+    """A CLIP model of transformers by name or folder (Radford et al. 2021).
+
+    Raises UserError when it cannot be read or transformers is not installed.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        try:
+            from transformers import AutoTokenizer, CLIPModel
+        except ImportError:
+            raise UserError(f"{name} needs transformers: pip install 'headwater[text]'") from None
+        try:
+            model: Any = CLIPModel.from_pretrained(name)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError, KeyError, AttributeError, ImportError):
+            raise UserError(
+                f"no CLIP called {name!r} could be read: give a Hugging Face name that you can reach, a "
+                "local folder, or features=trained"
+            ) from None
+        self.name, self.device = name, device
+        self.model = model.to(device).eval().requires_grad_(False)
+        # The published normalisation of all OpenAI CLIPs.
+        self.mean = torch.tensor([0.48145466, 0.4578275, 0.40821073], device=device)[:, None, None]
+        self.std = torch.tensor([0.26862954, 0.26130258, 0.27577711], device=device)[:, None, None]
+
+    @torch.inference_mode()
+    def image(self, images: Tensor) -> Tensor:
+        """As `Features.image`; resized to the model's own side."""
+        side = self.model.config.vision_config.image_size
+        x = (images.to(self.device) + 1) / 2
+        if x.shape[-2:] != (side, side):
+            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+        return F.normalize(_vectors(self.model.get_image_features(pixel_values=(x - self.mean) / self.std)))
+
+    @torch.inference_mode()
+    def text(self, texts: Sequence[str]) -> Tensor:
+        """As `Features.text`; texts are cut at the model's length."""
+        longest = self.model.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        )
+        given = {k: tokens[k].to(self.device) for k in ("input_ids", "attention_mask")}
+        return F.normalize(_vectors(self.model.get_text_features(**given)))
+
+
+def _vectors(found: Any) -> Tensor:
+    """Older releases of transformers return the vectors, newer ones an output that holds them."""
+    return found if isinstance(found, Tensor) else found.pooler_output
+
+
+def encoded(encode: Callable[[Any], Tensor], items: Any, batch: int = 256) -> Tensor:
+    """Vectors of many pictures or texts, (N, D), on the CPU, a batch at a time."""
+    need(len(items) > 0, "there is nothing to encode")
+    with torch.inference_mode():
+        return torch.cat([encode(items[i : i + batch]).cpu() for i in range(0, len(items), batch)]).clone()
+
+
+def neighbours(images: Tensor, texts: Tensor, number: Tensor | None = None) -> Tensor:
+    """For each picture vector (B, D) the index of the nearest text vector (M, D), (B,) int64.
+
+    number: (B,), where B = M and pairs of one number share their text: such texts are passed over.
+    """
+    near = images @ texts.T
+    if number is not None:
+        near = near.masked_fill(number[:, None] == number[None], -torch.inf)
+    return near.argmax(1)
