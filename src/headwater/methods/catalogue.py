@@ -52,6 +52,7 @@ METHODS: dict[str, Entry] = {
         "ImplicitEnsembles",
         "train on masks; their mean segments, their variance says where to look twice",
     ),
+    "d3pm": Entry("text", "text.d3pm", "D3PM", "write and complete texts by undoing random edits"),
     "csdi": Entry("series", "series.csdi", "CSDI", "fill gaps in series, or forecast them, with intervals"),
     "diffpure": Entry(
         "robustness",
@@ -62,6 +63,9 @@ METHODS: dict[str, Entry] = {
     "glide": Entry("synthesis", "synthesis.glide", "Glide", "draw what a caption says"),
     "glide-inpaint": Entry(
         "synthesis", "synthesis.glide_inpaint", "GlideInpaint", "fill a hole with what a caption says"
+    ),
+    "score-mri": Entry(
+        "medical", "medical.score_mri", "ScoreMRI", "reconstruct undersampled k-space with any magnitude prior"
     ),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +63,9 @@ class NGram:
 
 def best_order(stream: Ids, held_out: Ids, K: int, orders: Sequence[int] = range(2, 9)) -> NGram:
     """The order with the fewest bits on held-out windows (B, L), which should not be the test set."""
-    return min(
-        (NGram.fit(stream, K, n) for n in orders), key=lambda model: float(model.bits(held_out).mean())
-    )
+    largest = NGram.fit(stream, K, max(orders))  # a lower order uses the first of its tables
+    models = [replace(largest, order=n) for n in orders]
+    return min(models, key=lambda model: float(model.bits(held_out).mean()))
 
 
 def _codes(stream: Ids, K: int, n: int) -> Ids:

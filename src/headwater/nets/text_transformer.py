@@ -50,8 +50,8 @@ class TextTransformerConfig:
 class TextTransformer(nn.Module):
     """(B, L) int64, (B,) -> (B, L, K): pre-norm blocks, the time added to the tokens.
 
-    Positions are rotations of queries and keys (Su et al. 2021), so only distances count: with a learnt vector
-    per position, small networks stay at the frequencies of single tokens for thousands of steps.
+    Positions are rotations of queries and keys (Su et al. 2021), so only distances count: with a learnt
+    vector per position, small networks stay at the frequencies of single tokens for thousands of steps.
     """
 
     def __init__(self, config: TextTransformerConfig) -> None:

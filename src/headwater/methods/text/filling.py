@@ -35,9 +35,9 @@ class Keep(Control):
     noise: NoiseSource
 
     def before(self, x: Tensor, t: int) -> Tensor:
-        known = self.given >= 0
-        if not bool(known.any()):
-            return x
+        known = (
+            self.given >= 0
+        )  # draw also where nothing is known: a sample's draws depend on no other sample
         put = self.given if self.clean else self.q.sample(self.given.clamp(min=0), t, self.noise)
         return torch.where(known, put, x)
 
