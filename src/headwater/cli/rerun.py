@@ -57,7 +57,8 @@ def run(argv: Sequence[str]) -> int:
     if differing:
         sentence = f"{len(differing)} of {len(old | new)} results differ, first {differing[0]}{why}"
     else:
-        sentence = f"all {len(old)} results are bit-identical"
+        sentence = f"all {len(old)} results are" if len(old) > 1 else f"the {len(old)} result is"
+        sentence += " bit-identical"
     answer(options.json, sentence, values)
     return 1 if differing else 0
 

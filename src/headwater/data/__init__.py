@@ -1,22 +1,33 @@
-"""Reading pictures and arrays with limits, and the sets that ship with the package."""
+"""Reading pictures, texts, tables and arrays with limits, and the sets that ship with the package."""
 
 from .datasets import Dataset, Skipped, conform, open_dataset
+from .kspace import open_kspace, open_magnitude
 from .pictures import Limits, UnreadableError, list_pictures, read_picture
+from .rows import Pairs
 from .saving import save_labels, save_mask, save_picture
+from .series import Table, read_table, write_table
 from .shipped import Set, load
+from .texts import open_texts
 
 __all__ = [
     "Dataset",
     "Limits",
+    "Pairs",
     "Set",
     "Skipped",
+    "Table",
     "UnreadableError",
     "conform",
     "list_pictures",
     "load",
     "open_dataset",
+    "open_kspace",
+    "open_magnitude",
+    "open_texts",
     "read_picture",
+    "read_table",
     "save_labels",
     "save_mask",
     "save_picture",
+    "write_table",
 ]
