@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from headwater.errors import UserError
+from headwater.methods.saved import save_network
 from headwater.methods.segmentation.implicit_ensembles import FittedImplicitEnsembles, ImplicitEnsembles
 from headwater.methods.segmentation.segdiff import FittedSegDiff, SegDiff
 from headwater.nets.image_conditioned import SummedUNet
@@ -119,6 +120,32 @@ def test_soft_masks_and_options() -> None:
     assert float(rows[1].abs().max()) == 0  # without the bound nothing trains the variance
     one = replace(SEGDIFF, samples=1).apply(image, fitted, QUIET)
     assert float(one.variance.abs().max()) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": ["a", 8, 8]},
+        {"shape": [3, 8]},
+        {"classes": 10**9},
+        {"T": 5},
+        {"background": 1.0},
+        {"unet": {"in_channels": 1, "model_channels": 32 * 10**6, "out_channels": 1, "num_res_blocks": 1,
+                  "attention_resolutions": [], "channel_mult": [1]}},
+    ],
+)  # fmt: skip
+def test_a_description_is_checked_before_memory_is_taken(change: dict[str, Any], tmp_path: Path) -> None:
+    image, labels = pictures(4)
+    fitted = SEGDIFF.fit(image, labels, QUIET)
+    about = {
+        "kind": "segdiff", "unet": asdict(fitted.network.config), "classes": 2, "T": 100, "background": -1.0,
+        "encoder": asdict(fitted.network.rrdb.config), "shape": [3, 8, 8],
+    }  # fmt: skip
+    save_network(tmp_path / "good", fitted.network, about)
+    FittedSegDiff.load(tmp_path / "good")
+    save_network(tmp_path / "bad", fitted.network, {**about, **change})
+    with pytest.raises(UserError, match="fit again"):
+        FittedSegDiff.load(tmp_path / "bad")
 
 
 def test_says_what_to_do(tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ def test_coverage_counts_regions_not_areas() -> None:
     two = (box(0, 0, 4, 4) | box(0, 8, 4, 4))[None]
     assert float(weighted_coverage(joined, two)) == pytest.approx(16 / 36)
     assert float(jaccard(joined, two)) == pytest.approx(32 / 36)
+    # And of two regions inside one true one the better counts, not both.
+    pieces = (box(0, 0, 4, 3) | box(0, 4, 4, 2))[None]
+    assert float(weighted_coverage(pieces, box(0, 0, 4, 6)[None])) == pytest.approx(12 / 24)
 
 
 def test_empty_masks() -> None:

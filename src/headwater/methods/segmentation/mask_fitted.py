@@ -112,6 +112,7 @@ def _network(about: dict[str, Any]) -> ImageConditioned:
         and isinstance(about["background"], int | float)
         and about["background"] < 1
         and len(shape) == 3
+        and all(isinstance(v, int) and v > 0 for v in shape)
         and (shape[0] if encoder is None else 0) + channels_of(classes) == unet.in_channels
     ):
         raise UserError("about.json describes no network of this method: fit again")

@@ -67,8 +67,7 @@ class SegDiff(Method):
     T: int = 100
     """Levels of the chain that is trained, at least 21; for fewer steps lower `steps`."""
     clip: tuple[float, float] | None = None
-    """Range that estimates of the clean mask are kept in; the paper leaves them free, which only a network
-    trained for very long survives: after minutes of training use -1 1."""
+    """Range that estimates of the clean mask are kept in; free in the paper, -1 1 after short trainings."""
     variance: Literal["large", "small"] = "large"
     """Of a step: beta_t, or the posterior's, which suits few steps better."""
     condition: Literal["sum", "concatenate"] = "sum"
