@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -116,6 +117,10 @@ def test_kept_and_read_again(fitted: FittedGlide, method: Glide, tmp_path: Path)
     assert torch.equal(method.apply(["a red"], again, QUIET), method.apply(["a red"], fitted, QUIET))
     with pytest.raises(UserError, match="glide-inpaint"):
         FittedGlideInpaint.load(tmp_path / "f")
+    wider = replace(fitted.network.config, num_res_blocks=100)
+    replace(fitted, network=SimpleNamespace(config=wider, state_dict=dict)).save(tmp_path / "g")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="wider or longer"):
+        FittedGlide.load(tmp_path / "g")
 
 
 def test_what_ships_goes_by_name(
@@ -196,6 +201,9 @@ def test_what_is_wrong_is_said(fitted: FittedGlide, method: Glide) -> None:
         method.fit(images, [" "] * 16, QUIET)
     with pytest.raises(UserError, match="no caption to draw"):
         method.apply([], fitted, QUIET)
+    for steps in ("abc", "2000", "ddim7", "0"):
+        with pytest.raises(UserError, match="give a number up to 1000"):
+            replace(method, steps=steps).apply(["a red"], fitted, QUIET)
     with pytest.raises(UserError, match="caption_dropout is 1"):
         replace(method, caption_dropout=1.0).fit(images, texts, QUIET)
     inpaint = GlideInpaint(**SMALL)

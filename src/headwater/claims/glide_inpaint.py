@@ -21,7 +21,7 @@ from torch import Tensor
 from headwater.claims.base import Outcome, Task
 from headwater.claims.comparison import compare, verdict
 from headwater.claims.repaint import hole_error
-from headwater.core import Clip, last, respaced, reverse
+from headwater.core import Clip, last, reverse
 from headwater.data import load
 from headwater.data.holes import known_pixels
 from headwater.methods.restoration.repaint import Known
@@ -61,7 +61,7 @@ def drawn_over(
     method: GlideInpaint, image: Tensor, known: Tensor, text: list[str], base: FittedGlide, run: Run
 ) -> Tensor:
     """The other way to inpaint: noise the known part to each level and put it over the walk's own."""
-    plan, sampler = respaced(base.T, method.steps), method.stepping(base.variance)
+    plan, sampler = method.plan(base.T), method.stepping(base.variance)
     guided, told, done = base.guided(method.scale), base.encode(text), []
     for rows, part in run.chunks(len(text)):
         noise = part.stream(len(text[rows]))

@@ -20,7 +20,17 @@ from headwater.methods.saved import load_network, save_network
 from headwater.methods.shipped import shipped_fitted
 from headwater.nets.text2im import InpaintText2Im, Text2Im, Text2ImConfig
 
-_MOST = {"T": 100_000, "width": 1 << 14, "layers": 128, "vocab": 1 << 21, "ctx": 1 << 14}
+_LONGEST = 100_000
+_MOST = {
+    "width": 1 << 14,
+    "layers": 128,
+    "vocab": 1 << 21,
+    "ctx": 1 << 14,
+    "num_res_blocks": 64,
+    "levels": 10,
+    "in_channels": 1 << 10,
+    "out_channels": 1 << 10,
+}
 """Bounds on what a file may ask for, checked before anything is allocated."""
 
 
@@ -96,7 +106,7 @@ class FittedGlide:
         tokenizer = Tokenizer.from_json(str(about.get("tokenizer")))
         shape, T = tuple(about.get("shape") or ()), about.get("T")
         fits = isinstance(network, cls.network_class) and tokenizer.size <= network.config.text.vocab
-        fits = fits and len(shape) == 3 and type(T) is int and 1 <= T <= _MOST["T"]
+        fits = fits and len(shape) == 3 and type(T) is int and 1 <= T <= _LONGEST
         need(fits, f"the vocabulary and the network in {folder} disagree: fit again")
         names = {key: str(about.get(key)) for key in ("betas", "predicts", "variance")}
         return cls(network, tokenizer, shape, T, **names)  # pyright: ignore[reportArgumentType]
@@ -104,8 +114,9 @@ class FittedGlide:
     @classmethod
     def _build(cls, about: dict[str, Any]) -> Text2Im:
         config = Text2ImConfig(**about["network"])
-        asked = {**asdict(config.text), "width": max(*config.widths, config.text.width)}
-        sane = all(asked[key] <= _MOST[key] for key in ("width", "layers", "vocab", "ctx"))
+        asked = {**asdict(config), **asdict(config.text), "levels": len(config.widths)}
+        asked["width"] = max(*config.widths, config.text.width)
+        sane = all(asked[key] <= most for key, most in _MOST.items())
         need(sane, "this network is wider or longer than any that was published: fit again")
         return cls.network_class(config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
@@ -11,7 +12,7 @@ from headwater.core import DDIM, Ancestral, Clip, DPMSolver, Sampler, last, resp
 from headwater.core.denoiser import Target, Variance
 from headwater.data.resize import area
 from headwater.data.tokenizer import Tokenizer
-from headwater.errors import need
+from headwater.errors import UserError, need
 from headwater.methods.base import Images, Method, Paper, Texts
 from headwater.methods.synthesis.caption_training import check_pairs, fresh, learn
 from headwater.methods.synthesis.fitted_glide import FittedGlide
@@ -106,7 +107,7 @@ class Glide(Method):
         """
         run = run or Run()
         need(len(text) > 0, "there is no caption to draw")
-        plan, sampler = respaced(fitted.T, self.steps), self.stepping(fitted.variance)
+        plan, sampler = self.plan(fitted.T), self.stepping(fitted.variance)
         guided, told = fitted.guided(self.scale), fitted.encode(text)
         drawn = []
         for rows, part in run.chunks(len(text)):
@@ -137,6 +138,19 @@ class Glide(Method):
             "similarity": float(found.similarity.mean()),
             "diversity": diversity(judge, drawn),
         }
+
+    def plan(self, T: int) -> list[int]:
+        """The levels visited of T. Raises UserError for `steps` that do not fit."""
+        wrong = UserError(
+            f"steps is {self.steps!r}: give a number up to {T}, counts per section that fit into {T} levels, "
+            'as "10,10,3,2,2", or "ddim50" or "fast27"'
+        )
+        if not re.fullmatch(r"fast27|(ddim)?[1-9]\d*|[1-9]\d*(,[1-9]\d*)+", self.steps):
+            raise wrong
+        try:
+            return respaced(T, self.steps)
+        except ValueError:
+            raise wrong from None
 
     def stepping(self, variance: Variance) -> Sampler:
         """The sampler for a network that learned its variance, or did not."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from headwater.core import Clip, Control, Prediction, last, respaced, reverse
+from headwater.core import Clip, Control, Prediction, last, reverse
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Paper, Texts
@@ -100,7 +100,7 @@ class GlideInpaint(Glide):
         """
         run = run or Run()
         check_hole(image, known, text, fitted.shape)
-        plan, sampler = respaced(fitted.T, self.steps), self.stepping(fitted.variance)
+        plan, sampler = self.plan(fitted.T), self.stepping(fitted.variance)
         guided, told = fitted.guided(self.scale), fitted.encode(text)
         done = []
         for rows, part in run.chunks(len(text)):
