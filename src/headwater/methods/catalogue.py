@@ -53,6 +53,10 @@ METHODS: dict[str, Entry] = {
         "train on masks; their mean segments, their variance says where to look twice",
     ),
     "d3pm": Entry("text", "text.d3pm", "D3PM", "write and complete texts by undoing random edits"),
+    "diffuseq": Entry("text", "text.diffuseq", "DiffuSeq", "rewrite texts, all words at once"),
+    "clip-diffusion-lm": Entry(
+        "text", "text.clip_diffusion_lm", "CLIPDiffusionLM", "caption pictures, all words at once"
+    ),
     "csdi": Entry("series", "series.csdi", "CSDI", "fill gaps in series, or forecast them, with intervals"),
     "diffpure": Entry(
         "robustness",

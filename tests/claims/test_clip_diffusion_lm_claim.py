@@ -1,0 +1,46 @@
+"""The claim's own arithmetic, and a small run of it from end to end on a few emoji."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import headwater.claims.clip_diffusion_lm as claim
+from headwater.claims.base import Task
+from headwater.cli.options import plain
+from headwater.data.shipped import Set, load
+from headwater.report import Page
+from headwater.train.optimisation import Optimisation
+
+
+def few(name: str, split: str, size: int) -> Set:
+    return load(name, split, size).select(torch.arange(12))
+
+
+def test_a_name_counts_once_however_many_pictures_it_has() -> None:
+    found = claim.per_name(["red car", "car", "a dog"], ["red car", "red car", "cat"])
+    assert found == [0.0, pytest.approx((1 + 2 / 3) / 2)]
+
+
+def test_guided_calls_count_twice() -> None:
+    cost = {name: claim.calls(arm) for name, arm in claim.arms(claim.FULL.method).items()}
+    assert cost == {"guided": 10, "no guidance": 5, "one pass": 2, "ancestral, 20 steps": 40}
+
+
+def test_a_small_run_reports_every_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = replace(
+        claim.small(2, 2), size=16, dim=8, hidden=8, heads=2, layers=1, training=Optimisation(2, 4, 1e-3)
+    )
+    monkeypatch.setattr(claim, "QUICK", claim.Setting(method, 4, 1))
+    monkeypatch.setattr(claim, "load", few)
+    page = Page("captions")
+    outcome = claim.reproduce(Task(page, "quick", (0, 1), progress=False))
+    assert outcome.verdict in ("held", "partly", "not held")
+    assert {len(v) for v in outcome.metrics["word_f1"].values()} == {2}
+    assert {"guided", "nearest picture", "nearest caption"} < set(outcome.metrics["word_f1"])
+    assert len(page.claims) == 1
+    json.dumps(plain(outcome.metrics))
+    page.html()
