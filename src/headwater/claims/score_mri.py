@@ -32,7 +32,7 @@ class Setting:
 
 
 QUICK = Setting(2, ScoreMRI(steps=30, highest=1.0, snr=0.3, samples=4), ("poisson",))
-FULL = Setting(12, ScoreMRI(steps=60, highest=1.0, snr=0.3, samples=8), FAMILIES[1:])
+FULL = Setting(8, ScoreMRI(steps=60, highest=1.0, snr=0.3, samples=8), FAMILIES[1:])
 """Settings were chosen on the head that the prior was trained on."""
 
 GAIN = 3.0
