@@ -201,7 +201,7 @@ def test_what_is_wrong_is_said(fitted: FittedGlide, method: Glide) -> None:
         method.fit(images, [" "] * 16, QUIET)
     with pytest.raises(UserError, match="no caption to draw"):
         method.apply([], fitted, QUIET)
-    for steps in ("abc", "2000", "ddim7", "0"):
+    for steps in ("abc", "2000", "ddim600", "0"):
         with pytest.raises(UserError, match="give a number up to 1000"):
             replace(method, steps=steps).apply(["a red"], fitted, QUIET)
     with pytest.raises(UserError, match="caption_dropout is 1"):
