@@ -41,7 +41,7 @@ def test_runs_and_shows(claim: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     work.page.write(tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "sample 1" in text
-    assert "consensus" in text
+    assert "spread" in text
 
 
 def arm(levels: list[float], wobble: float = 0.0, seeds: int = 3, n: int = 30) -> Arm:

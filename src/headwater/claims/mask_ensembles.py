@@ -206,16 +206,17 @@ def show(page: Page, title: str, ours: str, arms: Mapping[str, Arm], test: Set, 
         top = float(found.variance.max()) or 1.0
         order = torch.linspace(0, len(test) - 1, min(8, len(test))).long().tolist()
         rows: list[list[Cell]] = [
-            [test.images[i], *(s > 0.5 for s in found.samples[i, :3]), Heat(found.mean[i], high=1.0),
+            [test.images[i], *(s > 0.5 for s in found.samples[i, :2]), Heat(found.mean[i], high=1.0),
              Heat(found.variance[i], high=top), found.labels[i] > 0, plain[i] > 0, truth[i] > 0]
             for i in order
         ]  # fmt: skip
-        columns = ["picture", "sample 1", "sample 2", "sample 3", "mean", "variance", "consensus", PLAIN]
+        columns = ["picture", "sample 1", "sample 2", "mean", "spread", "mask", PLAIN]
         section.pictures(
             [*columns, "truth"],
             rows,
             [f"test {i}" for i in order],
-            caption="At even places of the test pictures: not selected.",
+            caption="At even places of the test pictures: not selected. Mean, spread (variance) and mask are of nine "
+            "samples; brighter is larger.",
         )
     lines = [
         Series(n, list(_counts(a)), [float(a.at(c).mean()) for c in _counts(a)])
