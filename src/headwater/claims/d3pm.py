@@ -50,7 +50,7 @@ def pace(steps: int, lr: float) -> Optimisation:
 
 
 QUICK = Setting(1, 4000, pace(300, 4e-3), 48, pace(120, 2e-3), 48, extra=False)
-FULL = Setting(99, None, pace(2000, 4e-3), 128, pace(800, 2e-3), 128, extra=True)
+FULL = Setting(99, None, pace(1500, 4e-3), 128, pace(800, 2e-3), 128, extra=True)
 
 TEXT = D3PM(T=T, length=LENGTH, width=64, layers=2, heads=4, steps=T, levels=T)
 IMAGES = D3PMImages(
