@@ -215,8 +215,8 @@ def show(page: Page, title: str, ours: str, arms: Mapping[str, Arm], test: Set, 
             [*columns, "truth"],
             rows,
             [f"test {i}" for i in order],
-            caption="At even places of the test pictures: not selected. Mean, spread (variance) and mask are of nine "
-            "samples; brighter is larger.",
+            caption="At even places of the test pictures: not selected. Mean, spread (variance) and mask are "
+            "of nine samples; brighter is larger.",
         )
     lines = [
         Series(n, list(_counts(a)), [float(a.at(c).mean()) for c in _counts(a)])

@@ -27,7 +27,7 @@ SMALL = SegDiff(
 
 def training(steps: int) -> Optimisation:
     """Batches of 16 with a rate that falls to 0, weights averaged."""
-    return Optimisation(steps, 16, 1e-3, warmup=steps // 20, decay="cosine", ema=0.99)
+    return Optimisation(steps, 16, 2e-3, warmup=steps // 20, decay="cosine", ema=0.99)
 
 
 def plain(steps: int) -> SupervisedUNet:
