@@ -40,6 +40,7 @@ SMALL = claim.Setting(
         candidates=3,
         training=Optimisation(3, 4, 1e-3),
     ),
+    1,
 )
 
 
