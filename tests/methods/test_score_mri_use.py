@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -105,14 +106,17 @@ def test_brightness_is_measured_from_the_prior(prior: Prior) -> None:
     assert torch.isfinite(found.magnitude[0]).all()
 
 
-def test_a_ve_prior_of_pictures_in_0_1_is_taken_as_it_is() -> None:
+def test_a_ve_prior_of_pictures_in_0_1_is_kept_in_a_folder_and_taken_as_it_is(tmp_path: Path) -> None:
     torch.manual_seed(0)
     shape = NCSNppConfig(SIDE, 1, 4, (1, 2), 1, (), num_scales=5)
-    network = {"kind": "ncsnpp", "centred": False}
+    network = {"kind": "ncsnpp", **asdict(shape)}
     process = ProcessConfig("ve", T=20, low=0.01, high=50.0)
     net = NCSNpp(shape).eval()
     torch.nn.init.normal_(net.all_modules[-1].weight)  # pyright: ignore[reportArgumentType]
-    prior = Prior(net, PriorConfig(network, (1, SIDE, SIDE), process, predicts="score", clip=False))
+    Prior(net, PriorConfig(network, (1, SIDE, SIDE), process, predicts="score", clip=False)).save_pretrained(
+        tmp_path / "prior"
+    )
+    prior = Prior.from_pretrained(tmp_path / "prior")
     y, _ = kspace(1)
     found = QUICK.apply(prior, list(y), run=RUN)
     assert torch.isfinite(found.magnitude[0]).all()

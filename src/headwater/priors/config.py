@@ -79,7 +79,7 @@ class PriorConfig:
     """Everything about a prior but its weights."""
 
     network: dict[str, Any]
-    """`kind` ("adm", or "unet2d" for diffusers' UNet2DModel) and the fields of that network's config."""
+    """`kind` ("adm", "ncsnpp", or "unet2d" for diffusers' UNet2DModel) and the fields of its config."""
     shape: tuple[int, int, int]
     """Channels, height, width of one picture."""
     process: ProcessConfig = field(default_factory=ProcessConfig)
@@ -111,7 +111,9 @@ class PriorConfig:
         kind = options.pop("kind", "adm")
         if kind == "unet2d":
             return _unet2d(options)
-        need(kind == "adm", f"unknown network {kind!r}: choose one of adm, unet2d")
+        if kind == "ncsnpp":
+            return _ncsnpp(options)
+        need(kind == "adm", f"unknown network {kind!r}: choose one of adm, ncsnpp, unet2d")
         config = build(UNetConfig, options, "network")
         _bounded(config.widths, config.num_res_blocks)
         return UNet(config)
@@ -133,6 +135,16 @@ def _unet2d(options: dict[str, Any]) -> nn.Module:
     except (ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
         raise UserError(f"network: {str(error).splitlines()[0]}: correct the config") from None
     return network if data_std is None else Preconditioned(network, float(data_std))
+
+
+def _ncsnpp(options: dict[str, Any]) -> nn.Module:
+    """The network of score-based models (Song et al. 2021); Score-MRI's and DiffPure's are of this kind."""
+    from headwater.nets.ncsnpp import NCSNpp, NCSNppConfig
+
+    config = build(NCSNppConfig, options, "network")
+    _bounded([config.nf * m for m in config.ch_mult], config.num_res_blocks)
+    need(config.num_scales <= MOST_STEPS, f"network: num_scales is at most {MOST_STEPS}; correct the config")
+    return NCSNpp(config)
 
 
 def _bounded(widths: Sequence[int], blocks: int) -> None:
