@@ -171,6 +171,8 @@ def test_wrong_input_is_told_in_a_sentence() -> None:
     fitted = TINY.fit(SOURCE, SOURCE, QUIET)
     with pytest.raises(UserError, match="between 1 and 20"):
         replace(TINY, steps=21).apply(SOURCE, fitted, QUIET)
+    with pytest.raises(UserError, match="source text 2 has no word of the vocabulary"):
+        TINY.apply(["a", "光 雨"], fitted, QUIET)
     with pytest.raises(UserError, match="no source texts"):
         TINY.apply([], fitted, QUIET)
 

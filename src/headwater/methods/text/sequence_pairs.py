@@ -40,7 +40,8 @@ def pack(
     """Lay texts out in rows of `length` tokens; without targets their place is padding.
 
     A source is cut to half the row, so that it reads the same in training and in use; a target to what is
-    left. Raises UserError for no texts, an empty source, numbers that differ or too short a row.
+    left. Raises UserError for no texts, a source that is empty or has unknown words alone, numbers that
+    differ, or too short a row.
     """
     need(len(source) > 0, "there are no source texts")
     need(length > _MARKS + 1, f"a row of {length} tokens has no room for two texts: make it longer")
@@ -55,6 +56,9 @@ def pack(
     noised = torch.ones(len(source), length, dtype=torch.bool)
     split = zip(tokenizer.split(source), tokenizer.split(told), strict=True)
     for i, (x, y) in enumerate(split):
+        need(
+            set(x) != {tokenizer.unk}, f"source text {i + 1} has no word of the vocabulary: fit on such texts"
+        )
         head = [tokenizer.cls, *x[: (length - _MARKS) // 2], tokenizer.sep]
         row = head if target is None else [*head, *y[: length - len(head) - 1], tokenizer.sep]
         ids[i, : len(row)] = torch.tensor(row)
