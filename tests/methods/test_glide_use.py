@@ -131,6 +131,13 @@ def test_what_ships_goes_by_name(
         FittedGlide.load("drawings")
     fitted.save(tmp_path / "drawings" / "fitted")
     assert FittedGlide.load("drawings").shape == (3, 8, 8)
+    assert shipped.names() == ["drawings"]
+    assert shipped.run_folder("drawings") == tmp_path / "drawings"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here" / "drawings").mkdir()
+    assert shipped.run_folder("drawings") == Path("drawings")  # one's own folder goes first
+    (tmp_path / "here" / "drawings").rmdir()
     with pytest.raises(UserError, match="did you mean 'drawings'"):
         FittedGlide.load("drawing")
 
