@@ -1,5 +1,6 @@
 """The algebra: process, denoiser, sampler, control, plan, noise. Depends on torch alone."""
 
+from headwater.core.codec import Codec, Embedding, Identity, Nearest
 from headwater.core.control import Clip, Control, DynamicThreshold
 from headwater.core.denoiser import Denoiser, Denoises, Preconditioned, Prediction
 from headwater.core.discrete import Discrete
@@ -31,6 +32,7 @@ __all__ = [
     "ClassifierMean",
     "ClassifierScore",
     "Clip",
+    "Codec",
     "Control",
     "DPMSolver",
     "Denoiser",
@@ -38,11 +40,14 @@ __all__ = [
     "Diffusion",
     "Discrete",
     "DynamicThreshold",
+    "Embedding",
     "FlowODE",
     "Gaussian",
     "Heun",
+    "Identity",
     "Langevin",
     "Level",
+    "Nearest",
     "Noise",
     "NoiseSource",
     "Preconditioned",
