@@ -97,7 +97,7 @@ def tell(
         y="share still right",
         caption=f"More noise washes out more of the attack, then of the digit. Worst case of "
         f"{len(sweep[level][0].held)} attacks, the strongest at level {level} being: {strongest}. "
-        f"All attacks at full length leave {_row([r.worst for r in arms['sde']])[0]:.3f} there (table below). "
+        f"All attacks at full length leave {_row([r.worst for r in arms['sde']])[0]:.3f} there. "
         "Bands: Wilson 95 %.",
     )
     for name, reports in arms.items():
