@@ -47,8 +47,8 @@ def show(page: Page, figures: Figures, outcome: Outcome, settings: Mapping[str, 
         "The same networks, trained for the same time, undo different kinds of random edits.",
     )
     for name, pictures in figures.drawn.items():
-        large = F.interpolate(pictures, scale_factor=4)
-        section.contact_sheet(torch.unbind(large), 16, caption=f"Digits of 17 grey values: {name}")
+        large = F.interpolate(pictures, scale_factor=6)
+        section.contact_sheet(torch.unbind(large), 8, caption=f"Digits of 17 grey values: {name}")
     section.table(
         ["given", "written", "truth"],
         [[_shown(cell) for cell in row] for row in figures.completed],
@@ -88,6 +88,7 @@ def _shown(text: str) -> str:
     return text.replace("\n", "¶")
 
 
-def _estimate(per_seed: list[list[float]]) -> Estimate:
+def _estimate(per_seed: list[list[float]]) -> Estimate | float:
+    """Mean and spread over seeds; of one seed there is no spread."""
     found = summarize([float(np.mean(values)) for values in per_seed])
-    return Estimate(found.mean, found.sd)
+    return Estimate(found.mean, found.sd, found.n) if found.n > 1 else found.mean
