@@ -74,6 +74,7 @@ class CSDI(Method):
         "unconditional one, with a smaller error than interpolation, and with calibrated intervals.",
     )
     needs: ClassVar[tuple[str, ...]] = ("series with some observed cells to learn from",)
+    applied: ClassVar[tuple[str, ...]] = ("samples", "overlap", "horizon", "bound")
 
     length: int = 48
     """Rows of a window: what the network sees at once."""
@@ -94,12 +95,19 @@ class CSDI(Method):
     chain: Chain = _CHAIN
     """The noise schedule."""
     layers: int = 4
+    """Residual layers, each attending over time and over columns."""
     channels: int = 64
+    """Width of a layer; a multiple of `heads`."""
     heads: int = 8
+    """Attention heads."""
     step_dim: int = 128
+    """Numbers that embed the noise level."""
     time_dim: int = 128
+    """Numbers that embed a row's time."""
     feature_dim: int = 16
+    """Numbers learnt for each column."""
     dropout: float = 0.1
+    """Of the attention layers, while training."""
     training: Optimisation = _TRAINING
     """200 epochs of the paper's 2,800 patients."""
 

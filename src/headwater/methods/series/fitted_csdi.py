@@ -28,9 +28,13 @@ class Chain:
     """The noise schedule: `T` variances from `start` to `end`; "quadratic" spaces their roots evenly."""
 
     T: int = 50
+    """Levels."""
     schedule: Literal["quadratic", "linear"] = "quadratic"
+    """How the variances are spaced."""
     start: float = 1e-4
+    """The first variance."""
     end: float = 0.5
+    """The last variance."""
 
     def __post_init__(self) -> None:
         need(1 <= self.T <= 100_000, f"a chain has 1 to 100000 levels, not {self.T}")
