@@ -68,9 +68,9 @@ def reconstruct_by_tv(case: Case, data: Scan, weight: float) -> Tensor:
 
 
 def tv_weights(side: int) -> dict[Case, float]:
-    """The best of five weights for each case, in PSNR on four slices of the training head."""
+    """The best of five weights for each case, in PSNR on eight slices of the training head."""
     head = load("brain", "train", side)
-    rows = torch.linspace(8, len(head) - 9, 4).long()
+    rows = torch.linspace(8, len(head) - 9, 8).long()
     best: dict[Case, float] = {}
     for case in CASES:
         data = scan(case, (head.images[rows] + 1) / 2, "train", rows.tolist(), "gaussian1d", 0)

@@ -8,7 +8,7 @@ from torch import Tensor
 from headwater.core.operator import Operator
 
 
-def total_variation(a: Operator, y: Tensor, weight: float, iterations: int = 200) -> Tensor:
+def total_variation(a: Operator, y: Tensor, weight: float, iterations: int = 300) -> Tensor:
     """argmin_x |A x - y|^2 / 2 + weight * sum over pixels of |grad x|, of real or complex x (B, 1, H, W).
 
     Primal-dual splitting (Condat 2013, Alg. 3.1) for operators with |A| <= 1, such as an orthonormal Fourier
