@@ -69,7 +69,10 @@ METHODS: dict[str, Entry] = {
         "synthesis", "synthesis.glide_inpaint", "GlideInpaint", "fill a hole with what a caption says"
     ),
     "score-mri": Entry(
-        "medical", "medical.score_mri", "ScoreMRI", "reconstruct undersampled k-space with any magnitude prior"
+        "medical",
+        "medical.score_mri",
+        "ScoreMRI",
+        "reconstruct undersampled k-space with any magnitude prior",
     ),
 }
 
