@@ -45,11 +45,14 @@ def test_a_prior_draws_pictures_like_those_it_saw(name: str) -> None:
 
 
 def test_drawn_digits_stay_as_good_as_the_card_says() -> None:
-    """A guard against getting worse; the goal, confidence 0.9, is not reached (docs/priors.md)."""
+    """A guard against getting worse; 500 digits and 100 calls with fresh noise give 0.91 (docs/priors.md)."""
     train, test = load("digits", "train"), load("digits", "test")
     judge = train_classifier(train.images, cast(Tensor, train.labels), seed=0)
     order = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))
-    quality = generated_quality(judge, test.images[order], draw(Prior.from_pretrained("digits"), 256))
-    assert quality.confidence >= 0.8
+    prior = Prior.from_pretrained("digits")
+    plan, sampler = log_snr(prior.process, 50), DPMSolver(kind="sde")
+    drawn = prior.sample(192, Run(0, batch=16, progress=False), plan, sampler)
+    quality = generated_quality(judge, test.images[order], drawn)
+    assert quality.confidence >= 0.87
     assert quality.balance >= 0.95
-    assert quality.frechet <= 3 * quality.floor
+    assert quality.frechet <= 1.5 * quality.floor
