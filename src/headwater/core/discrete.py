@@ -72,15 +72,16 @@ class Discrete(ABC):
         Differentiable in x0; a finite logit counts as a probability of at least 1e-30, so no state is left
         without a successor.
         """
-        weights = torch.where(x0 > -torch.inf, x0.softmax(-1).clamp(min=_LEAST), 0)
+        # In place where autograd allows it: K may be 8,192, and each copy is as large as the logits.
+        weights = x0.softmax(-1).clamp(min=_LEAST).masked_fill_(x0 == -torch.inf, 0)
         if self.mixture == "exact":
             likelihood = self.column(x, 0, t).to(weights)
             possible = likelihood > 0  # else x_0 is ruled out by x
             weights = torch.where(possible, weights / likelihood.where(possible, 1), 0)
             weights = weights / weights.sum(-1, keepdim=True)
         joint = self.column(x, s, t).to(weights) * self.forward(weights, 0, s)
-        possible = joint > 0  # an impossible state must not send NaN back as a gradient
-        return Categorical(joint.where(possible, 1).log().where(possible, -torch.inf))
+        impossible = joint <= 0  # such a state must not send NaN back as a gradient
+        return Categorical(joint.masked_fill(impossible, 1).log().masked_fill_(impossible, -torch.inf))
 
     def _onehot(self, x: Tensor) -> Tensor:
         return F.one_hot(x, self.K).float()

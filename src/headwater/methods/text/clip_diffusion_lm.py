@@ -79,15 +79,23 @@ class CLIPDiffusionLM(Method):
     dim: int = 768
     """Width of word vectors."""
     hidden: int = 768
+    """Width of the network."""
     layers: int = 6
+    """Its transformer layers."""
     heads: int = 12
+    """Attention heads."""
     feedforward: int = 3072
+    """Width between the two maps of a layer."""
     dropout: float = 0.1
+    """While training."""
     fusion: Fusion = "concat"
+    """How features come in: as further positions, or added to every one."""
     T: int = 1000
+    """Levels of the process."""
     levels: int = 100
     """Levels at which every caption of a batch is seen."""
     rounding_weight: float = 0.3
+    """Weight of the cross entropies beside the distances."""
     withheld: float = 0.2
     """Share of training in which the text vector is left out."""
     training: Optimisation = field(default_factory=lambda: Optimisation(75_000, 8, 1e-4, decay="linear"))
@@ -95,6 +103,7 @@ class CLIPDiffusionLM(Method):
     steps: int = 5
     """Network calls per caption; with guidance each counts twice."""
     sampler: Literal["fixed-point", "ancestral"] = "fixed-point"
+    """The paper's repeated passes, or a proper walk down the levels."""
     guidance: float = 0.0
     """0 writes from the picture alone; above, the text vector pushes."""
 

@@ -80,6 +80,7 @@ class D3PM(Method):
     applied: ClassVar[tuple[str, ...]] = ("steps", "levels", "mixture", "hole")
 
     chain: Chain = "absorbing"
+    """What characters turn into: a mask, any other, or those of similar company."""
     T: int = 1000
     """Levels of the chain."""
     schedule: Schedule = "cosine"
@@ -93,9 +94,13 @@ class D3PM(Method):
     length: int = 256
     """Characters in a window."""
     width: int = 768
+    """Of the transformer; a multiple of 2 * `heads`."""
     layers: int = 12
+    """Its layers."""
     heads: int = 12
+    """Attention heads."""
     dropout: float = 0.0
+    """While training."""
     training: Optimisation = field(
         default_factory=lambda: Optimisation(1_000_000, 512, 2e-4, warmup=5000, grad_clip=0.25)
     )

@@ -72,6 +72,7 @@ class DiffuSeq(Method):
     T: int = 2000
     """Levels of the process."""
     schedule: str = "sqrt"
+    """Of the noise, a name of `core.schedule.BETAS`."""
     length: int = 128
     """Tokens in a row: both texts and three marks."""
     tokenizer: str = "bert-base-uncased"
@@ -81,16 +82,22 @@ class DiffuSeq(Method):
     dim: int = 128
     """Width of word vectors."""
     hidden: int = 768
+    """Width of the network."""
     layers: int = 12
+    """Its transformer layers."""
     heads: int = 12
+    """Attention heads."""
     feedforward: int = 3072
+    """Width between the two maps of a layer."""
     dropout: float = 0.1
+    """While training."""
     training: Optimisation = field(
         default_factory=lambda: Optimisation(50_000, 2048, 1e-4, decay="linear", ema=0.9999)
     )
     steps: int = 2000
     """Levels visited when a text is written, at most T."""
     sampler: Literal["ancestral", "ddim"] = "ancestral"
+    """`ddim` needs fewer steps and draws no noise on the way."""
     rounding: Literal["nearest", "none"] = "nearest"
     """Whether each estimate of z_0 is rounded to the nearest word vectors before it is used."""
     top_p: float = 0.0
