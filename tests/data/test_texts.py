@@ -30,11 +30,13 @@ def test_a_field_is_chosen_by_the_first_name_that_fits(tmp_path):
         open_texts(f"{path}:c")
 
 
-def test_lists_are_texts_where_several_are_allowed(tmp_path):
-    (tmp_path / "t.jsonl").write_text('{"text": ["a", "b"]}\n')
-    assert open_texts(tmp_path / "t.jsonl", several=True)[0] == ["a", "b"]
-    with pytest.raises(UnreadableError, match="write a text"):
-        open_texts(tmp_path / "t.jsonl")[0]
+def test_results_may_be_lists_or_empty(tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"text": ["a", "b"]}\n{"text": ""}\n')
+    assert open_texts(tmp_path / "t.jsonl", results=True)[0] == ["a", "b"]
+    assert open_texts(tmp_path / "t.jsonl", results=True)[1] == ""
+    for row in (0, 1):
+        with pytest.raises(UnreadableError, match="write a text"):
+            open_texts(tmp_path / "t.jsonl")[row]
 
 
 def test_limits(tmp_path):

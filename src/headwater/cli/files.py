@@ -115,7 +115,7 @@ def open_all(
     for name in sorted(given, key=lambda name: given[name].name != "images"):
         # A mask of k-space belongs to its own grid, which no prior decides.
         size = None if loose and given[name].name == "mask" else shape
-        ask = Request(name, str(where[name]), size, tuple(results), several=bool(results))
+        ask = Request(name, str(where[name]), size, tuple(results), results=bool(results))
         sources[name] = Source(given[name], ask)
         shape = shape or sources[name].shape
     return {name: sources[name] for name in given}

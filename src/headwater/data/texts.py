@@ -35,14 +35,14 @@ class TextFile:
     field: str
     starts: list[int]
     lines: list[int]
-    several: bool = False
-    """Whether a row may hold a list of candidates."""
+    results: bool = False
+    """Whether a method wrote these: a row may then hold a list of candidates, or an empty text."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __getitem__(self, row: int) -> str | list[str]:
-        """Text `row`; where several are allowed, a list if the row holds one.
+        """Text `row`; of results, a list if the row holds one.
 
         Raises UnreadableError, naming the line, if it is no JSON, lacks the field or holds no text.
         """
@@ -57,7 +57,7 @@ class TextFile:
             raise UnreadableError(f"{where} has no field {self.field!r}: add it, its row has {_words(found)}")
         value = found[self.field]
         listed = isinstance(value, list) and value and all(isinstance(v, str) for v in value)
-        if not ((listed and self.several) or (isinstance(value, str) and value.strip())):
+        if not ((listed and self.results) or (isinstance(value, str) and (self.results or value.strip()))):
             raise UnreadableError(f"{where}: {self.field!r} is {value!r}: write a text")
         return value
 
@@ -87,7 +87,7 @@ def open_texts(
     fields: Sequence[str] = ("text",),
     limits: Limits | None = None,
     *,
-    several: bool = False,
+    results: bool = False,
 ) -> TextFile | TextFolder:
     """Open a .jsonl file, a .txt file with one text a line, or a folder of .txt files.
 
@@ -95,7 +95,7 @@ def open_texts(
         where: the path; FILE.jsonl:FIELD names the field. Blank lines are passed over.
         fields: names of the field that holds the text, the first that the first row has.
         limits: caps on the file's size.
-        several: whether a row may hold a list of candidates in place of a text.
+        results: whether a method wrote these: a row may then hold a list of candidates, or an empty text.
 
     Raises:
         UnreadableError: if nothing is there, the file is too large or empty, is of another format, or its
@@ -126,7 +126,7 @@ def open_texts(
             start += len(raw)
     if not starts:
         raise UnreadableError(f"{path} is empty: write one text a line into it")
-    return TextFile(path, names, _field(first, fields, path) if rows else "", starts, lines, several)
+    return TextFile(path, names, _field(first, fields, path) if rows else "", starts, lines, results)
 
 
 def _named_field(path: Path, fields: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:

@@ -31,7 +31,7 @@ class Request:
     """Channels, height and width of pictures; None keeps those of the files."""
     fields: tuple[str, ...] = ()
     """Other names under which a file may hold this argument."""
-    several: bool = False
+    results: bool = False
     """Whether a text may be a list of candidates: as a result, never as something to work on."""
 
     @property

@@ -38,7 +38,7 @@ class Texts(Family):
         if name in (*shipped.names(), "verses"):
             split, _, field = rest.partition(":")
             return _shipped(name, split or "train", (field,) if field else fields)
-        return open_texts(Path(ask.where).expanduser(), fields, several=ask.several)
+        return open_texts(Path(ask.where).expanduser(), fields, results=ask.results)
 
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)
