@@ -11,7 +11,7 @@ from headwater.methods.catalogue import METHODS
 
 _USAGE = """usage: headwater list [--json]
 
-List the methods by chapter, the shipped priors and the shipped data."""
+List the methods by chapter, and the priors, fitted methods and data that ship."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -22,10 +22,10 @@ def run(argv: Sequence[str]) -> int:
     for word in argv:
         if word != "--json":
             raise WrongUsage(f"headwater list does not know {word!r}: it takes --json or nothing")
-    priors, data = shipped_priors(), shipped_data()
+    priors, fitted, data = shipped_priors(), shipped_fitted(), shipped_data()
     if "--json" in argv:
         methods = {k: {"chapter": e.chapter, "summary": e.summary} for k, e in METHODS.items()}
-        print(json.dumps({"methods": methods, "priors": priors, "data": data}, indent=2))
+        print(json.dumps({"methods": methods, "priors": priors, "fitted": fitted, "data": data}, indent=2))
         return 0
     width = max(map(len, METHODS))
     for chapter in dict.fromkeys(e.chapter for e in METHODS.values()):
@@ -33,7 +33,10 @@ def run(argv: Sequence[str]) -> int:
         for name, entry in METHODS.items():
             if entry.chapter == chapter:
                 print(f"  {name:<{width}}  {entry.summary}")
-    print(f"\nshipped priors: {', '.join(priors)}\nshipped data: {', '.join(data)}")
+    print(f"\nshipped priors: {', '.join(priors)}")
+    if fitted:
+        print(f"shipped and fitted: {', '.join(fitted)}")
+    print(f"shipped data: {', '.join(data)}")
     return 0
 
 
@@ -43,6 +46,13 @@ def shipped_priors() -> list[str]:
     return (
         sorted(p.name for p in folder.iterdir() if (p / "config.json").is_file()) if folder.is_dir() else []
     )
+
+
+def shipped_fitted() -> list[str]:
+    """Names of the fitted methods that come with the package, for `apply --fitted NAME`."""
+    from headwater.methods.shipped import names
+
+    return names()
 
 
 def shipped_data() -> list[str]:
