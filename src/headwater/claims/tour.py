@@ -59,7 +59,7 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     began = time.monotonic()
     page = Page(
         "One diffusion prior, every downstream task",
-        "Samples, filled holes, lesions found, parts labelled, captions drawn, texts, series, attacks, scans: by "
+        "Samples, filled holes, lesions found, parts labelled, captions drawn, texts, series, scans: by "
         "priors that ship with the package, or by networks trained in this very run.",
         kicker="Headwater tour",
     )
