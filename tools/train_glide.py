@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
+from fitted_card import write_card
 
 from headwater.atomic import write_file
 from headwater.cli.options import fill, plain, read_options
@@ -47,6 +48,14 @@ def main() -> None:
             fitted.save(FOLDER / name / "fitted")
             record = {"verb": "fit", "target": name, "options": {"method": plain(method)}}
             write_file(FOLDER / name / "run.yaml", yaml.safe_dump(record, sort_keys=False))
+            about = {
+                "Draws": f"{data.images.shape[-1]} x {data.images.shape[-1]} RGB emoji from a caption",
+                "Data": f"emoji, split train, {len(data.images):,} pictures with their names",
+                "Made by": f"tools/train_glide.py --out DIR{' --inpaint' if args.inpaint else ''} --ship",
+                "Judged": "docs/methods/" + name + ".md",
+                "Licence": "MIT and Apache-2.0, as the pictures",
+            }
+            write_card(FOLDER / name, args.out / "training", about)
     except UserError as error:
         raise SystemExit(f"train_glide: {error}") from None
 
