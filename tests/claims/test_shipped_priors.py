@@ -14,6 +14,8 @@ from headwater.claims.tour import PRIORS
 from headwater.core import DPMSolver
 from headwater.core.plan import log_snr
 from headwater.data import load
+from headwater.methods.synthesis.fitted_glide import FittedGlide
+from headwater.methods.synthesis.glide import Glide
 from headwater.metrics.classifier import generated_quality, train_classifier
 from headwater.priors import Prior, shipped
 from headwater.run import Run
@@ -28,6 +30,18 @@ def draw(prior: Prior, n: int) -> Tensor:
 def test_the_five_priors_ship_within_twelve_megabytes() -> None:
     assert shipped() == sorted(PRIORS)
     assert sum(p.stat().st_size for p in FOLDER.rglob("*.safetensors")) <= 12_000_000
+
+
+def test_all_weights_ship_within_twenty_five_megabytes() -> None:
+    assert sum(p.stat().st_size for p in FOLDER.parents[1].rglob("*.safetensors")) <= 25_000_000
+
+
+def test_the_shipped_glide_draws_the_colour_that_it_is_asked_for() -> None:
+    fitted = FittedGlide.load("glide")
+    method = Glide(scale=3.0, steps="10", sampler="dpm-solver")
+    red, blue = method.apply(["red heart", "blue heart"], fitted, Run(0, progress=False)).mean((-2, -1))
+    assert float(red[0] - red[2]) > 0.2
+    assert float(blue[2] - blue[0]) > 0.1
 
 
 @pytest.mark.parametrize("name", PRIORS)
