@@ -247,7 +247,8 @@ def test_impossible_parameters_are_refused() -> None:
 
 
 MEASURE = """
-import resource, torch
+import torch
+from headwater.bench.peak_memory import peak_bytes
 from headwater.core import White
 from headwater.core.discrete import absorbing, mask_and_replace, uniform
 K, T = 8192, 1000
@@ -259,7 +260,7 @@ replaced = mask_and_replace(K, even * 0.9 ** (1 - even), even, K - 1)
 for q in (uniform(K, rates), absorbing(K, rates, K - 1), replaced):
     xt = q.sample(x, 500, White().stream([0]))
     assert q.posterior(xt, logits, 500, 499).logits.shape == (1, 256, K)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_bytes() / 2**20)
 """
 
 

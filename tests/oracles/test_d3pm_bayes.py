@@ -197,8 +197,8 @@ def test_the_hybrid_loss_of_an_absorbing_chain_is_a_masked_language_model() -> N
 
 
 MEASURE = """
-import resource
 import torch
+from headwater.bench.peak_memory import peak_bytes
 from headwater.core import White, descend, last, reverse
 from headwater.core.discrete import absorbing, mask_and_replace, uniform
 from headwater.core.discrete_denoiser import DiscreteDenoiser
@@ -209,7 +209,7 @@ from headwater.train.discrete import fit_discrete
 from headwater.train.optimisation import Optimisation
 K, T, L = 8192, 1000, 16
 torch.set_num_threads(1)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = lambda: peak_bytes() / 2**20
 before = peak()
 free = torch.linspace(1, 0, T + 1, dtype=torch.float64)
 for q in (absorbing(K, reciprocal(T), K - 1), uniform(K, betas("cosine_unsquared", T)),
