@@ -68,7 +68,7 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     seeds = (seed, seed + 1, seed + 2)
     outcomes = [reproduction(name)(Task(page, "quick", seeds, progress)) for name in PANELS]
     for outcome in outcomes:
-        page.highlight(outcome.method, outcome.verdict, outcome.measured)
+        page.highlight(outcome.method, outcome.verdict, brief(outcome.measured))
     seconds = time.monotonic() - began
     settings = {
         "effort": "quick",
@@ -77,6 +77,13 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     page.provenance("headwater tour --out demo", seeds, seconds, settings)
     page.write_json(out / "numbers.json")
     return Tour(page.write(out / "index.html"), outcomes, seconds)
+
+
+def brief(measured: str, most: int = 120) -> str:
+    """The first figures of an outcome, for the head of the page; each section has them all."""
+    parts = measured.split("; ")
+    kept = [part for i, part in enumerate(parts) if len("; ".join(parts[: i + 1])) <= most] or parts[:1]
+    return "; ".join(kept) + (" ..." if len(kept) < len(parts) else "")
 
 
 def _samples(section: Section, run: Run) -> None:
