@@ -53,3 +53,16 @@ class Tape:
 
     def __call__(self, like: Tensor, level: Level = 0) -> Tensor:
         return next(self.draws).to(like)
+
+
+class Uniforms:
+    """Uniform draws read from a tape."""
+
+    def __init__(self, draws: Iterable[Tensor]) -> None:
+        self.draws = iter(draws)
+
+    def __call__(self, like: Tensor, level: Any = 0) -> Tensor:
+        raise TypeError("a discrete chain draws uniforms only")
+
+    def uniform(self, like: Tensor) -> Tensor:
+        return next(self.draws).clamp(min=torch.finfo(torch.float32).tiny)

@@ -17,7 +17,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from closed_form import F64
+from closed_form import F64, Uniforms
 from headwater.core import Ancestral, Categorical, Prediction, descend, reverse
 from headwater.core.discrete import Dense, Discrete, absorbing, band_diagonal, discretised_gaussian, uniform
 from headwater.core.discrete_denoiser import bound_term, cross_entropy, prior_term
@@ -62,19 +62,6 @@ class Leaky:
         joint = arrive + (self.q.forward(x0.softmax(-1), 0, s) + 1e-6).log()
         inside = (torch.as_tensor(s).expand(len(x)) > 0).reshape(-1, *[1] * (joint.ndim - 1))
         return Categorical(torch.where(inside, joint, x0))
-
-
-class Tape:
-    """Uniform draws in the order in which the reference consumed them."""
-
-    def __init__(self, draws: list[Tensor]) -> None:
-        self.draws = iter(draws)
-
-    def __call__(self, like: Tensor, level: Any = 0) -> Tensor:
-        raise TypeError("a discrete chain draws uniforms only")
-
-    def uniform(self, like: Tensor) -> Tensor:
-        return next(self.draws).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 @pytest.fixture(params=IMAGES)
@@ -126,7 +113,7 @@ def test_matrices_and_walk_of_the_other_chains(images: tuple[Any, Discrete]) -> 
         return Prediction(x, t, weights[x] * (1 + 0.01 * (t - 1)), torch.zeros(len(x)))
 
     denoiser.process = Leaky(q)  # pyright: ignore[reportFunctionMemberAccess]
-    draws = Tape(list(data.under("noise").values())[-q.T :])
+    draws = Uniforms(list(data.under("noise").values())[-q.T :])
     walk = reverse(denoiser, stored[0], descend(q.T)[:-1], Ancestral(), noise=draws)  # pyright: ignore
     for step, expected in zip(walk, stored[1:-1], strict=True):
         assert torch.equal(step.x, expected)

@@ -6,14 +6,14 @@ probabilities are compared, not logits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from closed_form import F64
+from closed_form import F64, Uniforms
 from headwater.core import Ancestral, Categorical, Prediction, descend, reverse
 from headwater.core.discrete import (
     Discrete,
@@ -48,19 +48,6 @@ def chain(config: dict[str, Any]) -> Discrete:
     if config["mat"] == "absorbing":
         return absorbing(K, rates, mask=K // 2)
     return discretised_gaussian(K, rates, width=(K - 1) ** 2 / 255)  # the code's width; equal at K = 256
-
-
-class Uniforms:
-    """Uniform draws read from a tape."""
-
-    def __init__(self, draws: Iterable[Tensor]) -> None:
-        self.draws = iter(draws)
-
-    def __call__(self, like: Tensor, level: Any = 0) -> Tensor:
-        raise TypeError("a discrete chain draws uniforms only")
-
-    def uniform(self, like: Tensor) -> Tensor:
-        return next(self.draws).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 class Leaky:

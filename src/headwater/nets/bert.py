@@ -115,3 +115,18 @@ class Encoder(nn.Module):
         for i, layer in enumerate(self.layers):
             x = layer(x, seen, past[i] if past else None)
         return x
+
+
+def check_sizes(whole: Mapping[str, object], dropout: float) -> None:
+    """ValueError unless the sizes are whole numbers above 0 and dropout is a probability below 1."""
+    if any(type(v) is not int or v < 1 for v in whole.values()) or not 0 <= dropout < 1:
+        raise ValueError("sizes are whole numbers above 0, dropout is below 1")
+
+
+def check_total(rows: int, widest: int, layers: int) -> None:
+    """ValueError for more numbers than 2^32: a damaged file must not ask for terabytes.
+
+    rows: of the tables of words and positions. widest: the widest layer.
+    """
+    if (rows + 8 * widest * layers) * widest > 2**32:
+        raise ValueError("a network of this size fits no machine: check the sizes")

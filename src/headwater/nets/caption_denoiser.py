@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater.core.codec import Embedding
-from headwater.nets.bert import DISTILBERT, EPS, Encoder, renamed
+from headwater.nets.bert import DISTILBERT, EPS, Encoder, check_sizes, check_total, renamed
 
 Fusion = Literal["concat", "add"]
 """Picture and text features as two more positions, or added to every word vector."""
@@ -32,8 +32,6 @@ _RENAMED = {
     "input_projection": "up",
     "output_projection": "down",
 }
-_LARGEST = 2**32
-"""Numbers that a network may have: a damaged file must not ask for terabytes."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,11 @@ class CaptionDenoiserConfig:
 
     def __post_init__(self) -> None:
         named = ("dropout", "fusion", "words")
-        whole = {k: v for k, v in vars(self).items() if k not in named}
-        if any(type(v) is not int or v < 1 for v in whole.values()) or not 0 <= self.dropout < 1:
-            raise ValueError("sizes are whole numbers above 0, dropout is below 1")
+        check_sizes({k: v for k, v in vars(self).items() if k not in named}, self.dropout)
         if self.positions < self.length + 2:
             raise ValueError(f"{self.length} words and two features need {self.length + 2} positions")
         widest = max(self.hidden, self.feedforward, self.dim, self.features)
-        if (self.vocabulary + self.positions + 8 * widest * self.layers) * widest > _LARGEST:
-            raise ValueError("a network of this size fits no machine: check the sizes")
+        check_total(self.vocabulary + self.positions, widest, self.layers)
 
 
 class CaptionDenoiser(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from headwater.core.codec import Embedding
 from headwater.nets.adm_blocks import timestep_embedding
-from headwater.nets.bert import BERT, EPS, Encoder, renamed
+from headwater.nets.bert import BERT, EPS, Encoder, check_sizes, check_total, renamed
 
 _RENAMED = {
     "word_embedding.weight": "table",
@@ -21,8 +21,6 @@ _RENAMED = {
     "input_up_proj": "up",
     "output_down_proj": "down",
 }
-_LARGEST = 2**32
-"""Numbers that a network may have: a damaged file must not ask for terabytes."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,9 @@ class TextDenoiserConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        whole = {k: v for k, v in vars(self).items() if k != "dropout"}
-        if any(type(v) is not int or v < 1 for v in whole.values()) or not 0 <= self.dropout < 1:
-            raise ValueError("sizes are whole numbers above 0, dropout is below 1")
+        check_sizes({k: v for k, v in vars(self).items() if k != "dropout"}, self.dropout)
         widest = max(self.hidden, self.feedforward, self.dim, self.time_dim)
-        if (self.vocabulary + self.length + 8 * widest * self.layers) * widest > _LARGEST:
-            raise ValueError("a network of this size fits no machine: check the sizes")
+        check_total(self.vocabulary + self.length, widest, self.layers)
 
 
 class TextDenoiser(nn.Module):
