@@ -18,7 +18,8 @@ from headwater.methods import shipped
 from headwater.methods.synthesis import glide
 from headwater.methods.synthesis.fitted_glide import FittedGlide, FittedGlideInpaint
 from headwater.methods.synthesis.glide import Glide
-from headwater.methods.synthesis.glide_inpaint import GlideInpaint, rectangles
+from headwater.methods.synthesis.glide_inpaint import GlideInpaint
+from headwater.methods.synthesis.holes import rectangles
 from headwater.train.optimisation import Optimisation
 from headwater.train.recipe import Architecture
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from headwater.claims.base import Outcome, Task
 from headwater.claims.comparison import compare, verdict
 from headwater.claims.repaint import hole_error
-from headwater.core import Clip, last, reverse
+from headwater.core import Control, Stream
 from headwater.data import load
 from headwater.data.holes import known_pixels
 from headwater.methods.restoration.repaint import Known
@@ -61,17 +61,11 @@ def drawn_over(
     method: GlideInpaint, image: Tensor, known: Tensor, text: list[str], base: FittedGlide, run: Run
 ) -> Tensor:
     """The other way to inpaint: noise the known part to each level and put it over the walk's own."""
-    plan, sampler = method.plan(base.T), method.stepping(base.variance)
-    guided, told, done = base.guided(method.scale), base.encode(text), []
-    for rows, part in run.chunks(len(text)):
-        noise = part.stream(len(text[rows]))
-        controls = [Known(base.process, image[rows], known[rows], noise), Clip()]
-        with torch.inference_mode():
-            x = base.process.start(image[rows], noise)
-            cond = {key: value[rows] for key, value in told.items()}
-            filled = last(reverse(guided, x, plan, sampler, controls, noise, False, **cond))
-        done.append(image[rows].where(known[rows], filled))
-    return torch.cat(done)
+
+    def beside(rows: slice, noise: Stream) -> tuple[list[Control], dict[str, Tensor]]:
+        return [Known(base.process, image[rows], known[rows], noise)], {}
+
+    return image.where(known, method.drawing.draw(base, text, run, beside))
 
 
 def trained(method: GlideInpaint, task: Task) -> tuple[FittedGlideInpaint, str]:

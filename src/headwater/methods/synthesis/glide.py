@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
-import torch
-
-from headwater.core import DDIM, Ancestral, Clip, DPMSolver, Sampler, last, respaced, reverse
 from headwater.core.denoiser import Target, Variance
 from headwater.data.resize import area
 from headwater.data.tokenizer import Tokenizer
-from headwater.errors import UserError, need
+from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
 from headwater.methods.synthesis.caption_training import check_pairs, fresh, learn
+from headwater.methods.synthesis.drawing import Drawing
 from headwater.methods.synthesis.fitted_glide import FittedGlide
 from headwater.metrics.dual_encoder import diversity, retrieve, train_dual_encoder
 from headwater.nets.text2im import Text2Im, Text2ImConfig
@@ -105,19 +102,13 @@ class Glide(Method):
 
         Picture i depends on run.seed, i and its caption alone.
         """
-        run = run or Run()
         need(len(text) > 0, "there is no caption to draw")
-        plan, sampler = self.plan(fitted.T), self.stepping(fitted.variance)
-        guided, told = fitted.guided(self.scale), fitted.encode(text)
-        drawn = []
-        for rows, part in run.chunks(len(text)):
-            like = torch.empty(rows.stop - rows.start, *fitted.shape, device=run.device)
-            noise, cond = part.stream(len(like)), {key: value[rows] for key, value in told.items()}
-            with torch.inference_mode():
-                x = fitted.process.start(like, noise)
-                walk = reverse(guided, x, plan, sampler, [Clip()], noise, False, **cond)
-                drawn.append(last(run.watch(walk, len(plan) - 1, f"pictures {rows.start + 1}-{rows.stop}")))
-        return torch.cat(drawn)
+        return self.drawing.draw(fitted, text, run or Run())
+
+    @property
+    def drawing(self) -> Drawing:
+        """The walk as the fields say."""
+        return Drawing(self.scale, self.steps, self.sampler)
 
     def evaluate(self, drawn: Images, text: Texts, truth: Images) -> dict[str, float]:
         """Judge drawn[i] of text[i] by a dual encoder trained here on real pictures, truth[i] for text[i].
@@ -138,29 +129,6 @@ class Glide(Method):
             "similarity": float(found.similarity.mean()),
             "diversity": diversity(judge, drawn),
         }
-
-    def plan(self, T: int) -> list[int]:
-        """The levels visited of T. Raises UserError for `steps` that do not fit."""
-        wrong = UserError(
-            f"steps is {self.steps!r}: give a number up to {T}, counts per section that fit into {T} levels, "
-            'as "10,10,3,2,2", or "ddim50" or "fast27"'
-        )
-        if not re.fullmatch(r"fast27|(ddim)?[1-9]\d*|[1-9]\d*(,[1-9]\d*)+", self.steps):
-            raise wrong
-        try:
-            return respaced(T, self.steps)
-        except ValueError:
-            raise wrong from None
-
-    def stepping(self, variance: Variance) -> Sampler:
-        """The sampler for a network that learned its variance, or did not."""
-        match self.sampler:
-            case "ancestral":
-                return Ancestral("small" if variance == "fixed" else "learned")
-            case "ddim":
-                return DDIM()
-            case "dpm-solver":
-                return DPMSolver()
 
     def sizes(self, channels: int, reads: int, vocabulary: int) -> Text2ImConfig:
         """The network for pictures of some channels whose first layer reads `reads`."""

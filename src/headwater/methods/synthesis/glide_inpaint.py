@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from headwater.core import Clip, Control, Prediction, last, reverse
+from headwater.core import Control, Stream
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Paper, Texts
 from headwater.methods.synthesis.caption_training import check_pairs, fresh, learn
 from headwater.methods.synthesis.fitted_glide import FittedGlide, FittedGlideInpaint
 from headwater.methods.synthesis.glide import Glide
+from headwater.methods.synthesis.holes import Paste, check_hole, rectangles
 from headwater.metrics.image import border_continuity, psnr
 from headwater.nets.text2im import InpaintText2Im
 from headwater.run import Run
@@ -69,15 +69,9 @@ class GlideInpaint(Glide):
             tokenizer = Tokenizer.of(self.tokenizer, text, self.vocabulary)
             channels, height, width = image.shape[1:]
             sizes = self.sizes(channels, 2 * channels + 1, tokenizer.size)
-            network = fresh(run, lambda: InpaintText2Im(sizes))
+            network, shape = fresh(run, lambda: InpaintText2Im(sizes)), (channels, height, width)
             return FittedGlideInpaint(
-                network,
-                tokenizer,
-                (channels, height, width),
-                self.T,
-                self.betas,
-                self.predicts,
-                self.variance,
+                network, tokenizer, shape, self.T, self.betas, self.predicts, self.variance
             )
         base = FittedGlide.load(self.base)
         need(
@@ -100,19 +94,13 @@ class GlideInpaint(Glide):
         """
         run = run or Run()
         check_hole(image, known, text, fitted.shape)
-        plan, sampler = self.plan(fitted.T), self.stepping(fitted.variance)
-        guided, told = fitted.guided(self.scale), fitted.encode(text)
-        done = []
-        for rows, part in run.chunks(len(text)):
-            given = image[rows].to(run.device)
-            mask = (known[rows] if len(known) > 1 else known.expand(len(given), -1, -1, -1)).to(run.device)
-            noise = part.stream(len(given))
-            cond = {"image": given, "known": mask, **{key: value[rows] for key, value in told.items()}}
-            with torch.inference_mode():
-                x, controls = fitted.process.start(given, noise), [Paste(given, mask), Clip()]
-                walk = reverse(guided, x, plan, sampler, controls, noise, False, **cond)
-                done.append(last(run.watch(walk, len(plan) - 1, f"pictures {rows.start + 1}-{rows.stop}")))
-        return torch.cat(done)
+        given, mask = image.to(run.device), known.expand(len(image), -1, -1, -1).to(run.device)
+
+        def beside(rows: slice, noise: Stream) -> tuple[list[Control], dict[str, Tensor]]:
+            seen = {"image": given[rows], "known": mask[rows]}
+            return [Paste(**seen)], seen
+
+        return self.drawing.draw(fitted, text, run, beside)
 
     def evaluate(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, filled: Images, truth: Images, known: Mask
@@ -125,49 +113,3 @@ class GlideInpaint(Glide):
             "psnr": float(psnr(filled, truth).mean()),
             "seam": float(border_continuity(filled, truth, known).mean()),
         }
-
-
-@dataclass(frozen=True, eq=False)
-class Paste(Control):
-    """Put the given pixels over the estimate of the clean picture, before it is clipped."""
-
-    image: Tensor
-    known: Tensor
-
-    def denoised(self, pred: Prediction) -> Prediction:
-        return pred.with_x0(self.image.where(self.known, pred.x0))
-
-
-def rectangles(like: Tensor, erased: float) -> Tensor:
-    """Masks (B,1,H,W) bool, False in a rectangle of each, or everywhere with probability `erased`.
-
-    Sides are a quarter of the picture's or more; drawn from torch's global generator.
-    """
-    n, device = len(like), like.device
-    inside = []
-    for side in like.shape[-2:]:
-        length = (0.25 + 0.65 * torch.rand(n, 1)) * side
-        first = torch.rand(n, 1) * (side - length)
-        place = torch.arange(side) + 0.5
-        inside.append((place > first) & (place < first + length))
-    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    whole = torch.rand(n, 1, 1, 1) < erased
-    return (~(hole | whole)).to(device)
-
-
-def check_hole(image: Tensor, known: Tensor, text: Texts, shape: tuple[int, int, int]) -> None:
-    """UserError unless pictures, masks and captions belong together and fit the network."""
-    need(
-        image.shape[1:] == shape,
-        f"the pictures are {tuple(image.shape[1:])}, this network draws {shape}: resize them",
-    )
-    need(
-        len(image) == len(text),
-        f"there are {len(image)} pictures and {len(text)} captions: give one caption for each picture",
-    )
-    fits = known.dtype == torch.bool and known.shape[1:] == (1, *shape[1:])
-    need(
-        fits and len(known) in (1, len(image)),
-        f"the mask is {tuple(known.shape)} of {known.dtype}: give bool "
-        f"({len(image)} or 1, 1, {shape[1]}, {shape[2]})",
-    )
