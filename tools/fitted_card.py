@@ -1,11 +1,29 @@
-"""The card of a fitted method that ships: README.md beside its run.yaml."""
+"""Put a fitted method into the package: half-precision weights, run.yaml and a card."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from headwater.atomic import write_file
+from headwater.cli.options import plain
+from headwater.methods.base import Method
+from headwater.methods.shipped import FOLDER
+
+
+def ship(name: str, target: str, fitted: Any, method: Method, training: Path, about: dict[str, str]) -> None:
+    """Write FOLDER/name as `headwater fit target` leaves a folder, without checkpoints.
+
+    fitted is halved in place. training: where its log lies. about: rows of the card.
+    """
+    fitted.network.half()
+    fitted.save(FOLDER / name / "fitted")
+    record = {"verb": "fit", "target": target, "options": {"method": plain(method)}}
+    write_file(FOLDER / name / "run.yaml", yaml.safe_dump(record, sort_keys=False))
+    write_card(FOLDER / name, training, about)
 
 
 def write_card(folder: Path, training: Path, rows: dict[str, str]) -> None:

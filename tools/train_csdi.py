@@ -10,9 +10,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from headwater.claims.csdi import FULL, SHIPPED, air
+from fitted_card import ship
+
+from headwater.claims.csdi import COLUMNS, FULL, SHIPPED, air
 from headwater.errors import UserError
-from headwater.methods.shipped import FOLDER
+from headwater.methods.series.csdi import CSDI
 from headwater.run import Run
 
 
@@ -33,9 +35,23 @@ def main() -> None:
                 fitted = variant.fit([train], Run(seed, keep=args.out / "training" / name))
                 fitted.save(args.out / name)
                 if args.ship:
-                    fitted.save(FOLDER / name)
+                    ship(name, "csdi", fitted, variant, args.out / "training" / name, about(variant, seed))
     except UserError as error:
         raise SystemExit(f"train_csdi: {error}") from None
+
+
+def about(method: CSDI, seed: int) -> dict[str, str]:
+    """Rows of the card."""
+    sees = "sees the given cells" if method.given == "input" else "has given cells pasted in (the baseline)"
+    return {
+        "Fills": f"hourly weather and air quality of Beijing: {', '.join(COLUMNS)}",
+        "Network": sees,
+        "Data": "air, split train (2010 to 2012)",
+        "Seed": str(seed),
+        "Made by": "tools/train_csdi.py --out DIR --ship",
+        "Judged": "docs/methods/csdi.md",
+        "Licence": "CC BY 4.0, as the data",
+    }
 
 
 if __name__ == "__main__":

@@ -11,14 +11,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-from fitted_card import write_card
+from fitted_card import ship
 
-from headwater.atomic import write_file
-from headwater.cli.options import fill, plain, read_options
+from headwater.cli.options import fill, read_options
 from headwater.data import load
 from headwater.errors import UserError
-from headwater.methods.shipped import FOLDER
 from headwater.methods.synthesis.glide import Glide
 from headwater.methods.synthesis.glide_inpaint import GlideInpaint
 from headwater.run import Run
@@ -44,10 +41,6 @@ def main() -> None:
         fitted = method.fit(data.images, data.names or [], Run(keep=args.out / "training"))
         fitted.save(args.out / "fitted")
         if args.ship:
-            fitted.network.half()
-            fitted.save(FOLDER / name / "fitted")
-            record = {"verb": "fit", "target": name, "options": {"method": plain(method)}}
-            write_file(FOLDER / name / "run.yaml", yaml.safe_dump(record, sort_keys=False))
             about = {
                 "Draws": f"{data.images.shape[-1]} x {data.images.shape[-1]} RGB emoji from a caption",
                 "Data": f"emoji, split train, {len(data.images):,} pictures with their names",
@@ -55,7 +48,7 @@ def main() -> None:
                 "Judged": "docs/methods/" + name + ".md",
                 "Licence": "MIT and Apache-2.0, as the pictures",
             }
-            write_card(FOLDER / name, args.out / "training", about)
+            ship(name, name, fitted, method, args.out / "training", about)
     except UserError as error:
         raise SystemExit(f"train_glide: {error}") from None
 
