@@ -14,9 +14,9 @@ from headwater.core.noise import derive
 from headwater.data import load
 from headwater.data.series import Array, Table
 from headwater.methods.series.baselines import Climatology, column_mean, interpolated
-from headwater.methods.series.csdi import CSDI, Imputation
+from headwater.methods.series.csdi import CSDI
 from headwater.methods.series.fitted_csdi import FittedCSDI
-from headwater.methods.series.imputing import hidden_cells, read_quantiles
+from headwater.methods.series.quantile_tables import Imputation, hidden_cells, read_quantiles
 from headwater.methods.series.windows import Scale
 from headwater.methods.shipped import names
 from headwater.metrics.series import LEVELS

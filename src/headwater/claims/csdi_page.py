@@ -9,7 +9,7 @@ import numpy as np
 
 from headwater.data.series import Table
 from headwater.methods.series.csdi import CSDI
-from headwater.methods.series.imputing import read_quantiles
+from headwater.methods.series.quantile_tables import read_quantiles
 from headwater.metrics.series import LEVELS
 from headwater.metrics.statistics import summarize
 from headwater.report import Estimate, Page, Section, Series

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from headwater.errors import need
 from headwater.methods.base import Method, Paper, Series
 from headwater.methods.series.fitted_csdi import Chain, FittedCSDI
-from headwater.methods.series.imputing import (
-    Drawing,
-    Draws,
-    hidden_cells,
-    impute,
-    quantile_table,
-    read_quantiles,
-)
+from headwater.methods.series.imputing import Drawing, impute
 from headwater.methods.series.masks import Strategy, hide
+from headwater.methods.series.quantile_tables import Imputation, score
 from headwater.methods.series.training import masked_loss, training_draws
 from headwater.methods.series.windows import Scale, check, cut, windows_of
-from headwater.metrics import series as metrics
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.run import Run
 from headwater.train.optimisation import Optimisation, batch_rows, train
 
 _CHAIN = Chain()
 _TRAINING = Optimisation(35_000, 16, 1e-3, decay="step", weight_decay=1e-6)
-
-
-@dataclass(frozen=True)
-class Imputation:
-    """What `CSDI.apply` returns, in the units of the input; given cells are as they were."""
-
-    filled: Series
-    """Empty cells hold the median of the draws."""
-    quantiles: Series
-    """Columns `NAME q0.05` .. `NAME q0.95`, for each column with an empty cell (all, if none has)."""
-    samples: list[Draws] = field(default_factory=list)
-    """float32 (samples, M) per table: the draws of its M empty cells, row by row."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +137,8 @@ class CSDI(Method):
         check(series, fitted.columns)
         need(self.overlap < fitted.length, f"overlap must be below the fitted length, {fitted.length}")
         series = [table.extended(self.horizon) if self.horizon else table for table in series]
-        done = impute(series, fitted, Drawing(self.samples, self.overlap, self.bound), run)
-        return Imputation(
-            [table.filled(one.filled) for table, one in zip(series, done, strict=True)],
-            [quantile_table(table, one) for table, one in zip(series, done, strict=True)],
-            [one.samples for one in done],
+        return Imputation.of(
+            series, impute(series, fitted, Drawing(self.samples, self.overlap, self.bound), run)
         )
 
     def evaluate(self, filled: Series, quantiles: Series, truth: Series, series: Series) -> dict[str, float]:
@@ -170,10 +147,4 @@ class CSDI(Method):
         crps: normalised quantile loss over 19 levels (0 is perfect). mae, rmse: of the median, in the data's
         units. coverage90, coverage50: share of truths within the central intervals. cells: how many counted.
         """
-        hidden = [hidden_cells(t, s) for t, s in zip(truth, series, strict=True)]
-        need(any(h.any() for h in hidden), "no cell is empty in the series and known in the truth")
-        spread = [read_quantiles(q, t) for q, t in zip(quantiles, filled, strict=True)]
-        y = np.concatenate([t.values[h] for t, h in zip(truth, hidden, strict=True)])
-        middle = np.concatenate([t.values[h] for t, h in zip(filled, hidden, strict=True)])
-        levels = np.concatenate([s[:, h] for s, h in zip(spread, hidden, strict=True)], 1)
-        return metrics.scores(levels, middle, y)
+        return score(filled, quantiles, truth, series)

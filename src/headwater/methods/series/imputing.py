@@ -1,4 +1,4 @@
-"""Draws of the empty cells of whole tables, window by window, and the tables that show them."""
+"""Draws of the empty cells of whole tables, window by window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from headwater.core import Clip, Control, Diffusion, NoiseSource, Stream, White,
 from headwater.core.noise import derive
 from headwater.core.transition import Level
 from headwater.data.series import Array, Table
-from headwater.errors import need
 from headwater.methods.restoration.repaint import Known
 from headwater.methods.series.fitted_csdi import FittedCSDI
 from headwater.methods.series.windows import Windows, cover, cut
@@ -21,7 +20,6 @@ from headwater.metrics.series import LEVELS, quantiles
 from headwater.run import Run
 
 Draws = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-Rows = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,38 +148,3 @@ def _joined(table: Table, draws: Draws) -> Imputed:
     spread, values = quantiles(draws), table.values.copy()
     values[np.isnan(values)] = spread[LEVELS.index(0.5)]
     return Imputed(values, draws, spread)
-
-
-def quantile_table(table: Table, one: Imputed) -> Table:
-    """19 columns for each column with an empty cell, or for all if none has; given cells repeat."""
-    empty = np.isnan(table.values)
-    chosen = [k for k in range(len(table.columns)) if empty[:, k].any() or not empty.any()]
-    values = np.repeat(table.values[None], len(LEVELS), 0)
-    values[:, empty] = one.quantiles
-    names = [f"{table.columns[k]} q{level:g}" for k in chosen for level in LEVELS]
-    wide = np.concatenate([values[:, :, k].T for k in chosen], 1)
-    return table.filled(wide, tuple(names))
-
-
-def read_quantiles(spread: Table, filled: Table) -> Array:
-    """(19, L, K) from a table of `quantile_table`; a column without quantiles repeats its filled values."""
-    place = {name: i for i, name in enumerate(spread.columns)}
-    values = np.repeat(filled.values[None], len(LEVELS), 0)
-    need(len(spread) == len(filled), f"{spread.name} has {len(spread)} rows, the filled table {len(filled)}")
-    for k, column in enumerate(filled.columns):
-        for i, level in enumerate(LEVELS):
-            if (name := f"{column} q{level:g}") in place:
-                values[i, :, k] = spread.values[:, place[name]]
-    return values
-
-
-def hidden_cells(truth: Table, series: Table) -> Rows:
-    """Cells (L, K) to score: known in the truth, empty in the series or beyond its end (a forecast).
-
-    Raises UserError for other columns or a truth shorter than the series.
-    """
-    need(truth.columns == series.columns, f"{truth.name}: the truth has other columns than the series")
-    later = len(truth) - len(series)
-    need(later >= 0, f"{truth.name}: the truth has {len(truth)} rows, the series {len(series)}")
-    empty = np.concatenate([np.isnan(series.values), np.ones((later, len(series.columns)), bool)])
-    return np.isfinite(truth.values) & empty
