@@ -14,7 +14,7 @@ import headwater.claims.ddpm_segmentation as claim
 from headwater.claims.base import Task, reproduction
 from headwater.data import load
 from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation
-from headwater.methods.segmentation.supervised import SupervisedUNet
+from headwater.methods.segmentation.supervised import SupervisedUNet, course
 from headwater.priors import Prior, PriorConfig
 from headwater.report import Page
 
@@ -102,7 +102,7 @@ def test_a_small_run_fills_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         claim.QUICK,
         method=replace(claim.QUICK.method, blocks=(1, 2), ensemble=2, epochs=1, pixels=512),
         scout=replace(claim.QUICK.scout, epochs=1, pixels=2048),
-        supervised=SupervisedUNet(steps=4),
+        supervised=SupervisedUNet(course(4)),
         judged=4,
         samples=4,
     )

@@ -11,37 +11,80 @@ import pytest
 import torch
 import yaml
 
-from headwater.claims import implicit_ensembles, mask_ensembles, segdiff
+from headwater.claims import implicit_ensembles, mask_ensembles, mask_networks, segdiff
 from headwater.claims.base import Task
-from headwater.claims.mask_ensembles import COUNTS, PLAIN, Arm, Setting, conclude, mean_dice, ranked
+from headwater.claims.mask_ensembles import COUNTS, Arm, Setting, conclude, mean_dice, ranked
+from headwater.claims.mask_networks import CONCATENATED, IMPLICIT, PLAIN, SHIPPED, SUM
 from headwater.cli.options import fill
+from headwater.methods import shipped
 from headwater.methods.segmentation.implicit_ensembles import ImplicitEnsembles
 from headwater.methods.segmentation.segdiff import SegDiff
 from headwater.report import Page
-from headwater.train.optimisation import Optimisation
+from headwater.run import Run
 
 
 def task(effort: Any = "quick", seeds: tuple[int, ...] = (0, 1, 2)) -> Task:
     return Task(Page("masks", "a test", "pytest"), effort, seeds, progress=False)
 
 
-@pytest.mark.parametrize("claim", [segdiff, implicit_ensembles])
-def test_runs_and_shows(claim: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    tiny = Setting(side=8, pictures=3, seeds=1, plain=segdiff.plain(2))
-    monkeypatch.setattr(claim, "QUICK", tiny)
-    monkeypatch.setattr(claim, "SMALL", replace(claim.SMALL, steps=2, channel_mult=(1,), attention=()))
-    monkeypatch.setattr(claim, "training", lambda steps: Optimisation(2, 4, 1e-3))
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of one level that draw in two steps."""
+    small = {"channel_mult": (1,), "attention": (), "steps": 2}
+    for name in (SUM, CONCATENATED, IMPLICIT):
+        learner = replace(mask_networks.arm(name, 1), **small)
+        monkeypatch.setitem(mask_networks.__dict__["_ARMS"], name, learner)
+    monkeypatch.setattr(mask_networks, "_SEGDIFF", mask_networks.arm(SUM, 1))
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(
+    ("claim", "arms"), [(segdiff, (SUM, CONCATENATED)), (implicit_ensembles, (IMPLICIT,))]
+)
+def test_runs_and_shows(
+    claim: Any, arms: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(claim, "QUICK", Setting(arms, updates=2, side=8, pictures=3, seeds=1))
     work = task()
     found = claim.reproduce(work)
     assert found.verdict in ("partly", "not held")
     assert found.settings["seeds"] == [0]
-    assert set(found.metrics["dice"]) == set(found.metrics["seconds"]) >= {PLAIN}
-    assert len(next(iter(found.metrics["dice"].values()))) == len(COUNTS)
+    assert list(found.metrics["dice"]) == list(found.metrics["seconds"]) == [*arms, PLAIN]
+    assert all(len(found.metrics["dice"][name]) == len(COUNTS) for name in arms)
+    assert len(found.metrics["dice"][PLAIN]) == 1
     work.page.provenance(["pytest"], [0])
     work.page.write(tmp_path / "index.html")
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "sample 1" in text
     assert "spread" in text
+
+
+@pytest.mark.usefixtures("tiny")
+def test_networks_that_ship_are_not_trained_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(mask_networks, "UPDATES", 2)
+    learn, masks = mask_networks.pictures("train", 8)
+    quiet = Run(progress=False)
+    for name, called in SHIPPED.items():
+        fitted = mask_networks.fit(mask_networks.arm(name, 2), learn.images, masks, quiet)
+        fitted.network.half()
+        fitted.save(tmp_path / called.format(seed=0) / "fitted")
+    drawn = Setting((SUM,), updates=2, side=8, pictures=3, seeds=2, shipped=True)
+    arms = mask_ensembles.measure(task(), drawn).arms
+    assert arms[SUM].seconds == arms[PLAIN].seconds == []
+    assert not torch.equal(arms[SUM].curves[0], arms[SUM].curves[1])
+    assert torch.equal(arms[PLAIN].curves[0], arms[PLAIN].curves[1])
+    # Each seed for itself: the second one has to be trained; so has an arm that gets another time.
+    own = mask_ensembles.measure(task(), replace(drawn, shipped=False)).arms
+    assert len(own[SUM].seconds) == len(own[PLAIN].seconds) == 1
+    assert mask_networks.shipped(PLAIN, 0, 3) is None
+
+
+def test_every_arm_gets_the_same_time() -> None:
+    for name, cost in mask_networks.COSTS.items():
+        training = mask_networks.arm(name, 3000).training
+        assert training.steps * cost == pytest.approx(3000, rel=1e-3)
+        assert training.batch == 16
 
 
 def arm(levels: list[float], wobble: float = 0.0, seeds: int = 3, n: int = 30) -> Arm:
@@ -71,7 +114,7 @@ RISING = [0.5, 0.6, 0.65, 0.7, 0.7]
     ],
 )
 def test_verdict(ours: Arm, plain: Arm, effort: Any, seeds: int, wanted: str) -> None:
-    found = conclude(task(effort), "segdiff", "ours", "claim", {"ours": ours, PLAIN: plain}, (PLAIN,))
+    found = conclude(task(effort), "segdiff", "claim", {"ours": ours, PLAIN: plain})
     assert found.verdict == wanted
     assert f"{seeds} seeds, 30 pictures" in found.measured
 
@@ -80,7 +123,7 @@ def test_nothing_held_when_nothing_is_true() -> None:
     ours = replace(arm([0.5] * 5))
     ours.pixels = [[-0.1, -0.2] * 15] * 3
     ours.errors = [row[::-1] for row in ours.doubts]
-    found = conclude(task("full"), "segdiff", "ours", "c", {"ours": ours, PLAIN: arm([0.5])}, (PLAIN,))
+    found = conclude(task("full"), "segdiff", "c", {"ours": ours, PLAIN: arm([0.5])})
     assert found.verdict == "not held"
 
 
@@ -102,13 +145,16 @@ def test_measures() -> None:
     ("name", "recipe", "meant"),
     [
         ("segdiff", "paper", SegDiff()),
-        ("segdiff", "small", replace(segdiff.SMALL, samples=9, shape=(3, 32, 32))),
+        ("segdiff", "small", replace(mask_networks.arm(SUM, 1), shape=(3, 24, 24))),
         ("implicit-ensembles", "paper", ImplicitEnsembles()),
-        ("implicit-ensembles", "small", replace(implicit_ensembles.SMALL, samples=9, shape=(3, 32, 32))),
+        ("implicit-ensembles", "small", replace(mask_networks.arm(IMPLICIT, 1), shape=(3, 24, 24))),
     ],
 )
 def test_recipes_say_what_the_code_says(name: str, recipe: str, meant: Any) -> None:
     file = Path(__file__).parents[2] / "recipes" / name / f"{recipe}.yaml"
     found = fill(type(meant), yaml.safe_load(file.read_text(encoding="utf-8")), str(file))
-    training = segdiff.training(3000) if recipe == "small" else meant.training
-    assert found == replace(meant, training=training)
+    if recipe == "small":
+        arm_name = SUM if name == "segdiff" else IMPLICIT
+        wanted = mask_networks.arm(arm_name, round(3000 * mask_networks.COSTS[arm_name])).training
+        meant = replace(meant, samples=9, training=wanted)
+    assert found == meant

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,7 +12,7 @@ from headwater.core import DDIM, descend
 from headwater.errors import UserError
 from headwater.methods.segmentation.dataset_ddpm import label_samples, most_certain
 from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation
-from headwater.methods.segmentation.supervised import SupervisedUNet, predict_supervised
+from headwater.methods.segmentation.supervised import FittedUNet, SupervisedUNet, course
 from headwater.priors import Prior, PriorConfig
 from headwater.run import Run
 
@@ -58,15 +61,18 @@ def test_samples_are_labelled(prior: Prior) -> None:
         label_samples(prior, fitted, 5, QUIET, drop=1.0)
 
 
-def test_the_supervised_network_learns_and_is_a_function_of_the_seed(prior: Prior) -> None:
+def test_the_supervised_network_learns_and_is_a_function_of_the_seed(prior: Prior, tmp_path: Path) -> None:
     image, truth = halves(6)
-    recipe = SupervisedUNet(steps=40, batch=4)
-    network = recipe.fit(prior.config, image[:4], truth[:4], QUIET)
+    recipe = SupervisedUNet(replace(course(40), batch=4))
+    fitted = recipe.fit(prior.config, image[:4], truth[:4], QUIET)
     fresh, answer = halves(4, seed=1)
-    assert (predict_supervised(network, fresh, QUIET) == answer).double().mean() > 0.95
-    short = SupervisedUNet(steps=2, batch=2)
+    found = fitted.predict(fresh, QUIET)
+    assert (found == answer).double().mean() > 0.95
+    fitted.save(tmp_path / "kept")
+    assert torch.equal(FittedUNet.load(tmp_path / "kept").predict(fresh, QUIET), found)
+    short = SupervisedUNet(replace(course(2), batch=2))
     once, twice, other = (short.fit(prior.config, image, truth, Run(s, progress=False)) for s in (3, 3, 4))
-    first, second, third = (n.state_dict()["out.2.bias"] for n in (once, twice, other))
+    first, second, third = (f.network.state_dict()["out.2.bias"] for f in (once, twice, other))
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
 
@@ -75,10 +81,10 @@ def test_ignored_pixels_do_not_count(prior: Prior) -> None:
     image, truth = halves(3)
     hidden = truth.clone()
     hidden[:, :2] = 255
-    network = SupervisedUNet(steps=1, batch=2).fit(prior.config, image, hidden, QUIET)
-    assert network(image, torch.zeros(3)).shape == (3, 2, 16, 16)
+    fitted = SupervisedUNet(course(1)).fit(prior.config, image, hidden, QUIET)
+    assert fitted.network(image, torch.zeros(3)).shape == (3, 2, 16, 16)
     with pytest.raises(UserError, match="ignore"):
-        SupervisedUNet(steps=1).fit(prior.config, image, torch.full_like(truth, 255), QUIET)
+        SupervisedUNet(course(1)).fit(prior.config, image, torch.full_like(truth, 255), QUIET)
 
 
 def test_pictures_and_labels_change_as_one() -> None:

@@ -33,7 +33,7 @@ from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation, S
 from headwater.methods.segmentation.decoder_features import depth
 from headwater.methods.segmentation.feature_study import block_step_grid, feature_clusters
 from headwater.methods.segmentation.pixel_classifier import image_uncertainty, predict
-from headwater.methods.segmentation.supervised import SupervisedUNet, predict_supervised
+from headwater.methods.segmentation.supervised import SupervisedUNet, course
 from headwater.metrics.statistics import spearman
 from headwater.priors import Prior
 from headwater.run import Run
@@ -63,7 +63,7 @@ METHOD = DDPMSegmentation(blocks=(1, 2, 3, 4), smallest=3)
 
 FULL = Setting(
     method=METHOD,
-    supervised=SupervisedUNet(steps=600),
+    supervised=SupervisedUNet(course(600)),
     scout=replace(METHOD, ensemble=1, pixels=128, epochs=6),
     grid_steps=(20, 50, 150, 250, 400, 600, 800),
     judged=60,
@@ -73,7 +73,7 @@ FULL = Setting(
 )
 QUICK = Setting(
     method=replace(METHOD, ensemble=3, pixels=128, epochs=4),
-    supervised=SupervisedUNet(steps=120),
+    supervised=SupervisedUNet(course(120)),
     scout=replace(METHOD, ensemble=1, pixels=128, epochs=2),
     grid_steps=(50, 250, 800),
     judged=30,
@@ -140,15 +140,15 @@ def arms(setting: Setting, prior: Prior, learn: Set, image: Tensor, run: Run) ->
     labels, uncertainty = predict(ensemble, [with_coordinates(image)], size)
     found[RAW] = Segmentation(labels, uncertainty, image_uncertainty(uncertainty))
     bare = replace(setting.supervised, mirror=False, shift=0, hue=False)
-    network = bare.fit(prior.config, learn.images, truth, run)
-    found[PLAIN] = _certain(predict_supervised(network, image, run))
-    network = setting.supervised.fit(prior.config, learn.images, truth, run)
-    found[SUPERVISED] = _certain(predict_supervised(network, image, run))
+    plain = bare.fit(prior.config, learn.images, truth, run)
+    found[PLAIN] = _certain(plain.predict(image, run))
+    augmented = setting.supervised.fit(prior.config, learn.images, truth, run)
+    found[SUPERVISED] = _certain(augmented.predict(image, run))
     if setting.samples:
         plan = descend(prior.process.T, 50)
         drawn = label_samples(prior, fitted, setting.samples, run, plan=plan, sampler=DDIM())
-        network = setting.supervised.fit(prior.config, drawn.image, drawn.labels, run)
-        found[DATASET] = _certain(predict_supervised(network, image, run))
+        taught = setting.supervised.fit(prior.config, drawn.image, drawn.labels, run)
+        found[DATASET] = _certain(taught.predict(image, run))
     return found
 
 
@@ -201,7 +201,7 @@ def conclude(
             "steps": list(setting.method.steps),
             "blocks": list(setting.method.blocks),
             "ensemble": setting.method.ensemble,
-            "supervised_steps": setting.supervised.steps,
+            "supervised_steps": setting.supervised.training.steps,
             "grid_steps": list(setting.grid_steps),
         },
     )

@@ -1,0 +1,123 @@
+"""Train the networks of SegDiff's claim: `python tools/train_segdiff.py --out DIR [--seeds N] [--ship]`.
+
+For each seed SegDiff and the plain U-Net that it is held against, for the same time. Started again with the
+same DIR, it goes on where it stopped. --ship also writes the weights in half precision into the package.
+--costs times an update of every arm; --rates compares learning rates on the split `pool`, which no arm is
+trained or judged on: what they print is kept in claims/mask_networks.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import yaml
+from fitted_card import write_card
+from torch import Tensor
+
+from headwater.atomic import write_file
+from headwater.claims.mask_ensembles import CONSENSUS, mean_dice
+from headwater.claims.mask_networks import (
+    COSTS,
+    DATA,
+    PLAIN,
+    SHIPPED,
+    SIDE,
+    SKIN,
+    UPDATES,
+    Learner,
+    arm,
+    fit,
+    masks_of,
+    pictures,
+    places,
+)
+from headwater.cli.options import plain
+from headwater.errors import UserError
+from headwater.methods.shipped import FOLDER
+from headwater.run import Run
+
+RATES = (1e-3, 2e-3, 4e-3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the networks of SegDiff's claim; goes on by itself.")
+    parser.add_argument("--out", type=Path, help="folder for checkpoints and the results")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--updates", type=int, default=UPDATES, help="time per network, in plain updates")
+    parser.add_argument("--ship", action="store_true", help="also write the package's half-precision copies")
+    parser.add_argument("--costs", action="store_true", help="only time an update of every arm")
+    parser.add_argument("--rates", nargs="*", metavar="ARM", help="only compare rates; no ARM: all arms")
+    args = parser.parse_args()
+    try:
+        data, masks = pictures("train")
+        if args.costs:
+            print_costs(data.images, masks)
+        elif args.rates is not None:
+            print_rates(args.rates or list(COSTS), data.images, masks, args.updates)
+        else:
+            if args.out is None:
+                raise UserError("give --out, a folder for checkpoints and the results")
+            for seed in range(args.seeds):
+                for name in SHIPPED:
+                    train(name, seed, args.updates, args.out, args.ship)
+    except UserError as error:
+        raise SystemExit(f"train_segdiff: {error}") from None
+
+
+def train(name: str, seed: int, updates: int, out: Path, ship: bool) -> None:
+    """One network; it ships only if it was trained as long as the claim says."""
+    called = SHIPPED[name].format(seed=seed)
+    data, masks = pictures("train")
+    learner = arm(name, updates)
+    fitted = fit(learner, data.images, masks, Run(seed, keep=out / "training" / called))
+    fitted.save(out / called)
+    if not ship:
+        return
+    if updates != UPDATES:
+        raise UserError(f"the claim wants {UPDATES} updates: leave --updates out to ship")
+    fitted.network.half()
+    fitted.save(FOLDER / called / "fitted")
+    if name != PLAIN:
+        record = {"verb": "fit", "target": "segdiff", "options": {"seed": seed, "method": plain(learner)}}
+        write_file(FOLDER / called / "run.yaml", yaml.safe_dump(record, sort_keys=False))
+    about = {
+        "Draws": f"masks of {SKIN} in {SIDE} x {SIDE} RGB emoji" if name != PLAIN else "one mask, a baseline",
+        "Data": f"{DATA}, split train, {len(data):,} pictures with their masks",
+        "Made by": f"tools/train_segdiff.py --out DIR --seeds {seed + 1} --ship",
+        "Judged": "docs/methods/segdiff.md",
+        "Licence": "CC BY-SA 4.0, as the pictures",
+    }
+    write_card(FOLDER / called, out / "training" / called, about)
+
+
+def print_costs(image: Tensor, masks: Tensor, rounds: int = 5, updates: int = 10) -> None:
+    """Least time of an update over several rounds in turn, in those of the plain U-Net."""
+    least = dict.fromkeys(COSTS, float("inf"))
+    for _ in range(rounds):
+        for name in COSTS:
+            learner = arm(name, round(updates * COSTS[name]))
+            begun = time.process_time()
+            fit(learner, image, masks, Run(progress=False))
+            took = (time.process_time() - begun) / learner.training.steps
+            least[name] = min(least[name], took)
+    for name, took in least.items():
+        print(f"{name}: {took / least[PLAIN]:.2f} plain updates, {1000 * took:.0f} ms")
+
+
+def print_rates(names: list[str], image: Tensor, masks: Tensor, updates: int) -> None:
+    """Dice on 60 pictures of `pool` after a training at each rate, of nine samples where there are some."""
+    pool, truth = pictures("pool")
+    rows = places(len(pool), 60)
+    for name in names:
+        for rate in RATES:
+            learner: Learner = arm(name, updates, rate)
+            fitted = fit(learner, image, masks, Run(progress=False))
+            drawn = masks_of(learner, fitted, pool.images[rows], CONSENSUS, Run(batch=64, progress=False))
+            found = mean_dice(drawn, truth[rows] > 0, min(CONSENSUS, drawn.shape[1])).mean()
+            print(f"{name}, rate {rate:g}: Dice {float(found):.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
