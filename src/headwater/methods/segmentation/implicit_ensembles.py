@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from headwater.core import Ancestral, Clip, respaced
+from headwater.core import Ancestral
 from headwater.errors import need
 from headwater.methods.base import Images, Labels, Method, Paper
-from headwater.methods.segmentation.mask_diffusion import (
-    MaskEnsemble,
-    count_classes,
-    draw_masks,
-    fresh_weights,
-    merge,
-    train_masks,
-)
-from headwater.methods.segmentation.mask_fitted import LEAST_T, FittedMasks, channels_of
+from headwater.methods.segmentation.mask_diffusion import MaskEnsemble, draw, merge
+from headwater.methods.segmentation.mask_fitted import FittedMasks, channels_of
+from headwater.methods.segmentation.mask_training import fit_masks, fresh_weights, levels
 from headwater.metrics.mask_agreement import agreement
-from headwater.nets.adm import UNetConfig
 from headwater.nets.image_conditioned import ConcatenatedUNet
 from headwater.run import Run
 from headwater.train.optimisation import Optimisation
@@ -97,40 +90,22 @@ class ImplicitEnsembles(Method):
         (N, K, H, W) in [0, 1] (K = 1 for two classes). Several annotators: repeat the picture, one row each.
         Raises UserError when shapes disagree, or a pixel has no class.
         """
-        need(self.T >= LEAST_T, f"T is {self.T}: give {LEAST_T} or more, and take fewer `steps` of them")
         need(self.background < 1, f"background is {self.background}: give less than the mask's own 1")
-        classes = count_classes(image, labels, 2 ** (len(self.channel_mult) - 1))
-        channels, height, width = image.shape[1:]
-        run = run or Run()
-        network = self.network(channels, classes, run.seed)
-        fitted = FittedImplicitEnsembles(network, (channels, height, width), classes, self.T, self.background)
-        about = {k: v for k, v in asdict(self).items() if k not in {*self.applied, "training"}}
-        return train_masks(
-            fitted, image, labels, self.training, run,
-            mirror=self.mirror, bound=self.bound_weight, about=about,
+        return fit_masks(
+            FittedImplicitEnsembles, self, image, labels, run or Run(),
+            background=self.background, bound=self.bound_weight,
         )  # fmt: skip
 
     def network(self, channels: int, classes: int, seed: int = 0) -> ConcatenatedUNet:
         """The network for pictures of so many channels and masks of so many classes, with fresh weights."""
         masks = channels_of(classes)
-        unet = UNetConfig(
-            in_channels=channels + masks,
-            model_channels=self.channels,
-            out_channels=2 * masks,
-            num_res_blocks=self.res_blocks,
-            attention_resolutions=self.attention,
-            channel_mult=self.channel_mult,
-            num_heads=self.heads,
-        )
+        unet = levels(self, channels + masks, 2 * masks)
         with fresh_weights(seed):
             return ConcatenatedUNet(unet)
 
     def apply(self, image: Images, fitted: FittedImplicitEnsembles, run: Run | None = None) -> MaskEnsemble:
         """Draw and merge masks. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
-        need(1 <= self.steps <= fitted.T, f"the chain has {fitted.T} levels: set steps between 1 and that")
-        plan, sampler = respaced(fitted.T, self.steps), Ancestral("learned")
-        controls = () if self.clip is None else (Clip(*self.clip),)
-        return merge(draw_masks(fitted, image, self.samples, plan, sampler, controls, run or Run()))
+        return merge(draw(self, fitted, image, Ancestral("learned"), run or Run()))
 
     def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:
         """Agreement of int64 (B, H, W) label maps; see `headwater.metrics.mask_agreement.agreement`."""

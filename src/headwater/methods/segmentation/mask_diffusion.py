@@ -1,24 +1,20 @@
-"""What methods that diffuse a mask while looking at a picture share: learn, draw n samples, merge them."""
+"""What methods that diffuse a mask while looking at a picture share: draw n samples, merge them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from headwater.core import Control, Sampler, White, last, reverse
+from headwater.core import Clip, Control, Sampler, White, last, respaced, reverse
 from headwater.core.noise import derive
 from headwater.errors import need
 from headwater.methods.base import Images, Labels, Map
 from headwater.methods.segmentation.mask_fitted import FittedMasks
 from headwater.run import Run
-from headwater.train.optimisation import Optimisation, batch_rows, train
-
-AnyFitted = TypeVar("AnyFitted", bound=FittedMasks)
 
 
 @dataclass(frozen=True)
@@ -46,75 +42,24 @@ def merge(samples: Tensor) -> MaskEnsemble:
     return MaskEnsemble(labels, mean.gather(1, labels[:, None]), variance, samples)
 
 
-def count_classes(image: Images, labels: Tensor, fold: int) -> int:
-    """Classes of the masks to learn, at least 2; all that can be wrong with the data is said here.
+class Draws(Protocol):
+    """The settings of a method that say how masks are drawn."""
 
-    image (N, C, H, W); labels int64 (N, H, W), or soft masks float (N, K, H, W) in [0, 1] with K = 1 for two
-    classes. fold: what height and width must be multiples of.
-    """
-    need(image.ndim == 4 and len(image) > 0, "there is no picture to learn from: give some")
-    size = tuple(image.shape[-2:])
-    soft = labels.is_floating_point()
-    need(
-        labels.ndim == (4 if soft else 3) and len(labels) == len(image) and tuple(labels.shape[-2:]) == size,
-        f"masks are {tuple(labels.shape)}, pictures {tuple(image.shape)}: give one mask of the same size for "
-        "each picture",
-    )
-    fits = size[0] % fold == 0 and size[1] % fold == 0
-    need(fits, f"pictures are {size[0]} x {size[1]}: resize them to multiples of {fold} pixels a side")
-    if soft:
-        inside = bool(((labels >= 0) & (labels <= 1)).all())
-        need(inside, "soft masks go beyond 0 to 1: scale them")
-        need(labels.shape[1] != 2, "soft masks of two classes are one channel: give the second one only")
-        return max(2, labels.shape[1])
-    low, high = int(labels.min()), int(labels.max())
-    need(low >= 0 and high < 255, "some pixels have no class: this method wants every pixel labelled")
-    return max(2, high + 1)
+    @property
+    def samples(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def clip(self) -> tuple[float, float] | None: ...
 
 
-@contextmanager
-def fresh_weights(seed: int) -> Iterator[None]:
-    """Networks built inside have weights that depend on the seed alone; torch's generator stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, _WEIGHTS))
-        yield
-
-
-def train_masks(
-    fitted: AnyFitted,
-    image: Images,
-    labels: Tensor,
-    how: Optimisation,
-    run: Run,
-    *,
-    mirror: bool,
-    bound: float = 1.0,
-    about: dict[str, Any],
-) -> AnyFitted:
-    """Train fitted.network on the masks: squared error of the noise at uniform levels, plus `bound` times
-    the variational bound in bits where the variance is learned.
-
-    mirror: mirror half of the pictures with their masks, left to right. about: the method's settings.
-    """
-    denoiser = fitted.denoiser
-    masks = fitted.encode(labels)
-
-    def loss(network: nn.Module, step: int) -> Tensor:
-        rows = batch_rows(run.seed, len(image), how.batch, step)
-        draws = torch.Generator().manual_seed(derive(run.seed, _LEVELS, step))
-        t = torch.randint(1, fitted.T + 1, (how.batch,), generator=draws)
-        turn = (torch.rand(how.batch, generator=draws) < 0.5) & mirror
-        seen, x0 = (
-            torch.where(turn[:, None, None, None], v[rows].flip(-1), v[rows]).to(run.device)
-            for v in (image, masks)
-        )
-        eps = White().stream([derive(run.seed, _NOISE, step, k) for k in range(how.batch)])(x0)
-        told = replace(denoiser, network=network)
-        features = network.encode(seen)  # pyright: ignore[reportCallIssue]
-        mse, bits = told.terms(x0, t, eps, features=features)
-        return mse.mean() if bits is None else (mse + bound * bits).mean()
-
-    return replace(fitted, network=train(fitted.network, loss, how, run, about))
+def draw(method: Draws, fitted: FittedMasks, image: Images, sampler: Sampler, run: Run) -> Tensor:
+    """As many masks of each picture in as many steps as the method says; see `draw_masks`."""
+    fits = 1 <= method.steps <= fitted.T
+    need(fits, f"the chain has {fitted.T} levels: set steps between 1 and that")
+    controls = () if method.clip is None else (Clip(*method.clip),)
+    plan = respaced(fitted.T, method.steps)
+    return draw_masks(fitted, image, method.samples, plan, sampler, controls, run)
 
 
 @torch.inference_mode()
@@ -151,4 +96,4 @@ def draw_masks(
     return torch.cat(done).unflatten(0, (len(image), samples))
 
 
-_LEVELS, _NOISE, _MASKS, _WEIGHTS = 0x4D4C564C, 0x4D4E4F49, 0x4D41534B, 0x4D574754
+_MASKS = 0x4D41534B

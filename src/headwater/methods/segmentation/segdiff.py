@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from headwater.core import Ancestral, Clip, respaced
-from headwater.errors import need
+from headwater.core import Ancestral
 from headwater.methods.base import Images, Labels, Method, Paper
-from headwater.methods.segmentation.mask_diffusion import (
-    MaskEnsemble,
-    count_classes,
-    draw_masks,
-    fresh_weights,
-    merge,
-    train_masks,
-)
-from headwater.methods.segmentation.mask_fitted import LEAST_T, FittedMasks, channels_of
+from headwater.methods.segmentation.mask_diffusion import MaskEnsemble, draw, merge
+from headwater.methods.segmentation.mask_fitted import FittedMasks, channels_of
+from headwater.methods.segmentation.mask_training import fit_masks, fresh_weights, levels
 from headwater.metrics.mask_agreement import agreement
-from headwater.nets.adm import UNetConfig
 from headwater.nets.image_conditioned import ConcatenatedUNet, ImageConditioned, SummedUNet
 from headwater.nets.rrdb import RRDBConfig
 from headwater.run import Run
@@ -105,28 +97,12 @@ class SegDiff(Method):
         (N, K, H, W) in [0, 1] (K = 1 for two classes). Several masks of one picture: repeat the picture.
         Raises UserError when shapes disagree, or a pixel has no class.
         """
-        need(self.T >= LEAST_T, f"T is {self.T}: give {LEAST_T} or more, and take fewer `steps` of them")
-        classes = count_classes(image, labels, 2 ** (len(self.channel_mult) - 1))
-        channels, height, width = image.shape[1:]
-        run = run or Run()
-        network = self.network(channels, classes, run.seed)
-        fitted = FittedSegDiff(network, (channels, height, width), classes, self.T, background=-1.0)
-        about = {k: v for k, v in asdict(self).items() if k not in {*self.applied, "training"}}
-        return train_masks(fitted, image, labels, self.training, run, mirror=self.mirror, about=about)
+        return fit_masks(FittedSegDiff, self, image, labels, run or Run(), background=-1.0)
 
     def network(self, channels: int, classes: int, seed: int = 0) -> ImageConditioned:
         """The network for pictures of so many channels and masks of so many classes, with fresh weights."""
         masks, summed = channels_of(classes), self.condition == "sum"
-        unet = UNetConfig(
-            in_channels=masks if summed else masks + channels,
-            model_channels=self.channels,
-            out_channels=masks,
-            num_res_blocks=self.res_blocks,
-            attention_resolutions=self.attention,
-            channel_mult=self.channel_mult,
-            num_heads=self.heads,
-            dropout=self.dropout,
-        )
+        unet = levels(self, masks if summed else masks + channels, masks, self.dropout)
         with fresh_weights(seed):
             if not summed:
                 return ConcatenatedUNet(unet)
@@ -135,10 +111,7 @@ class SegDiff(Method):
 
     def apply(self, image: Images, fitted: FittedSegDiff, run: Run | None = None) -> MaskEnsemble:
         """Draw and merge masks. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
-        need(1 <= self.steps <= fitted.T, f"the chain has {fitted.T} levels: set steps between 1 and that")
-        plan, sampler = respaced(fitted.T, self.steps), Ancestral(self.variance)
-        controls = () if self.clip is None else (Clip(*self.clip),)
-        drawn = draw_masks(fitted, image, self.samples, plan, sampler, controls, run or Run())
+        drawn = draw(self, fitted, image, Ancestral(self.variance), run or Run())
         return merge(drawn.clamp(0, 1))
 
     def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:
