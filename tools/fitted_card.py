@@ -10,14 +10,14 @@ import yaml
 
 from headwater.atomic import write_file
 from headwater.cli.options import plain
-from headwater.methods.base import Method
 from headwater.methods.shipped import FOLDER
 
 
-def ship(name: str, target: str, fitted: Any, method: Method, training: Path, about: dict[str, str]) -> None:
+def ship(name: str, target: str, fitted: Any, method: object, training: Path, about: dict[str, str]) -> None:
     """Write FOLDER/name as `headwater fit target` leaves a folder, without checkpoints.
 
-    fitted is halved in place. training: where its log lies. about: rows of the card.
+    fitted is halved in place. method: the dataclass that fitted it. training: where its log lies. about: rows
+    of the card.
     """
     fitted.network.half()
     fitted.save(FOLDER / name / "fitted")

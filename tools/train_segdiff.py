@@ -12,11 +12,9 @@ import argparse
 import time
 from pathlib import Path
 
-import yaml
-from fitted_card import write_card
+from fitted_card import ship
 from torch import Tensor
 
-from headwater.atomic import write_file
 from headwater.claims.mask_ensembles import CONSENSUS, mean_dice
 from headwater.claims.mask_networks import (
     COSTS,
@@ -33,9 +31,7 @@ from headwater.claims.mask_networks import (
     pictures,
     places,
 )
-from headwater.cli.options import plain
 from headwater.errors import UserError
-from headwater.methods.shipped import FOLDER
 from headwater.run import Run
 
 RATES = (1e-3, 2e-3, 4e-3)
@@ -66,30 +62,27 @@ def main() -> None:
         raise SystemExit(f"train_segdiff: {error}") from None
 
 
-def train(name: str, seed: int, updates: int, out: Path, ship: bool) -> None:
+def train(name: str, seed: int, updates: int, out: Path, shipped: bool) -> None:
     """One network; it ships only if it was trained as long as the claim says."""
+    if shipped and updates != UPDATES:
+        raise UserError(f"the claim wants {UPDATES} updates: leave --updates out to ship")
     called = SHIPPED[name].format(seed=seed)
     data, masks = pictures("train")
     learner = arm(name, updates)
     fitted = fit(learner, data.images, masks, Run(seed, keep=out / "training" / called))
     fitted.save(out / called)
-    if not ship:
-        return
-    if updates != UPDATES:
-        raise UserError(f"the claim wants {UPDATES} updates: leave --updates out to ship")
-    fitted.network.half()
-    fitted.save(FOLDER / called / "fitted")
-    if name != PLAIN:
-        record = {"verb": "fit", "target": "segdiff", "options": {"seed": seed, "method": plain(learner)}}
-        write_file(FOLDER / called / "run.yaml", yaml.safe_dump(record, sort_keys=False))
-    about = {
-        "Draws": f"masks of {SKIN} in {SIDE} x {SIDE} RGB emoji" if name != PLAIN else "one mask, a baseline",
-        "Data": f"{DATA}, split train, {len(data):,} pictures with their masks",
-        "Made by": f"tools/train_segdiff.py --out DIR --seeds {seed + 1} --ship",
-        "Judged": "docs/methods/segdiff.md",
-        "Licence": "CC BY-SA 4.0, as the pictures",
-    }
-    write_card(FOLDER / called, out / "training" / called, about)
+    if shipped:
+        draws = "one mask of each, a baseline" if name == PLAIN else "masks"
+        about = {
+            "Draws": f"{draws}: {SKIN} in {SIDE} x {SIDE} RGB emoji",
+            "Data": f"{DATA}, split train, {len(data):,} pictures with their masks",
+            "Seed": str(seed),
+            "Made by": f"tools/train_segdiff.py --out DIR --seeds {seed + 1} --ship",
+            "Judged": "docs/methods/segdiff.md",
+            "Licence": "CC BY-SA 4.0, as the pictures",
+        }
+        target = "supervised-unet" if name == PLAIN else "segdiff"
+        ship(called, target, fitted, learner, out / "training" / called, about)
 
 
 def print_costs(image: Tensor, masks: Tensor, rounds: int = 5, updates: int = 10) -> None:
@@ -107,16 +100,21 @@ def print_costs(image: Tensor, masks: Tensor, rounds: int = 5, updates: int = 10
 
 
 def print_rates(names: list[str], image: Tensor, masks: Tensor, updates: int) -> None:
-    """Dice on 60 pictures of `pool` after a training at each rate, of nine samples where there are some."""
+    """Dice on 60 pictures of `pool` after a training at each rate, of nine samples where there are some.
+
+    Rates are doubled further as long as the highest is the best.
+    """
     pool, truth = pictures("pool")
-    rows = places(len(pool), 60)
+    rows, run = places(len(pool), 60), Run(batch=64, progress=False)
     for name in names:
-        for rate in RATES:
+        found: list[float] = []
+        while len(found) < len(RATES) or found[-1] == max(found):
+            rate = RATES[0] * 2 ** len(found)
             learner: Learner = arm(name, updates, rate)
-            fitted = fit(learner, image, masks, Run(progress=False))
-            drawn = masks_of(learner, fitted, pool.images[rows], CONSENSUS, Run(batch=64, progress=False))
-            found = mean_dice(drawn, truth[rows] > 0, min(CONSENSUS, drawn.shape[1])).mean()
-            print(f"{name}, rate {rate:g}: Dice {float(found):.3f}", flush=True)
+            drawn = masks_of(learner, fit(learner, image, masks, run), pool.images[rows], CONSENSUS, run)
+            dice = mean_dice(drawn, truth[rows] > 0, min(CONSENSUS, drawn.shape[1]))
+            found.append(float(dice.mean()))
+            print(f"{name}, rate {rate:g}: Dice {found[-1]:.3f}", flush=True)
 
 
 if __name__ == "__main__":
