@@ -75,6 +75,11 @@ def test_the_supervised_network_learns_and_is_a_function_of_the_seed(prior: Prio
     first, second, third = (f.network.state_dict()["out.2.bias"] for f in (once, twice, other))
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
+    kept = Run(3, progress=False, keep=tmp_path / "work")
+    again = [short.fit(prior.config, image, truth, kept).network.state_dict() for _ in range(2)]
+    assert all(torch.equal(state["out.2.bias"], first) for state in again)
+    with pytest.raises(UserError, match="another hue"):
+        replace(short, hue=False).fit(prior.config, image, truth, kept)
 
 
 def test_ignored_pixels_do_not_count(prior: Prior) -> None:
