@@ -119,7 +119,9 @@ def test_kept_and_read_again(fitted: FittedGlide, method: Glide, tmp_path: Path)
     with pytest.raises(UserError, match="glide-inpaint"):
         FittedGlideInpaint.load(tmp_path / "f")
     wider = replace(fitted.network.config, num_res_blocks=100)
-    replace(fitted, network=SimpleNamespace(config=wider, state_dict=dict)).save(tmp_path / "g")  # pyright: ignore[reportArgumentType]
+    replace(fitted, network=SimpleNamespace(config=wider, state_dict=fitted.network.state_dict)).save(
+        tmp_path / "g"
+    )  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match="wider or longer"):
         FittedGlide.load(tmp_path / "g")
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from headwater.bench.peak_memory import peak_bytes
 from headwater.errors import UserError
 from headwater.methods.saved import load_network, save_network
 
@@ -45,11 +46,36 @@ def test_damage_is_named(folder: Path) -> None:
         load_network(folder, build, "toy")
 
 
-@pytest.mark.parametrize("change", [{"width": 6}, {"width": "many"}, {"width": None}])
+@pytest.mark.parametrize("change", [{"width": 6}, {"width": "many"}, {"width": None}, {"width": 1 << 62}])
 def test_files_that_disagree_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     save_network(tmp_path / "fitted", nn.Linear(5, 2), {"kind": "toy", "width": 5, **change})
     with pytest.raises(UserError, match="disagree"):
         load_network(tmp_path / "fitted", build, "toy")
+
+
+def tower(about: dict[str, Any]) -> nn.Module:
+    return nn.Sequential(*(nn.Linear(about["width"], about["width"]) for _ in range(about["depth"])))
+
+
+@pytest.mark.parametrize("change", [{"width": 1 << 13}, {"depth": 1 << 16}])
+def test_a_hostile_description_takes_no_memory(tmp_path: Path, change: dict[str, int]) -> None:
+    """268 MB of weights, or more layers than were stored: refused, this process's peak as it was."""
+    save_network(tmp_path / "fitted", nn.Linear(4, 4), {"kind": "toy", "width": 4, "depth": 1, **change})
+    before = peak_bytes()
+    with pytest.raises(UserError, match="disagree"):
+        load_network(tmp_path / "fitted", tower, "toy")
+    assert peak_bytes() - before < 30e6
+
+
+def test_integers_and_doubles_come_back_as_numbers_of_their_kind(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1, dtype=torch.float64))
+    network[0].num_batches_tracked += (1 << 24) + 1  # more than float32 can count
+    save_network(tmp_path / "fitted", network, {"kind": "toy"})
+    found, _ = load_network(
+        tmp_path / "fitted", lambda about: nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)), "toy"
+    )
+    assert found.state_dict()["0.num_batches_tracked"] == (1 << 24) + 1
+    assert found.state_dict()["1.weight"].dtype == torch.float32
 
 
 def test_a_newer_format_is_refused(folder: Path) -> None:

@@ -6,18 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from headwater.atomic import read_json, verify, write_json, written_aside
 from headwater.errors import UserError, need
+from headwater.priors.filling import blueprint, fill
+from headwater.priors.state import contents, load_state
 
 _FORMAT = 1
 _NUMBERS, _WORDS = "network.safetensors", "about.json"
 
 Build = Callable[[dict[str, Any]], nn.Module]
-"""The network of a description, with fresh weights. It checks sizes before it allocates."""
+"""The network of a description; all that its layers compute with is in its state dict."""
 
 
 def save_network(folder: str | Path, network: nn.Module, about: dict[str, Any]) -> None:
@@ -37,7 +38,8 @@ def load_network(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Read what `save_network` wrote: the network, in eval mode and frozen, and its description.
 
-    Raises UserError for a folder that is damaged, of another method, or whose two files disagree.
+    The described network is compared with the weights' names and shapes before it takes any memory. Raises
+    UserError for a folder that is damaged, of another method, or whose two files disagree.
     """
     folder = Path(folder)
     need(folder.is_dir(), f"{folder} is no folder: give one that `headwater fit {kind}` wrote")
@@ -47,12 +49,11 @@ def load_network(
     need(about.get("format") == _FORMAT, f"{folder} has another format: read it with a newer headwater")
     found = about.get("kind")
     need(found == kind, f"{folder} was fitted for {found}, not for {kind}: give another folder")
+    weights, apart = folder / _NUMBERS, f"the two files in {folder} disagree ({{}}): fit again"
     try:
-        network = build(about)
-        network.load_state_dict(load_file(folder / _NUMBERS, device))
+        network = blueprint(lambda: build(about), contents(weights).entries, apart.format)
     except UserError:
         raise
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or ["?"])[0]
-        raise UserError(f"the two files in {folder} disagree ({reason}): fit again") from None
-    return network.to(device).eval().requires_grad_(False), about
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise UserError(apart.format((str(error).splitlines() or ["?"])[0])) from None
+    return fill(network, load_state(weights)).to(device).requires_grad_(False), about

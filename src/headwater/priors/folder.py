@@ -16,14 +16,16 @@ from headwater.atomic import read_json, verify, write_json, written_aside
 from headwater.errors import UserError, need
 from headwater.priors.card import card
 from headwater.priors.config import FORMAT, PriorConfig
+from headwater.priors.filling import blueprint, fill
 from headwater.priors.options import overridden
 from headwater.priors.prior import Prior
 from headwater.priors.schema import build
-from headwater.priors.state import load_state, unexpected
+from headwater.priors.state import contents, load_state
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 MARK = "headwater"
 """`library` in config.json: tells our folders from diffusers' bare U-Net folders."""
+_MISFIT = "{} does not fit the network described: {}; give the config that it was made with"
 
 
 def write(prior: Prior, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
@@ -75,23 +77,9 @@ def filled(config: PriorConfig, weights: Path, prefix: str = "") -> nn.Module:
     Names and shapes are compared before anything of the network's size is allocated. `prefix` is what the
     network's names have before the file's.
     """
-    with torch.device("meta"):
-        network = config.build_network()
-    return fill(network, {prefix + k: v for k, v in load_state(weights).items()}, str(weights))
-
-
-def fill(network: nn.Module, state: dict[str, Any], where: str) -> nn.Module:
-    """Put a state into a network built on the meta device; `where` opens the error message."""
-    expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
-    wrong = unexpected(expected, {k: tuple(v.shape) for k, v in state.items()})
-    need(
-        not wrong,
-        f"{where} does not fit the network described: {wrong}; give the config that it was made with",
-    )
-    # Copies, since what was loaded may still be the file itself, mapped into memory.
-    own = {k: v.to(torch.float32, copy=True).contiguous() for k, v in state.items()}
-    network.load_state_dict(own, strict=True, assign=True)
-    return network.eval().requires_grad_(True)
+    entries = {prefix + k: e for k, e in contents(weights).entries.items()}
+    network = blueprint(config.build_network, entries, lambda wrong: _MISFIT.format(weights, wrong))
+    return fill(network, {prefix + k: v for k, v in load_state(weights).items()})
 
 
 def _stored(name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
