@@ -1,7 +1,7 @@
 """Train the shipped DiffuSeq and its baseline: `python tools/train_diffuseq.py --out DIR [--ship]`.
 
-Short verses of the training books. Started again with the same DIR, it goes on where it stopped. --ship also
-writes the weights in half precision into the package.
+Short verses of the training books, as many updates for either. Started again with the same DIR, it goes on
+where it stopped. --ship also writes the weights in half precision into the package.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from headwater.claims.diffuseq_arms import BASELINE, SHIPPED, Verses
+from fitted_card import ship
+
+from headwater.claims.diffuseq_arms import BASELINE, LONGEST, SHIPPED, Verses
 from headwater.cli.options import fill, read_options
 from headwater.errors import UserError
-from headwater.methods.shipped import FOLDER
 from headwater.methods.text.autoregressive import Autoregressive
 from headwater.methods.text.diffuseq import DiffuSeq
 from headwater.run import Run
@@ -45,11 +46,23 @@ def main() -> None:
         )
         baseline.save(args.out / BASELINE)
         if args.ship:
-            for found, name in ((fitted, SHIPPED), (baseline, BASELINE)):
-                found.network.half()
-                found.save(FOLDER / name)
+            rows = about(len(pairs.source))
+            ship(SHIPPED, "diffuseq", fitted, method, args.out / "diffuseq", rows)
+            beside = {**rows, "Network": "the same, but reading from left to right: the baseline"}
+            ship(BASELINE, "autoregressive", baseline, method, args.out / "autoregressive", beside)
     except UserError as error:
         raise SystemExit(f"train_diffuseq: {error}") from None
+
+
+def about(pairs: int) -> dict[str, str]:
+    """Rows of the card."""
+    return {
+        "Writes": "verses of the King James version in modern English",
+        "Data": f"verses, split train, {pairs:,} pairs of at most {LONGEST} words a side",
+        "Made by": "tools/train_diffuseq.py --out DIR --ship",
+        "Judged": "docs/methods/diffuseq.md",
+        "Licence": "MIT, as the data",
+    }
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def small(train: int, steps: int) -> DiffuSeq:
     """The network of recipes/diffuseq/small.yaml, trained and used for so many steps."""
     return DiffuSeq(
         T=200,
-        length=56,
+        length=48,
         tokenizer="bpe",
         vocabulary=2000,
         dim=32,
@@ -52,7 +52,7 @@ def small(train: int, steps: int) -> DiffuSeq:
         feedforward=512,
         steps=steps,
         training=Optimisation(
-            train, 64, 1e-3, warmup=train // 20, decay="linear", grad_clip=1.0, ema=0.999, precision="bf16"
+            train, 32, 1e-3, warmup=train // 20, decay="linear", grad_clip=1.0, ema=0.999, precision="bf16"
         ),
     )
 

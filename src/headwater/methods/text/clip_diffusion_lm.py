@@ -47,7 +47,8 @@ class CLIPDiffusionLM(Method):
     of the nearest caption: in training, the nearest with other words; the code trains with the caption's own
     and writes without. Guidance plays no part in training, which leaves the text out at random. Padding is
     always looked at; the code hides it in training alone. Repeated neighbours are merged per caption, not
-    per batch. No [CLS]. The split is the user's: the code's has pictures on both sides.
+    per batch. Features have the length sqrt(D), whatever encoder they are of. No [CLS]. The split is the
+    user's: the code's has pictures on both sides.
     """
 
     paper: ClassVar[Paper] = Paper(

@@ -75,10 +75,14 @@ def _vectors(found: Any) -> Tensor:
 
 
 def encoded(encode: Callable[[Any], Tensor], items: Any, batch: int = 256) -> Tensor:
-    """Vectors of many pictures or texts, (N, D), on the CPU, a batch at a time."""
+    """Vectors of many pictures or texts, (N, D), of length sqrt(D), on the CPU, a batch at a time.
+
+    So long, a channel is about as large as one of a word's vector, and a network hears it at once.
+    """
     need(len(items) > 0, "there is nothing to encode")
     with torch.inference_mode():
-        return torch.cat([encode(items[i : i + batch]).cpu() for i in range(0, len(items), batch)]).clone()
+        unit = torch.cat([encode(items[i : i + batch]).cpu() for i in range(0, len(items), batch)])
+    return unit * unit.shape[1] ** 0.5  # outside: a training keeps what it is given
 
 
 def neighbours(images: Tensor, texts: Tensor, number: Tensor | None = None) -> Tensor:
