@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from fitted_card import ship
 
@@ -17,6 +18,7 @@ from headwater.cli.options import fill, read_options
 from headwater.data import load
 from headwater.errors import UserError
 from headwater.methods.text.clip_diffusion_lm import CLIPDiffusionLM
+from headwater.metrics.dual_encoder import DualEncoder
 from headwater.run import Run
 
 RECIPE = Path(__file__).parent.parent / "recipes" / SHIPPED / "small.yaml"
@@ -45,7 +47,7 @@ def main() -> None:
                 "Licence": "MIT and Apache-2.0, as the pictures",
             }
             halved = replace(fitted, captions=fitted.captions.half())
-            halved.eyes.half()
+            cast(DualEncoder, halved.eyes).half()
             ship(SHIPPED, SHIPPED, halved, method, args.out / "training", about)
     except UserError as error:
         raise SystemExit(f"train_captioner: {error}") from None
