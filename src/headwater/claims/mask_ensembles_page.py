@@ -40,7 +40,7 @@ def show(page: Page, title: str, found: Found, answer: Outcome, settings: Mappin
         "Mean and standard deviation over seeds. Every arm has the time that the plain U-Net takes for its "
         "updates; a network that ships was trained for as long beforehand.",
     )  # fmt: skip
-    section.settings({**settings, **answer.settings})
+    section.settings({**settings, "samples": max(COUNTS), **answer.settings})
     section.claim(answer.claim, answer.measured, answer.verdict)
 
 
