@@ -21,15 +21,20 @@ VERBS: dict[str, tuple[str, str]] = {
     "bench": ("bench", "time and memory against what one would use instead"),
     "tour": ("tour", "the main job: every claim on shipped priors, one page"),
 }
+SHARED = ("apply", "fit")
+"""Verbs whose work several processes under torchrun share."""
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 """Exit codes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
+    from headwater.cli.voice import one_voice
+
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _run(words)
+        with one_voice():
+            code = _run(words)
     except BrokenPipeError:
         return _unheard(FAILED)
     try:
@@ -41,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     from headwater.cli.usage import WrongUsage
+    from headwater.cli.voice import Ended
 
     try:
         return _verb(words)
@@ -48,6 +54,8 @@ def _run(words: list[str]) -> int:
         return end.code if isinstance(end.code, int) else DONE
     except KeyboardInterrupt:
         return _say("stopped; whatever was finished is kept", STOPPED)
+    except Ended:
+        return _say("ended with another process of the same run; whatever was finished is kept", FAILED)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -58,6 +66,7 @@ def _run(words: list[str]) -> int:
 
 def _verb(words: list[str]) -> int:
     from headwater.cli.usage import TARGETS, WrongUsage, check_target, nearest, target_help
+    from headwater.cli.voice import several
 
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
@@ -72,6 +81,8 @@ def _verb(words: list[str]) -> int:
         raise WrongUsage(
             f"there is no verb {verb!r}: {nearest(verb, VERBS, '`headwater --help` lists the verbs')}"
         )
+    if several() and verb not in SHARED:
+        raise WrongUsage(f"torchrun shares the work of {' and '.join(SHARED)}: run {verb} without it")
     if verb in TARGETS and (not rest or rest[0] in ("-h", "--help")):
         print(target_help(verb))
         return DONE if rest else USAGE
@@ -93,7 +104,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _say(sentence: str, code: int) -> int:
-    print(f"headwater: {sentence}", file=sys.stderr)
+    from headwater.cli.voice import say_the_end
+
+    say_the_end(sentence)
     return code
 
 

@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-from tqdm import tqdm
-
 from headwater.atomic import write_file
-from headwater.cli.files import OnError, Source, open_all
+from headwater.cli.files import OnError, open_all
 from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import (
     PRIOR,
@@ -24,25 +21,25 @@ from headwater.cli.methods import (
     results,
     shape_of,
     spare,
-    taken_apart,
     takes,
     verb_of,
     with_method,
 )
 from headwater.cli.options import parse
+from headwater.cli.parts import FOLDER, Parts, sweep_files
 from headwater.cli.record import open_output, read_record, write_record
+from headwater.cli.resume import same_run
 from headwater.cli.showing import show
-from headwater.cli.work import Work, answer, as_json
+from headwater.cli.walk import Walk
+from headwater.cli.work import Resumed, answer, as_json, usable
 from headwater.errors import UserError, need
-from headwater.methods.base import Kind
 from headwater.methods.catalogue import entry
 from headwater.methods.shipped import run_folder
 from headwater.priors import Prior
 from headwater.report import Page
+from headwater.train.processes import Processes, processes
 
-_SKIPPED = "skipped.json"
-_SHOWN = 12
-"""Items on the page."""
+_SKIPPED, _PAGE = "skipped.json", "index.html"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -62,14 +59,40 @@ def run(argv: Sequence[str]) -> int:
         fields["prior"] = (str | None if fitted_too else str, hint)
         free |= {"prior": None} if fitted_too else {}
     fields["on_error"] = (OnError, "what a corrupt input does: stop, or be skipped and listed")
-    kind = options_of("apply", name, Work, fields, free)
+    kind = options_of("apply", name, Resumed, fields, free)
     options = parse(kind if fitted else with_method(kind, method), argv[1:], f"headwater apply {name}")
     return _apply(name, argv, options, method, fitted)
 
 
 def _apply(name: str, argv: Sequence[str], options: Any, method: Any, fitted: Any) -> int:
+    usable(options.device)
+    with processes(options.device) as team:
+        walk, about = _prepared(name, options, method, fitted, team)
+        files = [FAMILIES[v.name].results(k) for k, v in walk.outputs.items()]
+        if team.first:
+            _open(name, options, about, [*files, _SKIPPED, _PAGE])
+        team.wait()
+        out: Path = options.out
+        batches = Parts(out).left(len(walk.first), options.batch)
+        if "outputs" in read_record(out):  # this run is finished, and was repeated
+            batches = []
+        page = None if not team.first or (out / _PAGE).is_file() else lambda: _page(name, argv, walk, out)
+        try:
+            walk.over(batches[team.index :: team.count], out, page)
+            team.wait()
+        finally:  # what was finished is of use, whatever happened
+            if team.first:
+                Parts(out).join({k: FAMILIES[v.name].table(k) for k, v in walk.outputs.items()})
+        return _finish(name, options, walk, about, files) if team.first else 0
+
+
+def _prepared(
+    name: str, options: Any, method: Any, fitted: Any, team: Processes
+) -> tuple[Walk, dict[str, Any]]:
+    """Everything that is needed before the first batch, and what the record says of it."""
     function, given, about = verb_of(method, "apply"), dict[str, Any](), dict[str, Any]()
-    first_run = options.run()
+    device = str(team.device)
+    work = dataclasses.replace(options.run(), device=device, progress=team.first and not options.json)
     chosen, where = getattr(options, "method", None), getattr(options, "prior", None)
     if fitted:
         folder = run_folder(options.fitted)
@@ -77,90 +100,68 @@ def _apply(name: str, argv: Sequence[str], options: Any, method: Any, fitted: An
         record = read_record(folder)
         chosen = recorded_method(method, record, {key: getattr(options, key) for key in method.applied})
         where = where or (record.get("options") or {}).get("prior")
-        given["fitted"] = fitted.load(folder / "fitted", options.device)
+        given["fitted"] = fitted.load(folder / "fitted", device)
     if takes(function, "prior"):
         if where is None:
             raise UserError(f"{options.fitted} does not say which prior it was fitted on: add --prior")
-        given["prior"] = Prior.from_pretrained(str(where)).to(options.device)
+        given["prior"] = Prior.from_pretrained(str(where)).to(device)
         about["prior_hash"] = given["prior"].hash
     wanted = kinds(function)
     shape = shape_of(given.get("prior"), given.get("fitted"), chosen)
     sources = open_all(wanted, {k: getattr(options, k) for k in wanted}, shape)
-    outputs = results(method)
-    walk = _Walk(chosen, sources, given, outputs, options)
-    files = [*(FAMILIES[v.name].results(k) for k, v in outputs.items()), _SKIPPED, "index.html"]
-    out = open_output(options.out, options.overwrite, files)
-    write_record(out, "apply", name, options, about, None)
-    done = walk.run(out)
-    skipped, first = walk.first.skipped, walk.first
+    about["inputs"] = {key: source.mark for key, source in sources.items()}
+    return Walk(chosen, sources, given, results(method), work, options.on_error), about
+
+
+def _open(name: str, options: Any, about: dict[str, Any], files: Sequence[str]) -> None:
+    """The output folder: new, or of the same run, which was stopped."""
+    out, record = options.out, read_record(options.out) if options.out.is_dir() else {}
+    if options.resume:
+        same_run(out, "apply", name, options, ("out", "device", "batch", "on_error"))
+        other = next((key for key in about if record and record.get(key) != about[key]), None)
+        need(
+            other is None,
+            f"{out} was begun with other files or another prior ({other}): bring them back, or choose "
+            "another --out",
+        )
+        for key in files:
+            sweep_files(out / key)
+    else:
+        begun = bool(record) and "outputs" not in record and Parts(out).folder.is_dir()
+        need(
+            options.overwrite or not begun,
+            f"{out} holds an unfinished run: add --resume to go on, or --overwrite",
+        )
+        open_output(out, options.overwrite, [*files, FOLDER])
+    if "outputs" not in record or not options.resume:
+        write_record(out, "apply", name, options, about, None)
+
+
+def _finish(name: str, options: Any, walk: Walk, about: dict[str, Any], files: list[str]) -> int:
+    """Put the tables together, write the record, say what was done."""
+    out, parts, first = options.out, Parts(options.out), walk.first
+    skipped = (read_record(out).get("skipped") or {}) | parts.skipped()
+    done = len(first) - len(skipped)
     if not done:
+        parts.remove()
         raise UserError(
             f"none of the {first.count(len(skipped))} can be read: {next(iter(skipped.values()))}"
         )
-    _page(name, argv, first_run.seed, walk, out)
-    if skipped:
-        write_file(out / _SKIPPED, as_json(skipped))
-    write_record(out, "apply", name, options, {**about, "skipped": skipped}, files)
+    if parts.folder.is_dir():
+        if skipped:
+            write_file(out / _SKIPPED, as_json(skipped))
+        write_record(out, "apply", name, options, {**about, "skipped": skipped}, files)
+        parts.remove()
     values = {"out": str(out), "items": done, "skipped": skipped}
     left = f", {len(skipped)} skipped (see {out / _SKIPPED})" if skipped else ""
-    return answer(options.json, f"{first.count(done)} done{left}: open {out / 'index.html'}", values)
+    return answer(options.json, f"{first.count(done)} done{left}: open {out / _PAGE}", values)
 
 
-@dataclasses.dataclass
-class _Walk:
-    """Batch by batch: read, apply, write; memory does not grow with the number of items."""
-
-    method: Any
-    sources: dict[str, Source]
-    given: dict[str, Any]
-    """The prior and what was fitted, as the method takes them."""
-    outputs: dict[str, Kind]
-    options: Any
-    shown: list[tuple[str, dict[str, Any]]] = dataclasses.field(default_factory=list)
-    """The first items, for the page."""
-
-    def __post_init__(self) -> None:
-        self.first, *others = self.sources.values()
-        self.first.check_names()
-        self.partners = {s.name: s.all_partners(self.first) for s in others}
-
-    def run(self, out: Path) -> int:
-        """Returns how many items were done."""
-        total, done = len(self.first), 0
-        quiet = self.options.json or total <= self.options.batch
-        with tqdm(total=total, desc=f"all {self.first.family.noun[1]}", delay=2, disable=quiet) as bar:
-            for start in range(0, total, self.options.batch):
-                rows = range(start, min(start + self.options.batch, total))
-                good, items = self.first.read_good(rows, self.options.on_error)
-                if good:
-                    self._batch(out, good, items, done)
-                done += len(good)
-                bar.update(len(rows))
-        return done
-
-    def _batch(self, out: Path, rows: list[int], first: Any, done: int) -> None:
-        names = [self.first.names[i] for i in rows]
-        items = {self.first.name: first}
-        for key, partner in self.partners.items():
-            items[key] = self.sources[key].read([partner[i] for i in rows])
-        result = self.method.apply(**self.given, **items, run=self.options.run(done))
-        made = taken_apart(result, self.outputs)
-        for key, kind in self.outputs.items():
-            FAMILIES[kind.name].write(out, key, names, made[key])
-        for i in range(min(len(rows), _SHOWN - len(self.shown))):
-            self.shown.append((names[i], {k: _kept(v[i]) for k, v in {**items, **made}.items()}))
-
-
-def _kept(item: Any) -> Any:
-    """An item that does not hold on to its batch."""
-    return item.clone() if isinstance(item, Tensor) else item
-
-
-def _page(name: str, argv: Sequence[str], seed: int, walk: _Walk, out: Path) -> None:
+def _page(name: str, argv: Sequence[str], walk: Walk, out: Path) -> None:
     every = {**{k: s.family for k, s in walk.sources.items()}}
     every |= {k: FAMILIES[kind.name] for k, kind in walk.outputs.items()}
     page = Page(name, walk.first.count(len(walk.first)), "headwater apply")
-    lead = f"The first {walk.first.family.noun[1]}; all are in the folder."
+    lead = f"Some of the {walk.first.family.noun[1]}; all are in the folder."
     show(page.section("Results", lead), every, walk.shown)
-    page.provenance(["headwater", "apply", *argv], [seed])
-    page.write(out / "index.html")
+    page.provenance(["headwater", "apply", *argv], [walk.run.seed])
+    page.write(out / _PAGE)

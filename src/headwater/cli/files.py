@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from headwater.cli.kinds import FAMILIES, Request
 from headwater.cli.kinds.family import Shape, stem
+from headwater.cli.voice import say
 from headwater.data import UnreadableError
 from headwater.data.masks import UNLABELLED
 from headwater.errors import UserError
@@ -28,7 +29,7 @@ class Source:
             self.items = self.family.open(ask)
         except UnreadableError as error:
             raise UserError(f"{ask.flag}: {error}") from None
-        self.names, self.skipped = self.items.names, dict[str, str]()
+        self.names = self.items.names
 
     def __len__(self) -> int:
         return len(self.names)
@@ -37,6 +38,12 @@ class Source:
     def shape(self) -> Shape | None:
         """Channels, height and width of its items, if these are pictures."""
         return getattr(self.items, "shape", None)
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """What tells these items from others: how many, and a hash of their names."""
+        names = "\0".join(self.names).encode("utf-8", "surrogateescape")
+        return {"items": len(self), "names": hashlib.sha256(names).hexdigest()}
 
     def check_names(self) -> None:
         """UserError if two items differ in their suffix at most: their results would be one file."""
@@ -52,19 +59,17 @@ class Source:
         found = {i: self.items[i] for i in dict.fromkeys(rows)}  # one mask may serve all
         return self.family.collate([found[i] for i in rows])
 
-    def read_good(self, rows: Sequence[int], on_error: OnError) -> tuple[list[int], Any]:
-        """The rows that can be read, and their batch; with `skip`, bad ones are noted in `skipped`."""
-        good, found = [], []
+    def read_good(self, rows: Sequence[int], on_error: OnError) -> tuple[dict[int, Any], dict[str, str]]:
+        """The items that can be read, by row, and with `skip` the names of the others, with reasons."""
+        good, bad = dict[int, Any](), dict[str, str]()
         for row in rows:
             try:
-                found.append(self.items[row])
+                good[row] = self.items[row]
             except UnreadableError as error:
                 if on_error == "stop":
                     raise UserError(f"{error}, or add --on-error skip") from None
-                self.skipped[self.names[row]] = str(error)
-                continue
-            good.append(row)
-        return good, self.family.collate(found) if found else None
+                bad[self.names[row]] = str(error)
+        return good, bad
 
     def count(self, number: int) -> str:
         """`1 picture`, `5 pictures`."""
@@ -82,7 +87,7 @@ class Source:
         if any(row is not None for row in found) or len(self) != len(first):
             return found
         pair = f"{first.names[0]} with {self.names[0]}"
-        print(f"headwater: --{self.name} has other names: taken in order, {pair} ...", file=sys.stderr)
+        say(f"--{self.name} has other names: taken in order, {pair} ...")
         return list(range(len(first)))
 
     def all_partners(self, first: Source) -> list[int]:
@@ -143,5 +148,5 @@ def _as_classes(source: Source, value: Any) -> Any:
         return value
     if value.unique().tolist() != [0, UNLABELLED]:
         return value
-    print(f"headwater: --{source.name} is black and white: white is taken for class 1", file=sys.stderr)
+    say(f"--{source.name} is black and white: white is taken for class 1")
     return (value > 0).long()

@@ -23,9 +23,10 @@ from headwater.cli.methods import (
     verb_of,
     with_method,
 )
-from headwater.cli.options import fill, parse, plain, read_options, take
-from headwater.cli.record import open_output, read_record, write_record
-from headwater.cli.work import Switch, Work, answer, usable
+from headwater.cli.options import fill, parse, read_options, take
+from headwater.cli.record import open_output, write_record
+from headwater.cli.resume import same_run
+from headwater.cli.work import Resumed, Switch, Work, answer, usable
 from headwater.errors import need
 from headwater.methods.catalogue import entry
 from headwater.priors import Prior
@@ -50,14 +51,6 @@ class Training:
     """cpu, cuda, cuda:1, mps ..."""
     json: Switch = False
     """Print the result as JSON, and no progress."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resumed(Work):
-    """How to work on a training that may be stopped."""
-
-    resume: Switch = False
-    """Go on in OUT where the same command was stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,31 +131,9 @@ def _opened(name: str, options: Any) -> Path:
             done or not begun, f"{options.out} holds an unfinished fit: add --resume to go on, or --overwrite"
         )
         return open_output(options.out, options.overwrite, ["fitted", _CHECKPOINTS])
-    record = read_record(options.out)
-    if record:
-        need(
-            (record.get("verb"), record.get("target")) == ("fit", name),
-            f"{options.out} holds no fit of {name}: choose another --out",
-        )
-        old, new = (
-            _flat({**o, "out": "", "device": ""}) for o in (record.get("options") or {}, plain(options))
-        )
-        other = next((key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)), None)
-        need(
-            other is None,
-            f"{options.out} was begun with {other} {old.get(other or '')}, not {new.get(other or '')}: "
-            "repeat its options, or choose another --out",
-        )
+    same_run(options.out, "fit", name, options, ("out", "device"))
     options.out.mkdir(parents=True, exist_ok=True)
     return options.out
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested options with dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def _prior(words: list[str]) -> int:

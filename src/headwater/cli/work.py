@@ -43,6 +43,14 @@ class Work:
         return Run(self.seed, self.batch, usable(self.device), not self.json, first)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Work):
+    """How to do work that may be stopped."""
+
+    resume: Switch = False
+    """Go on in OUT where the same command was stopped."""
+
+
 def usable(device: str) -> str:
     """The name of a device on which torch can work here. Raises UserError if it cannot."""
     try:

@@ -1,4 +1,4 @@
-"""The processes that train together: one, or as many as torchrun started."""
+"""The processes that work together: one, or as many as torchrun started."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from headwater.errors import need
+from headwater.errors import UserError, need
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(days=7)
+"""How long one process waits for another. One that was killed is noticed at once: its connections close."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,17 @@ class Processes:
             return flag
         return float(self._summed(torch.tensor(float(flag), device=self.device))) > 0
 
+    def told(self, value: T | None) -> T:
+        """The first process's value in all; whoever comes early waits for it."""
+        box: list[Any] = [value]
+        if self.count > 1:
+            torch.distributed.broadcast_object_list(box, device=self.device)
+        return box[0]
+
+    def wait(self) -> None:
+        """Go on when all have come here."""
+        self.any(False)
+
     def _summed(self, value: Tensor) -> Tensor:
         if self.count > 1:
             value = value.clone()
@@ -56,20 +74,31 @@ class Processes:
 def processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, if it did; leave them on the way out.
 
-    Raises UserError where the device does not exist.
+    Raises UserError where the device does not exist, and where another process ends before its time.
     """
     wanted = torch.device(device)
     here = wanted.type == "cpu" or torch.get_device_module(wanted).is_available()
-    need(here, f"there is no {device} device here: train with device cpu")
+    need(here, f"there is no {device} device here: choose device cpu")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes(wanted)
         return
     from accelerate import PartialState
 
     joined = not torch.distributed.is_initialized()
-    state = PartialState(cpu=wanted.type == "cpu")
     try:
+        state = PartialState(cpu=wanted.type == "cpu", timeout=_PATIENCE)
         yield Processes(state.device or wanted, state.num_processes, state.process_index)
+    except RuntimeError as error:
+        if not _left_alone(error):
+            raise
+        raise UserError(
+            "another process of this run has ended: what was finished is kept, resume to go on"
+        ) from error
     finally:
-        if joined:
-            state.destroy_process_group()
+        if joined and torch.distributed.is_initialized():
+            PartialState().destroy_process_group()
+
+
+def _left_alone(error: RuntimeError) -> bool:
+    """Whether an exchange with another process failed: gloo has no exception of its own."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)

@@ -98,8 +98,15 @@ class Family(ABC):
         return key
 
     @abstractmethod
-    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Any]) -> None:
-        """Write or append the finished items of an output."""
+    def write(self, out: Path, key: str, name: str, item: Any) -> str:
+        """A finished item: written to files of its own, or given back as its line of a common table.
+
+        Several items may be written at once, by as many threads.
+        """
+
+    def table(self, key: str) -> tuple[str, str] | None:
+        """The file in OUT that all items of an output share, and what it begins with; None if they do not."""
+        return None
 
     def cells(self, items: Sequence[Any]) -> list[Cell]:
         """Items as pictures of a page."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from headwater.atomic import write_file
 from headwater.cli.kinds.family import Family, Items, Request, stem
 from headwater.cli.kinds.pictures import save_npy
+from headwater.cli.voice import say
 from headwater.data import save_picture
 from headwater.data.kspace import open_kspace, open_magnitude
 from headwater.report import Cell, Heat
@@ -32,9 +32,9 @@ class Kspace(Family):
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)
 
-    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
-        for name, item in zip(names, items, strict=True):
-            save_npy(out / key / f"{stem(name)}.npy", item)
+    def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
+        save_npy(out / key / f"{stem(name)}.npy", item)
+        return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
         """Logarithm of the magnitude, of all coils together."""
@@ -56,19 +56,19 @@ class Magnitude(Family):
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)
 
-    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
+    def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
         medical = importlib.util.find_spec("nibabel") is not None
         if not medical and not self._said:
             self._said = True
             note = "nibabel is not installed, so .npy is written: pip install 'headwater[medical]'"
-            print(f"headwater: {note}", file=sys.stderr)
-        for name, item in zip(names, items, strict=True):
-            path = out / key / stem(name)
-            if medical:
-                write_file(path.with_name(f"{path.name}.nii.gz"), nifti(item))
-            else:
-                save_npy(path.with_name(f"{path.name}.npy"), item)
-            save_picture(_unit(item), path.with_name(f"{path.name}.png"))
+            say(note)
+        path = out / key / stem(name)
+        if medical:
+            write_file(path.with_name(f"{path.name}.nii.gz"), nifti(item))
+        else:
+            save_npy(path.with_name(f"{path.name}.npy"), item)
+        save_picture(_unit(item), path.with_name(f"{path.name}.png"))
+        return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
         return [_unit(item) for item in items]

@@ -44,9 +44,9 @@ class Images(Family):
         shape = ask.shape or _stored(ask.path)
         return picture_files(ask, lambda path: read_picture(path, shape), shape)
 
-    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
-        for name, item in zip(names, items, strict=True):
-            save_picture(item, out / key / f"{stem(name)}.png")
+    def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
+        save_picture(item, out / key / f"{stem(name)}.png")
+        return ""
 
 
 class Masks(Family):
@@ -69,9 +69,9 @@ class Masks(Family):
             return Files(relative(paths, path), paths, one)
         return picture_files(ask, one)
 
-    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
-        for name, item in zip(names, items, strict=True):
-            save_mask(item.reshape(item.shape[-2:]), out / key / f"{stem(name)}.png")
+    def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
+        save_mask(item.reshape(item.shape[-2:]), out / key / f"{stem(name)}.png")
+        return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
         return [item.reshape(item.shape[-2:]) for item in items]
@@ -89,10 +89,9 @@ class Labels(Family):
 
         return picture_files(ask, one)
 
-    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
-        for name, item in zip(names, items, strict=True):
-            labels = torch.where(item == UNLABELLED, -1, item)
-            save_labels(labels, out / key / f"{stem(name)}.png")
+    def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
+        save_labels(torch.where(item == UNLABELLED, -1, item), out / key / f"{stem(name)}.png")
+        return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
         used = [item[item != UNLABELLED] for item in items]
@@ -109,12 +108,12 @@ class Maps(Family):
         need(bool(paths), f"{ask.flag}: {ask.where} holds no .npy file: check the path")
         return Files(relative(paths, path), paths, lambda path: torch.from_numpy(read_npy(path)))
 
-    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Tensor]) -> None:
-        for name, item in zip(names, items, strict=True):
-            path = out / key / f"{stem(name)}.png"
-            save_npy(path.with_name(f"{path.stem}.npy"), item)
-            top = float(item.max())
-            save_picture(2 * item / top - 1 if top > 0 else item - 1, path)
+    def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
+        path = out / key / f"{stem(name)}.png"
+        save_npy(path.with_name(f"{path.stem}.npy"), item)
+        top = float(item.max())
+        save_picture(2 * item / top - 1 if top > 0 else item - 1, path)
+        return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
         return [Heat(item[0]) for item in items]

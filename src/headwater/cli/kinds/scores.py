@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,19 +39,18 @@ class Scores(Family):
     def results(self, key: str) -> str:
         return f"{key}.csv"
 
-    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Any]) -> None:
-        add_scores(out / self.results(key), names, [float(item) for item in items])
+    def write(self, out: Path, key: str, name: str, item: Any) -> str:
+        return _line(name, repr(float(item)))
+
+    def table(self, key: str) -> tuple[str, str]:
+        return self.results(key), _line("name", key)
 
 
-def add_scores(path: Path, names: Sequence[str], values: Sequence[float]) -> None:
-    """Append one number per item to a CSV file; its first line names the columns."""
+def _line(*cells: str) -> str:
+    """One row of a CSV file."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    if not path.exists():
-        table.writerow(("name", path.stem))
-    table.writerows((name, repr(float(value))) for name, value in zip(names, values, strict=True))
-    with path.open("a", encoding="utf-8", newline="") as file:
-        file.write(text.getvalue())
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
 def read_scores(path: Path) -> tuple[list[str], list[float]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from headwater.cli.kinds.family import Family, Items, Request, relative, stem
+from headwater.cli.voice import say
 from headwater.data import shipped
 from headwater.data.series import Table, read_table, write_table
 from headwater.errors import UserError, need
@@ -28,7 +28,7 @@ class _Tables:
             if column not in self.said:
                 self.said.add(column)
                 where = f"{self.paths[row].name}: column {column} holds words"
-                print(f"headwater: {where}, not numbers: it is left out", file=sys.stderr)
+                say(f"{where}, not numbers: it is left out")
         return replace(table, name=stem(self.names[row]))
 
 
@@ -50,9 +50,9 @@ class SeriesFiles(Family):
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)
 
-    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Table]) -> None:
-        for name, item in zip(names, items, strict=True):
-            write_table(out / key / f"{stem(name)}.csv", item)
+    def write(self, out: Path, key: str, name: str, item: Table) -> str:
+        write_table(out / key / f"{stem(name)}.csv", item)
+        return ""
 
 
 class _Shipped:

@@ -46,11 +46,11 @@ class Texts(Family):
     def results(self, key: str) -> str:
         return f"{key}.jsonl"
 
-    def write(self, out: Path, key: str, names: Sequence[str], items: Sequence[Any]) -> None:
-        rows = [{"name": name, key: item} for name, item in zip(names, items, strict=True)]
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-        with (out / self.results(key)).open("a", encoding="utf-8", newline="") as file:
-            file.write("".join(lines))
+    def table(self, key: str) -> tuple[str, str]:
+        return self.results(key), ""
+
+    def write(self, out: Path, key: str, name: str, item: Any) -> str:
+        return json.dumps({"name": name, key: item}, ensure_ascii=False) + "\n"
 
 
 def _shipped(name: str, split: str, fields: Sequence[str]) -> Items:

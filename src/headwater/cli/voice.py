@@ -1,0 +1,74 @@
+"""Who speaks when torchrun has started several processes: one of them, once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+_WAIT = 5
+"""Seconds after which torchrun's store counts as gone."""
+
+
+class Ended(BaseException):
+    """torchrun ends this process: another one failed, or somebody stopped them all."""
+
+
+def several() -> bool:
+    """Whether this process works beside others that torchrun started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextlib.contextmanager
+def one_voice() -> Iterator[None]:
+    """The first of several processes alone has an output, and SIGTERM raises `Ended` in each."""
+    if not several():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        with contextlib.ExitStack() as stack:
+            if os.environ.get("RANK") != "0":
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def say(sentence: str) -> None:
+    """One line to standard error; of several processes that would say the same, one does."""
+    if _first_to(sentence):
+        print(f"headwater: {sentence}", file=sys.stderr)
+
+
+def say_the_end(sentence: str) -> None:
+    """As `say`, but only the first of all processes that end says why: the others follow from it."""
+    if _first_to("end"):
+        print(f"headwater: {sentence}", file=sys.stderr)
+
+
+def _first_to(what: str) -> bool:
+    """Whether no other process has asked this: a count in torchrun's own store, which outlives them all."""
+    if not several():
+        return True
+    from datetime import timedelta
+
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+    host, port = os.environ.get("MASTER_ADDR", "localhost"), int(os.environ.get("MASTER_PORT", "0"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    try:
+        store = TCPStore(
+            host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=_WAIT)
+        )
+        return store.add(f"headwater/{attempt}/{what}", 1) == 1
+    except (RuntimeError, ValueError):  # there is none: whoever is first by number speaks
+        return os.environ.get("RANK") == "0"
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise Ended
