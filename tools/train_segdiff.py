@@ -102,19 +102,22 @@ def print_costs(image: Tensor, masks: Tensor, rounds: int = 5, updates: int = 10
 def print_rates(names: list[str], image: Tensor, masks: Tensor, updates: int) -> None:
     """Dice on 60 pictures of `pool` after a training at each rate, of nine samples where there are some.
 
-    Rates are doubled further as long as the highest is the best.
+    Beside `RATES` half the lowest or twice the highest is tried as long as that end is the best.
     """
     pool, truth = pictures("pool")
     rows, run = places(len(pool), 60), Run(batch=64, progress=False)
     for name in names:
-        found: list[float] = []
-        while len(found) < len(RATES) or found[-1] == max(found):
-            rate = RATES[0] * 2 ** len(found)
+        waiting, found = list(RATES), dict[float, float]()
+        while waiting:
+            rate = waiting.pop(0)
             learner: Learner = arm(name, updates, rate)
             drawn = masks_of(learner, fit(learner, image, masks, run), pool.images[rows], CONSENSUS, run)
             dice = mean_dice(drawn, truth[rows] > 0, min(CONSENSUS, drawn.shape[1]))
-            found.append(float(dice.mean()))
-            print(f"{name}, rate {rate:g}: Dice {found[-1]:.3f}", flush=True)
+            found[rate] = float(dice.mean())
+            print(f"{name}, rate {rate:g}: Dice {found[rate]:.3f}", flush=True)
+            best = max(found, key=found.__getitem__)
+            if not waiting and best in (min(found), max(found)):
+                waiting = [best / 2 if best == min(found) else best * 2]
 
 
 if __name__ == "__main__":
