@@ -45,7 +45,10 @@ def card(config: PriorConfig, network: nn.Module) -> str:
 
 
 def _schedule(config: PriorConfig) -> str:
-    betas = config.process.betas
+    process, betas = config.process, config.process.betas
+    if process.kind != "vp":
+        ends = [f"{end:g}" for end in (process.low, process.high) if end is not None]
+        return " to ".join(ends) or "its usual range"
     return f"{betas} schedule" if isinstance(betas, str) else f"{len(betas)} betas in config.json"
 
 

@@ -35,15 +35,18 @@ NOISES: dict[str, type[Noise]] = {
 
 @dataclass(frozen=True)
 class ProcessConfig:
-    """A process by its recipe. For `vp`, `betas` names a schedule or lists T numbers."""
+    """A process by its recipe. For `vp`, `betas` names a schedule or lists T numbers.
 
-    kind: Literal["vp", "ve", "edm", "flow"] = "vp"
+    `vp_sde` is the VP-SDE in continuous time, walked at T even times (Song et al. 2021).
+    """
+
+    kind: Literal["vp", "vp_sde", "ve", "edm", "flow"] = "vp"
     T: int = 1000
     betas: str | tuple[float, ...] = "linear"
     low: float | None = None
-    """Smallest beta (vp) or sigma (ve, edm); None is the schedule's own."""
+    """Smallest beta (vp), rate (vp_sde) or sigma (ve, edm); None is the schedule's own."""
     high: float | None = None
-    """Largest beta (vp) or sigma (ve, edm)."""
+    """Largest of these."""
 
     def __post_init__(self) -> None:
         need(1 <= self.T <= MOST_STEPS, f"process: T is {self.T}: give 1 to {MOST_STEPS} steps")
@@ -59,6 +62,9 @@ class ProcessConfig:
         match self.kind:
             case "vp":
                 return Diffusion.vp(self.table())
+            case "vp_sde":
+                times = torch.arange(1, self.T + 1, dtype=torch.float64) / self.T
+                return Diffusion.vp_sde(times, **ends)
             case "ve":
                 return Diffusion.ve(schedule.geometric(self.T, **ends))
             case "edm":

@@ -13,6 +13,13 @@ from headwater.atomic import sha256, verify
 from headwater.errors import UserError, need
 from headwater.priors import diffusers, folder, sources
 from headwater.priors.config import PriorConfig
+from headwater.priors.published import (
+    Published,
+    as_fields,
+    classifier_network,
+    published_names,
+    score_network,
+)
 from headwater.priors.state import contents
 
 ASSUMED = "the file says nothing of process and picture size: those of the reference's training are assumed"
@@ -24,7 +31,7 @@ class Report:
 
     path: str
     format: str
-    """In words: "headwater prior", "diffusers folder", "guided-diffusion weights", "other weights"."""
+    """In words: "headwater prior", "diffusers folder", "guided-diffusion weights", "other weights" ..."""
     weights: str
     """The weights file itself."""
     container: str
@@ -45,6 +52,8 @@ class Report:
     """Everything else that is known or assumed; None when no prior can be read from the file."""
     remark: str
     """Why there is no prior here, or what was assumed."""
+    published: tuple[str, ...] = ()
+    """Published networks of this very structure."""
 
     def __str__(self) -> str:
         types = ", ".join(f"{n} {name}" for name, n in self.dtypes.items())
@@ -56,6 +65,7 @@ class Report:
             "sha256": self.sha256,
             "tensors": f"{self.tensors} ({types}), {self.parameters:,} numbers",
             "network": ", ".join(f"{k}={v}" for k, v in self.network.items() if v is not None) or "unknown",
+            "same as": ", ".join(self.published),
             "process": self._process(),
             "remark": self.remark,
         }
@@ -66,6 +76,8 @@ class Report:
             return ""
         p, c = self.config.process, self.config
         betas = p.betas if isinstance(p.betas, str) else f"{len(p.betas)} listed betas"
+        if p.kind != "vp":
+            betas = " to ".join(f"{end:g}" for end in (p.low, p.high) if end is not None) or "usual range"
         size = "x".join(map(str, c.shape))
         return f"{p.kind}, T={p.T}, {betas}; predicts {c.predicts}, variance {c.variance}; pictures {size}"
 
@@ -91,15 +103,23 @@ def inspect(where: str | os.PathLike[str]) -> Report:
 
 
 def _of_file(path: Path) -> Report:
-    try:
-        network = {"kind": "adm", **dataclasses.asdict(sources.network_of_weights(path, {}))}
-    except UserError as error:
-        return _report(path, "other weights", path, {}, None, str(error))
+    shapes = {name: entry.shape for name, entry in contents(path).entries.items()}
+    found: Published | None = score_network(shapes)
+    words = "score-SDE weights"
+    if found is None and (found := classifier_network(shapes)):
+        words = "guided-diffusion classifier"
+    if found is None:
+        words = "guided-diffusion weights"
+        try:
+            found = sources.network_of_weights(path, {})
+        except UserError as error:
+            return _report(path, "other weights", path, {}, None, str(error))
     try:
         config, remark = sources.config_of_weights(path, {}), ASSUMED
     except UserError as error:
         config, remark = None, str(error)
-    return _report(path, "guided-diffusion weights", path, network, config, remark)
+    report = _report(path, words, path, as_fields(found), config, remark)
+    return dataclasses.replace(report, published=published_names(found))
 
 
 def _report(

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from headwater.errors import need
 from headwater.nets.adm import UNetConfig
+from headwater.nets.ncsnpp import NCSNppConfig
 from headwater.priors.config import PriorConfig, ProcessConfig
 from headwater.priors.schema import build, nearest
 
 PROCESS = {f.name for f in dataclasses.fields(ProcessConfig)} - {"kind"}
 PRIOR = {"shape", "predicts", "variance", "noise", "clip", "classes", "process"}
 ADM = {f.name for f in dataclasses.fields(UNetConfig)}
+NCSNPP = {f.name for f in dataclasses.fields(NCSNppConfig)}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def overridden(config: PriorConfig, overrides: Mapping[str, Any]) -> PriorConfig
         from headwater.priors.unet2d import fields
 
         names = fields()
+    elif config.network.get("kind") == "ncsnpp":
+        names = NCSNPP
     sorted_ = sort(overrides, names)
     changed = replace(
         config,

@@ -14,9 +14,17 @@ from headwater.errors import UserError, need
 from headwater.nets.adm import UNetConfig
 from headwater.nets.infer import infer_config
 from headwater.priors import diffusers, folder
-from headwater.priors.config import PriorConfig, ProcessConfig
+from headwater.priors.config import PriorConfig
 from headwater.priors.options import ADM, overridden, process, sort
 from headwater.priors.prior import Prior
+from headwater.priors.published import (
+    as_fields,
+    chain_of,
+    classifier_network,
+    refuse_upsampler,
+    score_network,
+    score_prior,
+)
 from headwater.priors.schema import nearest
 from headwater.priors.state import contents
 
@@ -70,11 +78,12 @@ def _from_folder(path: Path, overrides: Mapping[str, Any]) -> Prior:
 
 
 def from_weights(path: Path, overrides: Mapping[str, Any] | None = None) -> Prior:
-    """A prior from guided-diffusion's weights; the architecture is read from their names and shapes.
+    """A prior from guided-diffusion's weights, or a published score network's (score-SDE, Score-MRI).
 
-    Not in the file, and so assumed: a linear chain of 1,000 steps, noise predicted, pictures of the size
-    that the reference trains such networks on (`SIDES`), a learned range of variances where there are
-    twice as many channels out as in. All can be overridden.
+    The architecture is read from names and shapes. Not in the file, and so assumed: what goes with the
+    published network of that structure (`published`), and otherwise a linear chain of 1,000 steps, noise
+    predicted, pictures of the size that the reference trains such networks on (`SIDES`), a learned range of
+    variances where there are twice as many channels out as in. All can be overridden.
     """
     config = config_of_weights(path, overrides or {})
     return Prior(folder.filled(config, path), config, source=str(path), file_hash=sha256(path))
@@ -82,25 +91,38 @@ def from_weights(path: Path, overrides: Mapping[str, Any] | None = None) -> Prio
 
 def config_of_weights(path: Path, overrides: Mapping[str, Any]) -> PriorConfig:
     """The config that `from_weights` arrives at, from the file's headers alone."""
+    score = score_network(_shapes(path))
+    if score is not None:
+        return overridden(score_prior(score), overrides)
     given = sort(overrides, ADM)
     network = network_of_weights(path, given.network)
+    refuse_upsampler(network, path)
     twice = network.out_channels == 2 * network.in_channels
     base = PriorConfig(
-        {"kind": "adm", **dataclasses.asdict(network)},
+        as_fields(network),
         _shape(network, path, given.prior.pop("shape", None)),
-        given.prior.pop("process", None) or process(ProcessConfig(), given.process),
+        given.prior.pop("process", None) or process(chain_of(network), given.process),
         variance="learned_range" if twice else "fixed",
     )
     return overridden(base, given.prior)
 
 
 def network_of_weights(path: Path, overrides: Mapping[str, Any]) -> UNetConfig:
-    """The architecture behind a weights file. Raises UserError when it is not guided-diffusion's."""
-    shapes = {name: entry.shape for name, entry in contents(path).entries.items()}
+    """The U-Net behind a weights file. Raises UserError when it is not guided-diffusion's."""
+    shapes = _shapes(path)
     try:
         return infer_config(shapes, **overrides)
     except ValueError as error:
+        if classifier_network(shapes) is not None:
+            raise UserError(
+                f"{path} is a classifier of noisy pictures, no prior: read its network with "
+                "headwater.priors.published.load_published"
+            ) from None
         raise UserError(f"{path} is no guided-diffusion network ({str(error).rstrip('.')})") from None
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    return {name: entry.shape for name, entry in contents(path).entries.items()}
 
 
 def _shape(network: UNetConfig, path: Path, given: Any) -> tuple[int, int, int]:

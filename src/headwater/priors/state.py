@@ -22,6 +22,8 @@ NESTS = (
     *("state_dict", "model_state_dict", "model", "params", "module", "network", "unet", "net"),
 )
 """Keys under which trainers put a state dict, averaged weights first."""
+AVERAGES = ("ema", "shadow_params")
+"""Where score-SDE's trainer puts the averaged weights: a list, in the order of the state dict's names."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Contents:
     """Type and shape of every tensor of the state dict."""
     nest: str = ""
     """The key under which the state dict lies; empty at the top."""
+    averaged: tuple[str, ...] = ()
+    """Names whose tensors are taken from the list of averages instead, in its order."""
     prefix: str = ""
     """What all names begin with and `load_state` takes off."""
 
@@ -43,27 +47,31 @@ def contents(path: str | os.PathLike[str]) -> Contents:
     path = Path(path)
     need(path.is_file(), f"there is no file {path}: check the path")
     if kind(path) == "safetensors":
-        entries, nest = safetensors_entries(path)[0], ""
+        entries, nest, averaged = safetensors_entries(path)[0], "", ()
     else:
-        entries, nest = _unwrapped(torch_tree(path), path)
+        tree = torch_tree(path)
+        entries, nest = _unwrapped(tree, path)
+        averaged = _averaged(entries, _averages(tree) if nest else [], path)
         held = sum(e.size * e.dtype.itemsize for e in entries.values())
         need(held <= 2 * path.stat().st_size, f"{path} shows the same numbers as many tensors: refused")
     need(bool(entries), f"{path} holds no tensors: give a file with a state dict")
     prefix = "module." if all(name.startswith("module.") for name in entries) else ""
-    return Contents(kind(path), {k.removeprefix(prefix): v for k, v in entries.items()}, nest, prefix)
+    plain = {k.removeprefix(prefix): v for k, v in entries.items()}
+    return Contents(kind(path), plain, nest, averaged, prefix)
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Tensors by name from a safetensors file or one of torch.save, as stored, on the CPU.
 
-    Usual nestings ({"state_dict": ...}, {"ema": ...}) and the prefix `module.` are taken off. Raises
-    UserError, in one sentence, for a file that is broken, lies about its sizes, wants anything run (the
-    name is given), or holds NaN or infinite weights. There is no fallback to a full pickle.
+    Usual nestings ({"state_dict": ...}, {"ema": ...}) and the prefix `module.` are taken off, and averaged
+    weights are preferred. Raises UserError, in one sentence, for a file that is broken, lies about its sizes,
+    wants anything run (the name is given), or holds NaN or infinite weights. There is no fallback to a full
+    pickle.
     """
     path = Path(path)
     found = contents(path)
     try:
-        state = load_file(path) if found.format == "safetensors" else _load_torch(path, found.nest)
+        state = load_file(path) if found.format == "safetensors" else _load_torch(path, found)
     except Exception as error:  # what two libraries may raise at a file that passed the checks above
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"{path} cannot be read ({reason}): get another copy") from None
@@ -86,11 +94,30 @@ def unexpected(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tupl
     return f"{extra[0]} has no place" if extra else ""
 
 
-def _load_torch(path: Path, nest: str) -> dict[str, Tensor]:
+def _load_torch(path: Path, found: Contents) -> dict[str, Tensor]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on old pickle protocols
         tree = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return tree[nest] if nest else tree
+    state = tree[found.nest] if found.nest else tree
+    return {**state, **dict(zip(found.averaged, _averages(tree), strict=True))} if found.averaged else state
+
+
+def _averages(tree: Any) -> list[Any]:
+    """The list of averaged weights of score-SDE's checkpoints; empty in others."""
+    for key in AVERAGES:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree if isinstance(tree, list) else []
+
+
+def _averaged(entries: Mapping[str, Entry], averages: list[Any], path: Path) -> tuple[str, ...]:
+    """The names that a list of averages belongs to; frozen tensors have none and are passed over."""
+    names, left = [], list(reversed(averages))
+    for name, entry in entries.items():
+        if left and left[-1] == entry:
+            left.pop()
+            names.append(name)
+    need(not left, f"{path} averages other weights than it holds: save the averaged state_dict()")
+    return tuple(names)
 
 
 def _unwrapped(tree: Any, path: Path) -> tuple[dict[str, Entry], str]:
