@@ -27,7 +27,7 @@ from headwater.train.optimisation import Optimisation, batch_rows, train
 def course(steps: int, lr: float = 1e-3) -> Optimisation:
     """Batches of 16; a rate that rises over the first twentieth and falls to 0 along half a cosine."""
     return Optimisation(
-        steps, 16, lr, warmup=max(1, steps // 20), decay="cosine", weight_decay=1e-4, grad_clip=1.0
+        steps, 16, lr=lr, warmup=max(1, steps // 20), decay="cosine", weight_decay=1e-4, grad_clip=1.0
     )
 
 
