@@ -1,4 +1,4 @@
-"""D3PM as a person uses it: learn, write, complete, measure, keep; on texts and on pictures."""
+"""D3PM as a person uses it: learn, write, complete, measure, keep."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from headwater.core.discrete import RankOne
 from headwater.core.matrix_powers import MatrixPowers
 from headwater.errors import UserError
-from headwater.methods.synthesis.d3pm_images import D3PMImages, FittedD3PMImages, pictures, quantised
+from headwater.methods.synthesis.fitted_d3pm_images import FittedD3PMImages
 from headwater.methods.text.characters import Characters, pair_counts, stream_of, windows
 from headwater.methods.text.d3pm import D3PM
 from headwater.methods.text.fitted_d3pm import FittedD3PM, contexts
-from headwater.nets.text_transformer import TextTransformer, TextTransformerConfig
+from headwater.nets.text_transformer import TextTransformerConfig
 from headwater.run import Run
 from headwater.train.discrete import spread_levels
 from headwater.train.optimisation import Optimisation
@@ -54,7 +54,7 @@ def test_every_chain_learns_completes_and_is_kept(chain: str, tmp_path: Path) ->
 
 def test_training_lowers_the_bits_and_skipping_levels_costs_some(fitted: FittedD3PM) -> None:
     test = ["abab abab\nba ba\n"] * 16
-    untrained = replace(fitted, network=TextTransformer(fitted.network.config).eval())
+    untrained = replace(SMALL, training=Optimisation(1, 8, 1e-9)).fit(CORPUS, QUIET)
     fresh, learnt = (float(SMALL.apply(test, f, QUIET).bits.mean()) for f in (untrained, fitted))
     assert learnt < fresh - 0.2
     few = replace(SMALL, steps=2)
@@ -125,30 +125,3 @@ def test_characters_windows_and_company() -> None:
     assert near[1, 3] > near[1, 2]  # a and c both stand before b
     levels = spread_levels(40, 8, seed=1)
     assert torch.bincount(levels, minlength=9).tolist() == [0] + [5] * 8
-
-
-@pytest.mark.parametrize(("chain", "head"), [("gaussian", "logistic"), ("uniform", "logits")])
-def test_pictures_are_learnt_drawn_measured_and_kept(chain: str, head: str, tmp_path: Path) -> None:
-    method = D3PMImages(
-        K=5, chain=chain, T=6, head=head, width=32, multipliers=(1,), blocks=1, attention=(),
-        training=Optimisation(3, 4, 1e-3), steps=6, levels=6,
-    )  # fmt: skip  # pyright: ignore
-    data = pictures(torch.randint(5, (12, 1, 8, 8), generator=torch.Generator().manual_seed(0)), 5)
-    fitted = method.fit(data, QUIET)
-    drawn = method.write(3, fitted, QUIET)
-    assert drawn.shape == (3, 1, 8, 8)
-    assert set(drawn.unique().tolist()) <= {-1.0, -0.5, 0.0, 0.5, 1.0}
-    bits = method.bits(data, fitted, QUIET)
-    assert bits.shape == (12,)
-    assert (bits > 0.5).all()
-    fitted.save(tmp_path / "kept")
-    again = FittedD3PMImages.load(tmp_path / "kept")
-    torch.testing.assert_close(method.bits(data, again, Run(0, batch=5, progress=False)), bits)
-    with pytest.raises(UserError, match="resize them"):
-        method.bits(data[..., :4], fitted, QUIET)
-
-
-def test_quantising_is_nearest_and_undone_on_its_values() -> None:
-    values = torch.arange(17)
-    assert torch.equal(quantised(pictures(values, 17), 17), values)
-    assert quantised(torch.tensor([-3.0, 0.05, 3.0]), 17).tolist() == [0, 8, 16]

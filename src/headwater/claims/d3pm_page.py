@@ -1,4 +1,4 @@
-"""What D3PM's claim shows: pictures and texts first, then bits."""
+"""What D3PM's claim shows: texts first, then bits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from headwater.claims.base import Outcome
 from headwater.metrics.statistics import summarize
@@ -18,16 +15,14 @@ from headwater.report import Estimate, Page
 
 @dataclass
 class Figures:
-    """What the runs found: per arm and seed, one number per test window or picture."""
+    """What the runs found: per arm and seed, one number per test window."""
 
     seeds: tuple[int, ...]
     T: int
     text: dict[str, list[list[float]]] = field(default_factory=dict)
-    images: dict[str, list[list[float]]] = field(default_factory=dict)
     written: dict[str, list[str]] = field(default_factory=dict)
     completed: list[tuple[str, str, str]] = field(default_factory=list)
     """Text with holes, what was written into it, and what was there."""
-    drawn: dict[str, Tensor] = field(default_factory=dict)
     ngram: list[float] = field(default_factory=list)
     order: int = 0
     unigram: list[float] = field(default_factory=list)
@@ -43,12 +38,9 @@ class Figures:
 def show(page: Page, figures: Figures, outcome: Outcome, settings: Mapping[str, Any]) -> None:
     """Add the claim's section."""
     section = page.section(
-        "Texts and digits drawn: D3PM",
+        "Texts written and completed: D3PM",
         "The same networks, trained for the same time, undo different kinds of random edits.",
     )
-    for name, pictures in figures.drawn.items():
-        large = F.interpolate(pictures, scale_factor=6)
-        section.contact_sheet(torch.unbind(large), 8, caption=f"Digits of 17 grey values: {name}")
     section.table(
         ["given", "written", "truth"],
         [[_shown(cell) for cell in row] for row in figures.completed],
@@ -72,13 +64,6 @@ def show(page: Page, figures: Figures, outcome: Outcome, settings: Mapping[str, 
         "bounds. No model sees the text before a window.",
         best={"bits per character": "min"},
         decimals={"bits per character": 3},
-    )
-    section.table(
-        ["chain", "bits per value"],
-        [[name, _estimate(per_seed)] for name, per_seed in figures.images.items()],
-        caption="The bound on test digits of 8 x 8 pixels and 17 values, hybrid loss everywhere.",
-        best={"bits per value": "min"},
-        decimals={"bits per value": 3},
     )
     section.settings(settings)
     section.claim(outcome.claim, outcome.measured, outcome.verdict)

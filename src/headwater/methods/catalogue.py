@@ -68,6 +68,12 @@ METHODS: dict[str, Entry] = {
     "glide-inpaint": Entry(
         "synthesis", "synthesis.glide_inpaint", "GlideInpaint", "fill a hole with what a caption says"
     ),
+    "d3pm-images": Entry(
+        "synthesis",
+        "synthesis.d3pm_images",
+        "D3PMImages",
+        "draw pictures by undoing random changes of grey values",
+    ),
     "score-mri": Entry(
         "medical",
         "medical.score_mri",

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 
-from headwater.core import descend
 from headwater.core.discrete import Mixture
 from headwater.core.discrete_denoiser import bits as bits_of
 from headwater.core.noise import derive
@@ -24,8 +23,8 @@ from headwater.methods.text.characters import (
 )
 from headwater.methods.text.filling import filled, nats_of
 from headwater.methods.text.fitted_d3pm import Chain, FittedD3PM, Schedule
+from headwater.methods.text.given_tokens import descending
 from headwater.metrics.statistics import bootstrap_interval
-from headwater.nets.text_transformer import TextTransformer, TextTransformerConfig
 from headwater.run import Run
 from headwater.train.discrete import fit_discrete
 from headwater.train.optimisation import Optimisation
@@ -73,8 +72,7 @@ class D3PM(Method):
         arxiv="2107.03006",
         code="google-research/google-research",
         claim="Which states turn into which matters: masking needs fewer bits per character than uniform "
-        "replacement and loses little with a quarter of the steps; on pictures, a discretised Gaussian "
-        "trained with the hybrid loss beats uniform replacement.",
+        "replacement, and loses little with a quarter of the steps.",
     )
     needs: ClassVar[tuple[str, ...]] = ("texts, some 100,000 characters or more",)
     applied: ClassVar[tuple[str, ...]] = ("steps", "levels", "mixture", "hole")
@@ -114,34 +112,18 @@ class D3PM(Method):
     def fit(self, text: Texts, run: Run | None = None) -> FittedD3PM:
         """Learn to write like the texts. Raises UserError for too little text or sizes that cannot be."""
         run = run or Run()
-        need(self.T >= 1, f"T is {self.T}: give 1 level or more")
         characters = Characters.of(text)
         stream = stream_of(characters, text)
         need(
             len(stream) > self.length,
             f"the texts have {len(stream)} characters, a window {self.length}: give more or lower length",
         )
-        V = len(characters)
-        try:
-            sizes = TextTransformerConfig(
-                V + (self.chain == "absorbing"),
-                self.length,
-                self.width,
-                self.layers,
-                self.heads,
-                self.dropout,
-            )
-        except ValueError as error:
-            need(False, str(error))
-            raise
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(run.seed, _WEIGHTS))
-            network = TextTransformer(sizes)
-        pairs = pair_counts(stream, V)
-        fitted = FittedD3PM(
-            network, characters, pairs, self.chain, self.T, self.schedule, self.mixture, self.neighbours
-        )
-        about = {k: v for k, v in asdict(self).items() if k not in ("steps", "levels", "hole", "training")}
+        sizes = {k: getattr(self, k) for k in ("length", "width", "layers", "heads", "dropout")}
+        chain = {k: getattr(self, k) for k in ("chain", "T", "schedule", "mixture", "neighbours")}
+        pairs = pair_counts(stream, len(characters))
+        fitted = FittedD3PM.fresh(characters, pairs, sizes, chain, derive(run.seed, _WEIGHTS))
+        later = {"steps", "levels", "hole", "training"}  # of no effect here, or recorded by `train` itself
+        about = {k: v for k, v in asdict(self).items() if k not in later}
         trained = fit_discrete(
             replace(fitted.denoiser, auxiliary=self.auxiliary),
             lambda step: windows(stream, self.length, self.training.batch, run.seed, step),
@@ -150,11 +132,6 @@ class D3PM(Method):
             about,
         )
         return replace(fitted, network=trained)  # pyright: ignore[reportArgumentType]
-
-    def plan(self, T: int) -> list[int]:
-        """The levels visited on a chain of T. Raises UserError for more steps than levels."""
-        need(1 <= self.steps <= T, f"there are {T} levels: set steps between 1 and {T}")
-        return descend(T, self.steps)
 
     def apply(self, text: Texts, fitted: FittedD3PM, run: Run | None = None) -> Written:
         """Fill every `hole` character, and tell how many bits per character each text then takes.
@@ -168,7 +145,7 @@ class D3PM(Method):
         need(self.levels >= 1, f"levels is {self.levels}: give 1 or more")
         need(all(text), "a text is empty: write holes where something is to be written")
         encoded = [fitted.characters.encode(t, self.hole) for t in text]
-        plan = self.plan(fitted.T)
+        plan = descending(fitted.T, self.steps)
         parts = filled(pieces(encoded, fitted.length), fitted, plan, run)
         full = joined(parts, len(text))
         cost = torch.zeros(len(text), dtype=torch.float64)
@@ -179,7 +156,9 @@ class D3PM(Method):
     def write(self, n: int, fitted: FittedD3PM, run: Run | None = None) -> list[str]:
         """n new windows. Window i depends on run.seed and i alone."""
         blank = [Piece(i, 0, torch.full((fitted.length,), -1)) for i in range(n)]
-        done = filled(blank, replace(fitted, mixture=self.mixture), self.plan(fitted.T), run or Run())
+        done = filled(
+            blank, replace(fitted, mixture=self.mixture), descending(fitted.T, self.steps), run or Run()
+        )
         return [fitted.characters.decode(part.ids) for part in done]
 
     def evaluate(self, written: Texts, bits: Scores) -> dict[str, float]:

@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from headwater.core import Control, Discrete, NoiseSource, Stream, White, last, reverse
+from headwater.core import Stream, White, last, reverse
 from headwater.core.discrete_denoiser import bound
 from headwater.core.noise import derive
 from headwater.methods.text.characters import Piece
 from headwater.methods.text.fitted_d3pm import FittedD3PM
+from headwater.methods.text.given_tokens import Keep
 from headwater.run import Run
 
 _WRITE, _MEASURE = 0x4433_5032, 0x4433_5033
 """Purposes of seeds: writing, the bound."""
-
-
-@dataclass(frozen=True, eq=False)
-class Keep(Control):
-    """Before every network call, put the given tokens in place: clean where the chain has a mask, whose walk
-    never touches what is unmasked; else freshly edited to level t, as RePaint does.
-
-    given: (B, L) int64, negative where nothing is given.
-    """
-
-    q: Discrete
-    given: Tensor
-    clean: bool
-    noise: NoiseSource
-
-    def before(self, x: Tensor, t: int) -> Tensor:
-        known = (
-            self.given >= 0
-        )  # draw also where nothing is known: a sample's draws depend on no other sample
-        put = self.given if self.clean else self.q.sample(self.given.clamp(min=0), t, self.noise)
-        return torch.where(known, put, x)
 
 
 def filled(parts: Sequence[Piece], fitted: FittedD3PM, plan: Sequence[int], run: Run) -> list[Piece]:

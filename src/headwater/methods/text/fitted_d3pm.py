@@ -15,7 +15,7 @@ from headwater.core.discrete import Discrete, Mixture, absorbing, uniform
 from headwater.core.discrete_denoiser import DiscreteDenoiser
 from headwater.core.matrix_powers import nearest_neighbour, neighbour_rate
 from headwater.core.schedule import betas, reciprocal
-from headwater.errors import need
+from headwater.errors import UserError, need
 from headwater.methods.saved import load_network, save_network
 from headwater.methods.text.characters import Characters
 from headwater.nets.text_transformer import TextTransformer, TextTransformerConfig
@@ -43,6 +43,21 @@ class FittedD3PM:
     schedule: Schedule = "cosine"
     mixture: Mixture = "paper"
     neighbours: int = 5
+
+    @classmethod
+    def fresh(
+        cls, characters: Characters, pairs: Tensor, sizes: dict[str, Any], chain: dict[str, Any], seed: int
+    ) -> FittedD3PM:
+        """With untrained weights. sizes: fields of `TextTransformerConfig` but K; chain: the fields below
+        `pairs`. Raises UserError for sizes that cannot be."""
+        need(chain["T"] >= 1, f"T is {chain['T']}: give 1 level or more")
+        try:
+            config = TextTransformerConfig(len(characters) + (chain["chain"] == "absorbing"), **sizes)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(TextTransformer(config), characters, pairs, **chain)
 
     @cached_property
     def process(self) -> Discrete:
