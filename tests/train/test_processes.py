@@ -1,11 +1,8 @@
-"""Two processes under torchrun train as one process does, to float rounding."""
+"""Two processes under torchrun train as one process does, to float rounding, also when one was killed."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import torch
 
 from headwater.priors import Prior, ProcessConfig
 from headwater.train import Architecture, Recipe, fit
+from under_torchrun import torchrun
 
 RECIPE = Recipe(
     data="tiny",
@@ -27,31 +25,23 @@ RECIPE = Recipe(
     warmup=2,
     log_every=1,
     sample_every=0,
+    checkpoint_every=0.0,
 )
-CHILD = """
-import sys, torch
-from headwater.train import Recipe, fit
-torch.manual_seed(int(__import__("os").environ["RANK"]))
-fit(Recipe.load(sys.argv[1]), sys.argv[2], progress=False, resume=True, max_minutes=float(sys.argv[3]))
-"""
-
-
-def torchrun(recipe: Path, out: Path, max_minutes: float = 60.0) -> None:
-    (out.parent / "child.py").write_text(CHILD)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(out.parent / "child.py"), str(recipe), str(out), str(max_minutes)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path: Path) -> None:
     RECIPE.save(tmp_path / "r.yaml")
     alone = fit(RECIPE, tmp_path / "one", progress=False)
-    # Stopped after its first step and resumed, so that this path is shared too.
-    torchrun(tmp_path / "r.yaml", tmp_path / "two", 0.0)
-    torchrun(tmp_path / "r.yaml", tmp_path / "two")
+    words = ["fit", "prior", "--recipe", tmp_path / "r.yaml", "--out", tmp_path / "two", "--json"]
+    killed = torchrun(*words, kill=tmp_path / "two/checkpoints/step-00000003")
+    assert killed.code == 1
+    assert killed.out == ""
+    assert len(killed.sentences) == 1
+    assert "another process" in killed.sentences[0]
+    done = torchrun(*words, "--resume")
+    assert (done.code, done.sentences) == (0, [])
+    assert json.loads(done.out)["finished"] is True
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
     one, two = ([json.loads(line) for line in log] for log in logs)
     assert len(one) == len(two) == 8

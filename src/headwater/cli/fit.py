@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +30,11 @@ from headwater.errors import need
 from headwater.methods.catalogue import entry
 from headwater.priors import Prior
 from headwater.train import Recipe, fit
+from headwater.train.processes import Processes, processes
 
 _RESULTS = ("prior", "samples")
 """What a training leaves that a rerun must reproduce; checkpoints depend on the clock."""
 _CHECKPOINTS = "checkpoints"
-_FIRST = os.environ.get("RANK", "0") == "0"
-"""Of several processes under torchrun one keeps the folder and answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,19 +77,32 @@ def run(argv: Sequence[str]) -> int:
     function = verb_of(method, "fit")
     if takes(function, "recipe"):
         return _own_prior(name, method, words)
-    options, prior = _options(name, method, words), None
-    run, about = options.run(), dict[str, Any]()
+    options = _options(name, method, words)
+    with processes(usable(options.device)) as team:
+        return _fit(name, function, options, team)
+
+
+def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
+    device, prior, about = str(team.device), None, dict[str, Any]()
+    run = dataclasses.replace(options.run(), device=device, progress=team.first and not options.json)
     if takes(function, "prior"):
-        prior = Prior.from_pretrained(options.prior).to(options.device)
+        prior = Prior.from_pretrained(options.prior).to(device)
         about["prior_hash"] = prior.hash
     wanted = kinds(function)
     where = {key: getattr(options, key) for key in wanted}
     sources = open_all(wanted, where, shape_of(prior, options.method))
-    out = _opened(name, options)
-    given = together(sources, not options.json)
-    write_record(out, "fit", name, options, about, None)
+    out = options.out
+    if team.first:
+        _opened(name, options)
+    given = together(sources, run.progress)
+    if team.first:
+        write_record(out, "fit", name, options, about, None)
+    team.wait()
     run = dataclasses.replace(run, keep=out / _CHECKPOINTS)
     made = options.method.fit(**({} if prior is None else {"prior": prior}), **given, run=run)
+    team.wait()
+    if not team.first:
+        return 0
     made.save(out / "fitted")
     write_record(out, "fit", name, options, about, ["fitted"])
     first = next(iter(sources))
@@ -122,7 +133,7 @@ def _goes_on(method: Any) -> bool:
     return any(field.name == "training" for field in dataclasses.fields(method))
 
 
-def _opened(name: str, options: Any) -> Path:
+def _opened(name: str, options: Any) -> None:
     """The output folder: new, or of an unfinished fit with the same options."""
     if not getattr(options, "resume", False):
         begun = not options.overwrite and (options.out / _CHECKPOINTS).is_dir()
@@ -130,10 +141,10 @@ def _opened(name: str, options: Any) -> Path:
         need(
             done or not begun, f"{options.out} holds an unfinished fit: add --resume to go on, or --overwrite"
         )
-        return open_output(options.out, options.overwrite, ["fitted", _CHECKPOINTS])
-    same_run(options.out, "fit", name, options, ("out", "device"))
-    options.out.mkdir(parents=True, exist_ok=True)
-    return options.out
+        open_output(options.out, options.overwrite, ["fitted", _CHECKPOINTS])
+    else:
+        same_run(options.out, "fit", name, options, ("out", "device"))
+        options.out.mkdir(parents=True, exist_ok=True)
 
 
 def _prior(words: list[str]) -> int:
@@ -143,18 +154,18 @@ def _prior(words: list[str]) -> int:
     # tyro's stand-in for "not given": the recipe has no output folder.
     start = None if recipe is None else FitPrior(recipe=Recipe.load(recipe), out=tyro.MISSING)
     options = parse(FitPrior, words, "headwater fit prior", start)
-    usable(options.device)
-    _open(options)
-    fit(
-        options.recipe,
-        options.out,
-        resume=options.resume,
-        max_minutes=options.max_minutes,
-        device=options.device,
-        progress=not options.json,
-        on_error=options.on_error,
-    )
-    return _trained("prior", options)
+    with processes(usable(options.device)) as team:
+        _open(options, team)
+        fit(
+            options.recipe,
+            options.out,
+            resume=options.resume,
+            max_minutes=options.max_minutes,
+            device=options.device,
+            progress=not options.json,
+            on_error=options.on_error,
+        )
+        return _trained("prior", options) if team.first else 0
 
 
 def _own_prior(name: str, method: Any, words: list[str]) -> int:
@@ -168,23 +179,22 @@ def _own_prior(name: str, method: Any, words: list[str]) -> int:
     }
     kind = options_of("fit", name, Training, fields, {"recipe": None})
     options: Any = parse(kind, words, f"headwater fit {name}")
-    usable(options.device)
     recipe = None if options.recipe is None else Recipe.load(options.recipe, data=options.data)
-    _open(options)
     more = {"resume": options.resume, "device": options.device, "progress": not options.json}
-    method().fit(options.data, options.out, recipe, **more)
-    return _trained(name, options)
+    with processes(usable(options.device)) as team:
+        _open(options, team)
+        method().fit(options.data, options.out, recipe, **more)
+        return _trained(name, options) if team.first else 0
 
 
-def _open(options: Any) -> None:
+def _open(options: Any, team: Processes) -> None:
     """A training goes on in its own folder, and otherwise wants an empty one."""
-    if _FIRST and not options.resume:
+    if team.first and not options.resume:
         open_output(options.out, False, [])
+    team.wait()
 
 
 def _trained(name: str, options: Any) -> int:
-    if not _FIRST:
-        return 0
     folder = options.out / "prior"
     values = {"out": str(options.out), "finished": folder.is_dir()}
     if not folder.is_dir():

@@ -47,6 +47,8 @@ def say(sentence: str) -> None:
 
 def say_the_end(sentence: str) -> None:
     """As `say`, but only the first of all processes that end says why: the others follow from it."""
+    if several():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
     if _first_to("end"):
         print(f"headwater: {sentence}", file=sys.stderr)
 
@@ -55,6 +57,8 @@ def _first_to(what: str) -> bool:
     """Whether no other process has asked this: a count in torchrun's own store, which outlives them all."""
     if not several():
         return True
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # there is none that outlives them
+        return os.environ.get("RANK") == "0"
     from datetime import timedelta
 
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
@@ -66,9 +70,10 @@ def _first_to(what: str) -> bool:
             host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=_WAIT)
         )
         return store.add(f"headwater/{attempt}/{what}", 1) == 1
-    except (RuntimeError, ValueError):  # there is none: whoever is first by number speaks
+    except RuntimeError:  # torchrun is gone too
         return os.environ.get("RANK") == "0"
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # torchrun may ask again
     raise Ended

@@ -21,17 +21,18 @@ from headwater.train.average import Average
 from headwater.train.drive import Decay, NotFiniteError, Progress, drive
 from headwater.train.journal import Journal
 from headwater.train.order import batch_rows as batch_rows
+from headwater.train.processes import Processes, processes
 from headwater.train.stop import Stop
 from headwater.train.update import move
 
 Loss = Callable[[nn.Module, int], Tensor]
-"""(network, step) -> mean loss of the batch of update `step` (0-based), a scalar with a graph.
+"""(network, step) -> mean loss of batch `step` (0-based), a scalar with a graph.
 
 What it draws is a function of a seed and the step alone, or of torch's global generator, which is seeded
-anew before every step: so a training that was interrupted goes on as if it had not been."""
+anew before every batch: so a training that was interrupted goes on as if it had not been."""
 
 _STEP = 0x53544550
-"""Purpose of the seed of each step's draws (dropout)."""
+"""Purpose of the seed of each batch's draws (dropout)."""
 _KEPT = 2
 """Checkpoints kept."""
 
@@ -43,7 +44,9 @@ class Optimisation:
     steps: int = 10_000
     """Optimiser steps."""
     batch: int = 64
-    """Items per step."""
+    """Items per batch."""
+    batches: int = 1
+    """Batches per step, whose gradients are averaged; processes under torchrun share them."""
     lr: float = 1e-4
     """Peak learning rate."""
     warmup: int = 0
@@ -66,7 +69,7 @@ class Optimisation:
     """Seconds between checkpoints."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "lr", "log_every"):
+        for name in ("steps", "batch", "batches", "lr", "log_every"):
             need(getattr(self, name) > 0, f"{name} is {getattr(self, name)}: give a positive number")
         need(0 <= self.ema < 1, f"ema is {self.ema}: give a decay from 0 to below 1")
 
@@ -80,23 +83,45 @@ def train(
     the CPU the weights are then bit-identical to those of one that was never interrupted. about: plain
     values that decide the result beside `how` and the seed, such as the method's other settings.
 
-    Raises UserError where run.keep holds a training with other settings, or the loss is not finite.
+    Under torchrun each process computes its share of a step's `how.batches` and the first one keeps the
+    checkpoints; the weights are those of one process, to float rounding.
+
+    Raises UserError where run.keep holds a training with other settings, the loss is not finite, or the
+    processes cannot share the work.
     """
-    device = torch.device(run.device)
+    with processes(run.device) as team:
+        return _train(network, loss, how, run, about, team)
+
+
+def _train(
+    network: nn.Module,
+    loss: Loss,
+    how: Optimisation,
+    run: Run,
+    about: Mapping[str, Any] | None,
+    team: Processes,
+) -> nn.Module:
+    device = team.device
+    need(
+        how.batches % team.count == 0,
+        f"a step has batches {how.batches}, which {team.count} processes cannot share evenly: give a "
+        f"multiple of {team.count}, each with fewer items",
+    )
     network = network.to(device).train()
     average = Average(copy.deepcopy(network).eval().requires_grad_(False), how.ema) if how.ema else None
     optimizer = torch.optim.AdamW(
         network.parameters(), how.lr, how.betas, weight_decay=how.weight_decay, fused=True
     )
-    job = _Job(network, loss, how, run.seed, optimizer, average)
+    job = _Job(network, loss, how, run.seed, optimizer, average, team)
     settings = _plain({**(about or {}), "seed": run.seed, "training": dataclasses.asdict(how)})
     now, shelf = Progress(), None
     if run.keep is not None:
         now = _continued(job, run.keep, settings)
-        shelf = _Shelf(job, run.keep, settings, Journal(run.keep / "log.jsonl", now.step))
+        if team.first:
+            shelf = _Shelf(job, run.keep, settings, Journal(run.keep / "log.jsonl", now.step))
     with Stop() as stop:
         try:
-            drive(job, now, shelf, stop, progress=run.progress)
+            drive(job, now, shelf, stop, progress=run.progress and team.first)
         except NotFiniteError as error:
             raise UserError(f"{error}: lower lr or use precision fp32") from None
     return (network if average is None else average.network).eval().requires_grad_(False)
@@ -110,21 +135,36 @@ class _Job:
     seed: int
     optimizer: torch.optim.Optimizer
     average: Average | None
+    team: Processes
 
     def update(self, step: int) -> tuple[float, float]:
-        kind = next(self.network.parameters()).device.type
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self.seed, _STEP, step))
-            with torch.autocast(kind, torch.bfloat16, enabled=self.pace.precision == "bf16"):
-                value = self.loss(self.network, step)
-            value.backward()
-        mean = float(value.detach())
+        mine, total = self.pace.batches // self.team.count, 0.0
+        first = step * self.pace.batches + self.team.index * mine
+        before = [buffer._version for buffer in self.network.buffers()]
+        for number in range(first, first + mine):
+            total += self._differentiate(number)
+        after = [buffer._version for buffer in self.network.buffers()]
+        need(
+            self.team.count == 1 or before == after,
+            "this network keeps count of what it has seen, which processes cannot share: train it in one",
+        )
+        self.team.add_gradients(self.network)
+        mean = self.team.mean(torch.tensor(total * self.team.count, device=self.team.device))
         return mean, move(
             self.network, self.optimizer, self.average, self.pace, step, mean, self.pace.grad_clip
         )
 
+    def _differentiate(self, number: int) -> float:
+        """Add a batch's part of the gradient; returns its part of the mean loss."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.seed, _STEP, number))
+            with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.pace.precision == "bf16"):
+                value = self.loss(self.network, number) / self.pace.batches
+            value.backward()
+        return float(value.detach())
+
     def agree(self, flag: bool) -> bool:
-        return flag
+        return self.team.any(flag)
 
     @property
     def state(self) -> checkpoint.State:
@@ -157,6 +197,9 @@ def _continued(job: _Job, folder: Path, settings: dict[str, Any]) -> Progress:
         return Progress()
     saved = checkpoint.about(found)
     theirs = saved.get("settings", {})
+    # What a checkpoint of an earlier version does not know was as it is by default.
+    standard = _plain(dataclasses.asdict(Optimisation()))
+    theirs = {**theirs, "training": {**standard, **theirs.get("training", {})}}
     other = [name for name in {**theirs, **settings} if theirs.get(name) != settings.get(name)]
     need(
         not other,

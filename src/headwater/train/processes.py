@@ -46,6 +46,18 @@ class Processes:
         """The mean of a scalar over all processes, the same in each."""
         return float(self._summed(value)) / self.count
 
+    def add_gradients(self, network: nn.Module) -> None:
+        """Replace the gradients by their sum over all processes; what none of them used stays without."""
+        if self.count == 1:
+            return
+        wanted = [p for p in network.parameters() if p.requires_grad]
+        used = torch.tensor([float(p.grad is not None) for p in wanted], device=self.device)
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in wanted]
+        together = self._summed(torch.cat([part.reshape(-1) for part in parts] + [used]))
+        *sums, used = together.split([*(p.numel() for p in wanted), len(wanted)])
+        for parameter, value, number in zip(wanted, sums, used.tolist(), strict=True):
+            parameter.grad = value.view_as(parameter).clone() if number else None
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in some process, so that all act alike."""
         if self.count == 1:
