@@ -6,17 +6,23 @@ import dataclasses
 import json
 import typing
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from headwater import bench, cli
-from headwater.bench import Row, core_overhead, suite, training_step
+from headwater.bench import Row, core_overhead, csdi_sampling, suite, training_step
 from headwater.bench import simplex_fields as simplex
+from headwater.bench.computed_once import ComputedOnce
 from headwater.bench.core_overhead import CoreOverhead
+from headwater.bench.csdi_sampling import CSDISampling
+from headwater.bench.curve import Curve, Point
+from headwater.bench.few_labels import FewLabels
 from headwater.bench.network import prior
 from headwater.bench.pixel_features import PixelFeatures
+from headwater.bench.purifier_gradient import PurifierGradient
 from headwater.bench.reverse_loop import ReverseLoop
 from headwater.bench.simplex_fields import SimplexFields
 from headwater.bench.suite import Comparison
@@ -26,7 +32,11 @@ from headwater.cli.bench import Options
 from headwater.core import DDIM, DPMSolver, Sampler
 from headwater.core.simplex import Simplex
 from headwater.errors import UserError
+from headwater.methods.robustness.diffpure import DiffPure
 from headwater.methods.segmentation.pixel_classifier import PixelEnsemble
+from headwater.nets.csdi import CSDINet
+from headwater.nets.image_conditioned import SummedUNet
+from headwater.nets.text2im import Text2Im
 from headwater.run import Run
 from headwater.train.recipe import Architecture
 
@@ -37,6 +47,8 @@ QUIET = Run(progress=False)
 SMALL = Architecture(model_channels=32, channel_mult=(1,), attention_resolutions=())
 PIXELS = PixelFeatures(16, members=2, pairs=1, classes=3, width=1 / 32)
 
+SERIES = CSDISampling(3, 2, 2, 1, length=8, layers=1, channels=8, T=4)
+
 TINY: dict[str, Comparison] = {
     **{kind: CoreOverhead(kind, 12, 1, side=4) for kind in core_overhead.SAMPLERS},
     "DDIM pipeline": ReverseLoop("DDIM", 5, 2, 1, 8, SMALL),
@@ -45,6 +57,10 @@ TINY: dict[str, Comparison] = {
     "training bf16": TrainingStep("bf16", 2, 1, 1, 8, SMALL),
     "simplex walk": SimplexFields("walk", 2, 4, 1),
     "simplex training": SimplexFields("training", 2, 4, 1),
+    "guidance once": ComputedOnce("guidance", 2, 1, 1),
+    "captions once": ComputedOnce("captions", 2, 2, 1),
+    "picture once": ComputedOnce("picture", 2, 2, 1, side=32, scale=4),
+    "side information once": ComputedOnce("side information", 2, 2, 1, side=3, scale=4),
 }
 
 
@@ -52,6 +68,9 @@ TINY: dict[str, Comparison] = {
 def test_both_sides_are_equal_and_timed(name: str) -> None:
     (row,) = TINY[name].rows(QUIET)
     assert row.ours_seconds > 0
+    assert row.peer_seconds is not None
+    assert row.spread is not None
+    assert row.ratio is not None
     assert row.ratio == row.peer_seconds / row.ours_seconds
     assert row.spread[0] <= row.ratio <= row.spread[1]
     assert "limit" in row.equal
@@ -63,6 +82,42 @@ def test_pixel_features_are_weighed_in_processes_of_their_own() -> None:
     assert row.peer_peak_mb is not None
     # The processes inherit nothing of this one's record. The stack alone is 2112 x 64 x 64 numbers: 35 MB.
     assert row.ours_peak_mb < 35 < row.peer_peak_mb
+
+
+def test_a_gradient_is_weighed() -> None:
+    (row,) = PurifierGradient(8, 4, 1, side=16, depth=2).rows(QUIET)
+    assert row.ours_peak_mb is not None
+    assert row.peer_peak_mb is not None
+    # Activations of one call instead of eight.
+    assert 3 * row.ours_peak_mb < row.peer_peak_mb
+    assert "gradients" in row.equal
+
+
+def test_labelling_and_fitting_are_weighed() -> None:
+    found, fitted = FewLabels(4, 128, 1, 1, batch=2, classes=3, width=1 / 4).rows(QUIET)
+    assert found.ours_peak_mb is not None
+    assert found.peer_peak_mb is not None
+    assert fitted.ours_peak_mb is not None
+    # One stack is 2112 x 128 x 128 numbers, 138 MB; the maps of a picture are 6 MB, 3 MB in half precision.
+    assert found.ours_peak_mb < 138 < found.peer_peak_mb
+    assert fitted.ours_peak_mb < 138
+    assert fitted.ratio is None
+
+
+def test_a_missing_peer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csdi_sampling, "installed", lambda name: "")
+    (row,) = SERIES.rows(QUIET)
+    assert row.ours_seconds > 0
+    assert row.ratio is None
+    assert "not installed" in row.peer
+    assert "not installed" in bench.table([row])
+
+
+def test_series_equal_pypots() -> None:
+    pytest.importorskip("pypots")
+    (row,) = SERIES.rows(QUIET)
+    assert row.ratio is not None
+    assert "draws" in row.equal
 
 
 # --- what is equal must be able to differ -----------------------------------------------------------------
@@ -119,6 +174,54 @@ def test_other_logits_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         PIXELS.rows(QUIET)
 
 
+@pytest.mark.parametrize("part", ["captions", "picture", "side information"])
+def test_what_is_computed_once_matters(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With other captions, picture or embedding on one side, its walk ends elsewhere."""
+    kind, method = {
+        "captions": (Text2Im, "encode"),
+        "picture": (SummedUNet, "encode"),
+        "side information": (CSDINet, "side"),
+    }[part]
+    honest, calls = getattr(kind, method), 0
+
+    def first_call_differs(self: object, *args: Tensor) -> object:
+        nonlocal calls
+        calls += 1
+        found = honest(self, *args)
+        if calls > 1:
+            return found
+        return found * 1.1 if isinstance(found, Tensor) else type(found)(v * 1.1 for v in found)
+
+    monkeypatch.setattr(kind, method, first_call_differs)
+    with pytest.raises(UserError, match="ends of walks"):
+        TINY[f"{part} once"].rows(QUIET)
+
+
+def test_guidance_is_one_call_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    honest = Text2Im.forward
+
+    def counting(self: Text2Im, x: Tensor, *args: Tensor, **told: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return honest(self, x, *args, **told)
+
+    monkeypatch.setattr(Text2Im, "forward", counting)
+    ours, peer = ComputedOnce("guidance", 2, 3, 1).guidance()[0]
+    ours()
+    assert sizes == [6, 6]
+    peer()
+    assert sizes[2:] == [3, 3, 3, 3]
+
+
+def test_another_gradient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = DiffPure.purify
+    monkeypatch.setattr(
+        DiffPure, "purify", lambda self, prior, x, noise: honest(self, prior, x, noise) * 1.001
+    )
+    with pytest.raises(UserError, match="gradients"):
+        PurifierGradient(2, 1, 1, side=8, depth=1).rows(QUIET)
+
+
 def test_agreement_refuses_shapes_and_numbers_that_are_none() -> None:
     zero = torch.zeros(2)
     assert agreement(zero, zero + 0.25, 0.5, "zeros").startswith("zeros to 2.5e-01")
@@ -146,6 +249,7 @@ def test_a_training_leaves_no_precision_behind() -> None:
 
 # --- the whole --------------------------------------------------------------------------------------------
 
+CURVE = Curve("digits", "a distance", (Point("DDPM", 9, 2.0, 0.1), Point("Heun", 5, 2.1, 0.1)), 1.5)
 ROW = Row(
     "walk", 4e-5, 8e-5, 2.0, (1.5, 2.5), 3e-5, 6e-5, 12.0, 345.6, "seconds per step", "peer 1.0", "ends to 0"
 )
@@ -169,9 +273,17 @@ def test_only_picks_and_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatc
         def rows(self, run: Run) -> list[Row]:
             return [dataclasses.replace(ROW, name=self.name)]
 
-    monkeypatch.setattr(suite, "QUICK", {name: (Fake(name),) for name in bench.NAMES})
-    assert [r.name for r in bench.run(only=("simplex", "core"))] == ["core", "simplex"]
-    assert [r.name for r in bench.run()] == list(bench.NAMES)
+    class FakeStudy:
+        def curve(self, run: Run) -> Curve:
+            return CURVE
+
+    monkeypatch.setattr(suite, "QUICK", {name: (Fake(name),) for name in suite.QUICK})
+    monkeypatch.setattr(suite, "QUICK_CURVES", (FakeStudy(),))
+    assert [r.name for r in bench.run(only=("simplex", "core")).rows] == ["core", "simplex"]
+    assert bench.run(only=("core",)).curves == []
+    assert bench.run(only=("quality",)) == bench.Measured([], [CURVE])
+    assert [r.name for r in bench.run().rows] == list(suite.QUICK)
+    assert bench.run().curves == [CURVE]
     with pytest.raises(UserError, match="did you mean 'simplex'"):
         bench.run(only=("simplx",))
 
@@ -183,16 +295,46 @@ def test_full_holds_the_same_comparisons() -> None:
 def test_the_verb_prints_what_was_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench, "run", lambda full, progress, only: [ROW] if only == ("core",) else [])
+    found = bench.Measured([ROW], [CURVE])
+    monkeypatch.setattr(
+        bench, "run", lambda full, progress, only: found if only == ("core",) else bench.Measured([], [])
+    )
     assert cli.main(["bench", "--only", "core", "--json"]) == cli.DONE
     printed = json.loads(capsys.readouterr().out)
     assert printed["rows"][0]["ratio"] == 2.0
+    assert printed["curves"][0]["points"][1]["solver"] == "Heun"
     assert "load average before" in printed["surroundings"]
     assert cli.main(["bench", "--only", "core"]) == cli.DONE
     printed = capsys.readouterr().out
     assert printed.startswith("headwater ")
     assert bench.table([ROW]) in printed
+    assert bench.curves([CURVE])[0] in printed
     assert cli.main(["bench", "--only", "nothing"]) == cli.USAGE
+
+
+def test_markdown_goes_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = dataclasses.replace(ROW, name="slow", ratio=0.5, spread=(0.4, 0.6), slower="it does more")
+    alone = dataclasses.replace(ROW, name="alone", ratio=None, spread=None, peer_seconds=None)
+    found = bench.Measured([ROW, slow, alone], [CURVE])
+    monkeypatch.setattr(bench, "run", lambda full, progress, only: found)
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
+    assert cli.main(["bench", "--full", "--only", "core", "--markdown", str(page)]) == cli.DONE
+    text = page.read_text()
+    assert text.startswith("before\n<!-- bench -->\n\n`headwater bench --full --only core`: headwater ")
+    assert text.endswith("<!-- /bench -->\nafter\n")
+    assert "old" not in text
+    assert (
+        "| walk | seconds per step | peer 1.0 | 2 x | 1.5 to 2.5 | 40 us / 80 us | 12 MB / 346 MB |" in text
+    )
+    assert "- slow, 0.5 x: it does more." in text
+    assert "| DDPM |  | 2 ± 0.1 |" in text
+    again = text
+    assert cli.main(["bench", "--full", "--only", "core", "--markdown", str(page)]) == cli.DONE
+    assert page.read_text().count("| walk |") == again.count("| walk |") == 1
+    page.write_text("no marks\n")
+    assert cli.main(["bench", "--markdown", str(page)]) == cli.FAILED
+    assert page.read_text() == "no marks\n"
 
 
 def test_the_verb_offers_every_comparison() -> None:

@@ -85,6 +85,8 @@ class CoreOverhead:
                 peer=f"diffusers {installed('diffusers')} {type(scheduler).__name__}, scale_model_input and "
                 "step in a bare loop",
                 equal=equal,
+                slower="a prediction becomes an estimate of the clean picture and back, for a control to "
+                "edit it in between",
             )
         ]
 

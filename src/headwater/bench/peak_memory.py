@@ -1,17 +1,24 @@
-"""Memory of one way to classify pixels: `python -m headwater.bench.peak_memory JOB` prints MB.
+"""`python -m headwater.bench.peak_memory JOB` prints the MB that one way to compute something takes.
 
-A process of its own, because freed memory does not lower a process's record.
+Started by `weighing.peak`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from headwater.bench.few_labels import FewLabels
 from headwater.bench.pixel_features import PixelFeatures
+from headwater.bench.purifier_gradient import PurifierGradient
+from headwater.bench.weighing import Weighed
+
+WEIGHED: Mapping[str, Any] = {kind.__name__: kind for kind in (PixelFeatures, PurifierGradient, FewLabels)}
 
 
 def peak_bytes() -> int:
@@ -31,17 +38,14 @@ def peak_bytes() -> int:
 
 
 def main(job: str) -> float:
-    """MB of 10^6 bytes that one run adds to interpreter, libraries and classifiers."""
-    way, threads, side, members, classes, width = json.loads(job)
+    """MB of 10^6 bytes that one run adds to interpreter, libraries, networks and classifiers."""
+    name, fields, way, threads = json.loads(job)
     torch.set_num_threads(threads)
-    small = PixelFeatures(16, 1, 1, classes, 1 / 32)
-    work = small.ours if way == "ours" else small.naive
-    work(small.ensemble(), small.maps())  # loads the kernels
-    task = PixelFeatures(side, members, 1, classes, width)
-    ensemble = task.ensemble()
+    task: Weighed = WEIGHED[name](**fields)
+    task.small().work(way)()  # loads the kernels
+    work = task.work(way)
     before = peak_bytes()
-    maps = task.maps()
-    (task.ours if way == "ours" else task.naive)(ensemble, maps)
+    work()
     return (peak_bytes() - before) / 1e6
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,13 +12,13 @@ from torch import Tensor
 from headwater.bench.naive_features import naive_logits
 from headwater.bench.row import Row
 from headwater.bench.timing import agreement, alternate
-from headwater.errors import UserError
+from headwater.bench.weighing import peak
 from headwater.methods.segmentation.pixel_classifier import PixelEnsemble
 from headwater.run import Run
 
 TOLERANCE = 1e-4
-_BLOCKS = ((1024, 8), (512, 8), (512, 8), (512, 4), (256, 2))
-"""Channels of the paper's blocks 5, 6, 7, 8, 12, and by how much each is smaller than the picture."""
+BLOCKS = {5: (1024, 8), 6: (512, 8), 7: (512, 8), 8: (512, 4), 12: (256, 2)}
+"""Channels of the paper's decoder blocks, and by how much each is smaller than the picture."""
 _STEPS = 3
 
 
@@ -62,19 +60,19 @@ class PixelFeatures:
                 peer="the naive stack as in the reference (bench/naive_features.py): maps resized, joined, "
                 "classified, one classifier after the other",
                 equal=equal,
-                peaks=(self.peak("ours"), self.peak("naive")),
+                peaks=(peak(self, "ours"), peak(self, "naive")),
             )
         ]
 
     def maps(self) -> list[Tensor]:
         """Random maps (1, C, h, w), three steps of each block."""
         generator = torch.Generator().manual_seed(0)
-        shapes = [(int(c * self.width), self.side // f) for _ in range(_STEPS) for c, f in _BLOCKS]
+        shapes = [(int(c * self.width), self.side // f) for _ in range(_STEPS) for c, f in BLOCKS.values()]
         return [torch.randn(1, c, s, s, generator=generator) for c, s in shapes]
 
     def ensemble(self) -> PixelEnsemble:
         """Classifiers with random weights, large enough for logits of about 1."""
-        dim = _STEPS * sum(int(c * self.width) for c, _ in _BLOCKS)
+        dim = _STEPS * sum(int(c * self.width) for c, _ in BLOCKS.values())
         ensemble = PixelEnsemble(self.members, dim, self.classes)
         ensemble.draw([torch.Generator().manual_seed(k) for k in range(self.members)])
         with torch.no_grad():
@@ -92,17 +90,11 @@ class PixelFeatures:
         """The same by the stack."""
         return naive_logits(ensemble, maps, (self.side, self.side))
 
-    def peak(self, way: str) -> float:
-        """Highest resident memory of one way in a fresh process, in MB beyond what it started from."""
-        job = json.dumps([way, torch.get_num_threads(), self.side, self.members, self.classes, self.width])
-        done = subprocess.run(
-            [sys.executable, "-m", "headwater.bench.peak_memory", job],
-            capture_output=True,
-            text=True,
-            env=dict(os.environ),
-            check=False,
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["it was killed"]
-            raise UserError(f"bench: memory of the {way} way could not be measured ({said[-1]}): free memory")
-        return float(done.stdout)
+    def small(self) -> Self:
+        """One classifier, narrow maps of a picture of 16 x 16."""
+        return replace(self, side=16, members=1, pairs=1, width=1 / 32)
+
+    def work(self, way: str) -> Callable[[], Tensor]:
+        """Maps and logits, `ours` or `naive`."""
+        ensemble, logits = self.ensemble(), self.ours if way == "ours" else self.naive
+        return lambda: logits(ensemble, self.maps())

@@ -68,6 +68,8 @@ class ReverseLoop:
                 peer=f"diffusers {installed('diffusers')} {self.kind}Pipeline calling the same module, one "
                 "generator, progress bar off, tensor output",
                 equal=equal,
+                slower="nearly all is the network, one and the same; each sample draws from a generator "
+                "of its own, so that it does not depend on its neighbours",
             )
         ]
 

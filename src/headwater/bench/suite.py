@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from headwater.bench.computed_once import ComputedOnce
 from headwater.bench.core_overhead import CoreOverhead
+from headwater.bench.csdi_sampling import CSDISampling
+from headwater.bench.curve import Curve
+from headwater.bench.few_labels import FewLabels
 from headwater.bench.pixel_features import PixelFeatures
+from headwater.bench.purifier_gradient import PurifierGradient
+from headwater.bench.quality import CALLS, LONG, ClosedForm, PriorQuality, Study
 from headwater.bench.reverse_loop import ReverseLoop
 from headwater.bench.row import Row
 from headwater.bench.simplex_fields import SimplexFields
@@ -20,6 +27,14 @@ class Comparison(Protocol):
     """Sizes of one comparison; `rows` checks that both sides compute the same, then times them."""
 
     def rows(self, run: Run) -> list[Row]: ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out: comparisons against a peer, and quality against network calls."""
+
+    rows: list[Row]
+    curves: list[Curve]
 
 
 QUICK: Mapping[str, Sequence[Comparison]] = {
@@ -35,24 +50,56 @@ QUICK: Mapping[str, Sequence[Comparison]] = {
         ReverseLoop("DDPM", 250, 1, 5),
     ),
     "training": (TrainingStep("fp32", 64, 1, 7), TrainingStep("bf16", 64, 1, 7)),
-    "simplex": (SimplexFields("walk", 16, 64, 5), SimplexFields("training", 16, 64, 5)),
+    "simplex": (
+        SimplexFields("walk", 16, 64, 5),
+        SimplexFields("training", 16, 64, 5),
+        SimplexFields("walk", 1, 64, 5),
+    ),
     "pixels": (PixelFeatures(128, 10, 3),),
+    "once": (
+        ComputedOnce("guidance", 10, 1, 5),
+        ComputedOnce("guidance", 10, 16, 3),
+        ComputedOnce("captions", 10, 1, 5),
+        ComputedOnce("picture", 5, 4, 3),
+        ComputedOnce("side information", 10, 8, 3, side=35, scale=1),
+    ),
+    "gradient": (PurifierGradient(10, 4, 3),),
+    "series": (CSDISampling(35, 1, 4, 3, T=10),),
 }
-"""Three to four minutes on two cores."""
+"""Five to six minutes on two cores."""
 
 FULL: Mapping[str, Sequence[Comparison]] = {
     "core": QUICK["core"],
     "reverse": (*QUICK["reverse"], ReverseLoop("DDIM", 50, 64, 5), ReverseLoop("DDPM", 1000, 1, 5)),
     "training": (TrainingStep("fp32", 64, 5, 9), TrainingStep("bf16", 64, 5, 9)),
-    "simplex": (*QUICK["simplex"], SimplexFields("walk", 16, 256, 5), SimplexFields("training", 16, 256, 5)),
-    "pixels": (*QUICK["pixels"], PixelFeatures(256, 10, 3)),
+    "simplex": (
+        *QUICK["simplex"],
+        SimplexFields("walk", 16, 256, 3),
+        SimplexFields("training", 16, 256, 3),
+        SimplexFields("walk", 1, 256, 3),
+    ),
+    "pixels": (*QUICK["pixels"], PixelFeatures(256, 10, 3), FewLabels(50, 256, 10, 3)),
+    "once": (*QUICK["once"], ComputedOnce("picture", 3, 1, 3, scale=1)),
+    "gradient": (PurifierGradient(10, 4, 3), PurifierGradient(100, 4, 3)),
+    "series": (CSDISampling(35, 4, 10, 3),),
 }
-"""The papers' sizes too: about half an hour and 5 GB."""
+"""The papers' sizes too: about an hour and a half and 6 GB."""
 
-NAMES = tuple(QUICK)
+QUICK_CURVES: Sequence[Study] = (ClosedForm(LONG),)
+FULL_CURVES: Sequence[Study] = (
+    *QUICK_CURVES,
+    PriorQuality("digits", 256, "classifier", LONG),
+    PriorQuality("brain", 128, "cells", CALLS),
+    PriorQuality("brain-simplex", 128, "cells", CALLS),
+    PriorQuality("emoji", 128, "cells", CALLS),
+    PriorQuality("emoji-parts", 128, "cells", CALLS),
+)
+
+_CURVES = "quality"
+NAMES = (*QUICK, _CURVES)
 
 
-def run(full: bool = False, progress: bool = True, only: tuple[str, ...] = ()) -> list[Row]:
+def run(full: bool = False, progress: bool = True, only: tuple[str, ...] = ()) -> Measured:
     """Measure every comparison, or those named in `only`, on the threads that torch has now.
 
     full: the papers' sizes too. Raises UserError for an unknown name, a missing peer, or a comparison whose
@@ -62,12 +109,14 @@ def run(full: bool = False, progress: bool = True, only: tuple[str, ...] = ()) -
         near = difflib.get_close_matches(name, NAMES, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(NAMES)}"
         need(name in NAMES, f"there is no comparison {name!r}: {hint}")
-    chosen = FULL if full else QUICK
+    chosen, studies = (FULL, FULL_CURVES) if full else (QUICK, QUICK_CURVES)
     how = Run(progress=progress)
-    return [
+    rows = [
         row
         for name, sizes in chosen.items()
         if not only or name in only
         for comparison in sizes
         for row in comparison.rows(how)
     ]
+    wanted = studies if not only or _CURVES in only else ()
+    return Measured(rows, [study.curve(how) for study in wanted])

@@ -27,14 +27,29 @@ class Times:
     peer_cpu: tuple[float, ...]
 
     def row(
-        self, name: str, *, sizes: str, peer: str, equal: str, peaks: tuple[float, float] | None = None
+        self,
+        name: str,
+        *,
+        sizes: str,
+        peer: str,
+        equal: str,
+        peaks: tuple[float, float] | None = None,
+        slower: str = "",
     ) -> Row:
-        """These times and what they mean; peaks are MB of ours and of the peer."""
+        """These times and what they mean; peaks are MB of ours and of the peer, the rest is `Row`'s."""
         a, b = median(self.ours), median(self.peer)
         pairs = [q / p for p, q in zip(self.ours, self.peer, strict=True)]
         work = median(self.ours_cpu), median(self.peer_cpu)
         mine, theirs = peaks or (None, None)
-        return Row(name, a, b, b / a, (min(pairs), max(pairs)), *work, mine, theirs, sizes, peer, equal)
+        spread = min(pairs), max(pairs)
+        return Row(name, a, b, b / a, spread, *work, mine, theirs, sizes, peer, equal, slower)
+
+    def row_alone(self, name: str, *, sizes: str, peer: str) -> Row:
+        """Ours only, where the peer is missing."""
+        work = median(self.ours_cpu)
+        return Row(
+            name, median(self.ours), None, None, None, work, None, None, None, sizes, peer, "unchecked"
+        )
 
 
 def alternate(

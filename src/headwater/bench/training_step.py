@@ -86,6 +86,8 @@ class TrainingStep:
                 peer=f"the loop of the example of diffusers {installed('diffusers')}, accelerate "
                 f"{installed('accelerate')}, AdamW, EMAModel with foreach, same module and precision{last}",
                 equal=equal,
+                slower="nearly all is the network, the same on both sides; levels and noise of each sample "
+                "are functions of the seed and its number",
             )
         ]
 

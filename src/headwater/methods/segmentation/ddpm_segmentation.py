@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -91,6 +91,9 @@ class DDPMSegmentation(Method):
     """A class with fewer pixels in a picture counts as a slip there and is not learnt from."""
     ignore: int = 255
     """The label of pixels not to learn from and not to count."""
+    stored: Literal["float32", "float16"] = "float32"
+    """How the maps of the labelled pictures are kept while fitting: float16, the precision of the published
+    networks, takes half of the memory."""
 
     def fit(self, prior: Prior, image: Images, labels: Labels, run: Run | None = None) -> PixelClassifiers:
         """Train the pixel classifiers; the prior stays as it is.
@@ -106,7 +109,8 @@ class DDPMSegmentation(Method):
         )
         blocks = tuple(sorted(set(self.blocks)))
         noise = shared_noise(prior, image, run)
-        maps = read_features(prior, image, self.steps, blocks, noise, run)
+        need(self.stored in ("float32", "float16"), f"stored is {self.stored!r}: choose float32 or float16")
+        maps = read_features(prior, image, self.steps, blocks, noise, run, getattr(torch, self.stored))
         return PixelClassifiers(self.fit_maps(maps, labels, run), noise, self.steps, blocks)
 
     def fit_maps(self, maps: Sequence[Tensor], labels: Labels, run: Run) -> PixelEnsemble:

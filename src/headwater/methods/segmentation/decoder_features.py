@@ -22,10 +22,11 @@ def depth(prior: Prior) -> int:
 
 @torch.no_grad()
 def read_features(prior: Prior, image: Images, steps: Sequence[int], blocks: Sequence[int], noise: Tensor,
-                  run: Run) -> list[Tensor]:  # fmt: skip
+                  run: Run, kept: torch.dtype | None = None) -> list[Tensor]:  # fmt: skip
     """Outputs of decoder blocks, (N, channels, h, w) each, for t in steps, for b in ascending blocks.
 
-    image: (N, C, H, W); noise: (1, C, H, W), added to every picture. One network call per step and batch.
+    image: (N, C, H, W); noise: (1, C, H, W), added to every picture. kept: type of the answer, the network's
+    by default. One network call per step and batch. Memory: the answer and the maps of one batch.
     """
     process, count = prior.process, depth(prior)
     need(len(steps) > 0 and len(blocks) > 0, "give at least one step and one block")
@@ -39,12 +40,24 @@ def read_features(prior: Prior, image: Images, steps: Sequence[int], blocks: Seq
         f"{max(blocks)}: choose blocks from 0 to {count - 1}",
     )
     need(not prior.config.classes, "this prior asks for the class of a picture: use an unconditional one")
-    found: list[list[Tensor]] = []
+    found: list[Tensor] = []
     for rows, _ in run.chunks(len(image)):
         x0, batch = image[rows].to(run.device), []
         for t in steps:
             x = process.combine(x0, noise.to(x0).expand_as(x0), t + 1)
             at = told(process.label, t + 1, x)
             batch += activations(prior.network, x, at, list(blocks)).values()
-        found.append(batch)
-    return [torch.cat(parts) for parts in zip(*found, strict=True)]
+        if not found:
+            # Channels last, as single pixels are looked up: no further copy is needed then.
+            found = [
+                torch.empty(
+                    (len(image), *m.shape[1:]),
+                    dtype=kept or m.dtype,
+                    device=m.device,
+                    memory_format=torch.channels_last,
+                )
+                for m in batch
+            ]
+        for whole, part in zip(found, batch, strict=True):
+            whole[rows] = part
+    return found

@@ -88,11 +88,13 @@ class PixelEnsemble(nn.Module):
 class PixelFeatures:
     """Looks feature vectors of single pixels up in maps, without resizing any map.
 
-    maps: (N, C, h, w) each; size: (H, W) of the label maps. Memory: the maps themselves.
+    maps: (N, C, h, w) each, in half precision if need be; size: (H, W) of the label maps. Answers are float32
+    at least. Memory: the maps themselves where they are channels last, else a copy.
     """
 
     def __init__(self, maps: Sequence[Tensor], size: tuple[int, int]) -> None:
         self.size, self.dim = size, sum(m.shape[1] for m in maps)
+        self.dtype = torch.promote_types(maps[0].dtype, torch.float32)
         self.maps = [((m.shape[2], m.shape[3]), m.permute(0, 2, 3, 1).flatten(0, 2)) for m in maps]
         self.axes = {(h, w): (_taps(h, size[0]), _taps(w, size[1])) for (h, w), _ in self.maps}
 
@@ -106,11 +108,11 @@ class PixelFeatures:
                 [v[i] for v in axis] for axis, i in zip(self.axes[h, w], (y, x), strict=True)
             )
             if (h, w) == self.size:
-                found.append(rows[pixel])
+                found.append(rows[pixel].to(self.dtype))
                 continue
-            down, over = down[..., None].to(rows), over[..., None].to(rows)
-            above = torch.lerp(rows[(n * h + top) * w + left], rows[(n * h + top) * w + right], over)
-            below = torch.lerp(rows[(n * h + bottom) * w + left], rows[(n * h + bottom) * w + right], over)
+            down, over = (v[..., None].to(rows.device, self.dtype) for v in (down, over))
+            corners = [rows[(n * h + i) * w + j].to(self.dtype) for i in (top, bottom) for j in (left, right)]
+            above, below = (torch.lerp(corners[i], corners[i + 1], over) for i in (0, 2))
             found.append(torch.lerp(above, below, down))
         return torch.cat(found, dim=-1)
 
@@ -139,7 +141,7 @@ def fit_ensemble(
     generators = [torch.Generator().manual_seed(derive(run.seed, _MEMBER, k)) for k in range(members)]
     ensemble = PixelEnsemble(members, features.dim, classes)
     ensemble.draw(generators)
-    ensemble.to(maps[0])
+    ensemble.to(maps[0].device, features.dtype)
     best = {k: v.clone() for k, v in ensemble.state_dict().items()}
     optimiser = torch.optim.Adam(ensemble.parameters(), lr, fused=True)
     lowest = torch.full((members,), torch.inf)

@@ -1,0 +1,223 @@
+"""What a walk computes once because it does not depend on the level, against computing it at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from headwater.bench.network import stirred
+from headwater.bench.row import Row
+from headwater.bench.timing import agreement, alternate
+from headwater.core import Clip, Denoises, Prediction, White, last, respaced, reverse
+from headwater.core.sampler import DDIM, Ancestral
+from headwater.core.transition import Level
+from headwater.methods.segmentation.mask_diffusion import draw_masks
+from headwater.methods.segmentation.segdiff import FittedSegDiff, SegDiff
+from headwater.methods.series.fitted_csdi import Chain, FittedCSDI
+from headwater.methods.series.imputing import draw
+from headwater.methods.series.windows import Scale, Windows
+from headwater.methods.synthesis.fitted_glide import FittedGlide
+from headwater.nets.csdi import CSDIConfig, CSDINet
+from headwater.run import Run
+
+TOLERANCE = 1e-4
+Part = Literal["guidance", "captions", "picture", "side information"]
+Ways = tuple[Callable[[], Tensor], Callable[[], Tensor]]
+
+
+@dataclass(frozen=True)
+class ComputedOnce:
+    """One method's walk on the very same network: as it is, and with one part computed at every step.
+
+    guidance: GLIDE's two answers a step in one network call, against two calls.
+    captions: GLIDE's transformer reads them before the walk, against in each call.
+    picture: SegDiff's RRDB sees a picture once for all its masks and steps, against once a step and mask.
+    side information: CSDI's embeddings and their projections, once per window, against once a step and draw.
+    """
+
+    part: Part
+    steps: int
+    batch: int
+    """Captions, masks of one picture, or draws of one window."""
+    pairs: int
+    side: int = 64
+    """Side of SegDiff's pictures, or columns of CSDI's series."""
+    scale: int = 4
+    """SegDiff's and CSDI's networks are so many times thinner than the paper's."""
+
+    def rows(self, run: Run) -> list[Row]:
+        """Check that both walks end alike, then time them."""
+        made: dict[Part, Callable[[], tuple[Ways, str]]] = {
+            "guidance": self.guidance,
+            "captions": self.captions,
+            "picture": self.picture,
+            "side information": self.side_information,
+        }
+        (ours, peer), sizes = made[self.part]()
+        ends = ours(), peer()
+        size = float(ends[1].abs().max())
+        equal = agreement(ends[0] / size, ends[1] / size, TOLERANCE, "ends of walks, of the largest value,")
+        name = f"once: {self.part}"
+        times = alternate(ours, peer, self.pairs, run, name, (self.steps, self.steps))
+        how = "in two calls a step" if self.part == "guidance" else "computed again at every step"
+        return [
+            times.row(
+                name,
+                sizes=f"seconds per step of {self.steps}, {sizes}, fp32",
+                peer=f"the same walk and network, {self.part} {how}",
+                equal=equal,
+                slower="the two halves of a batch share no arithmetic, so that a CPU gains little from it"
+                if self.part == "guidance"
+                else "",
+            )
+        ]
+
+    def guidance(self) -> tuple[Ways, str]:
+        """The shipped GLIDE, guided."""
+        fitted = FittedGlide.load("glide")
+        told = fitted.encode(CAPTIONS[: self.batch])
+        null = fitted.encode([""])
+        asunder = _TwoCalls(fitted.denoiser, 3.0, null)
+
+        def drawn(model: Denoises) -> Tensor:
+            return self._draw(fitted, model, told)
+
+        ways = lambda: drawn(fitted.guided(3.0)), lambda: drawn(asunder)
+        return ways, self._said(fitted)
+
+    def captions(self) -> tuple[Ways, str]:
+        """The shipped GLIDE, unguided."""
+        fitted = FittedGlide.load("glide")
+        tokens, mask = fitted.tokens(CAPTIONS[: self.batch])
+        forgetful = fitted.reading(_Forgetful(fitted.network))
+
+        def ours() -> Tensor:
+            return self._draw(fitted, fitted.denoiser, fitted.encode(CAPTIONS[: self.batch]))
+
+        def peer() -> Tensor:
+            return self._draw(fitted, forgetful, {"tokens": tokens, "mask": mask})
+
+        return (ours, peer), self._said(fitted)
+
+    def _draw(self, fitted: FittedGlide, model: Denoises, cond: dict[str, Tensor]) -> Tensor:
+        noise = Run(seed=0).stream(self.batch)
+        with torch.inference_mode():
+            x = fitted.process.start(torch.empty(self.batch, *fitted.shape), noise)
+            plan = respaced(fitted.T, self.steps)
+            return last(reverse(model, x, plan, DDIM(), [Clip()], noise, False, **cond))
+
+    def _said(self, fitted: FittedGlide) -> str:
+        size = " x ".join(map(str, fitted.shape))
+        return f"shipped GLIDE, {self.batch} captions of {fitted.network.config.text.ctx} tokens, {size}"
+
+    def picture(self) -> tuple[Ways, str]:
+        """SegDiff's published proportions, `scale` times thinner."""
+        method = SegDiff(
+            channels=128 // self.scale, encoder_width=64 // self.scale, encoder_growth=32 // self.scale
+        )
+        network = stirred(method.network(3, 2)).eval().requires_grad_(False)
+        fitted = FittedSegDiff(network, (3, self.side, self.side), 2, method.T, background=-1.0)  # pyright: ignore[reportArgumentType]
+        forgetful = FittedSegDiff(_Reencoding(network), fitted.shape, 2, method.T, background=-1.0)  # pyright: ignore[reportArgumentType]
+        image = torch.rand(1, *fitted.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        plan, quiet = respaced(method.T, self.steps), Run(batch=self.batch, progress=False)
+
+        def masks(one: FittedSegDiff) -> Tensor:
+            return draw_masks(one, image, self.batch, plan, Ancestral("large"), (), quiet)
+
+        size = f"SegDiff in a network {self.scale} times thinner than the paper's"
+        said = f"{size}, {self.batch} masks of one 3 x {self.side} x {self.side} picture"
+        return (lambda: masks(fitted), lambda: masks(forgetful)), said
+
+    def side_information(self) -> tuple[Ways, str]:
+        """CSDI's published network, `scale` times thinner, on windows of 48 rows."""
+        config = CSDIConfig(self.side, channels=64 // self.scale, heads=8 // self.scale)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = stirred(CSDINet(config)).eval().requires_grad_(False)
+        generator = torch.Generator().manual_seed(0)
+        shape = 1, self.side, 48
+        observed = torch.rand(shape, generator=generator) < 0.5
+        windows = Windows(torch.randn(shape, generator=generator), observed, torch.arange(48.0)[None])
+        columns = tuple(f"x{i}" for i in range(self.side))
+        scale = Scale(np.zeros(self.side), np.ones(self.side), 1.0)
+        chain = Chain(T=self.steps)
+        fitted, forgetful = (
+            FittedCSDI(n, columns, scale, 48, chain) for n in (network, _Embedding(network, windows.times))
+        )
+
+        def drawn(one: FittedCSDI) -> Tensor:
+            with torch.inference_mode():
+                side: Any = one.network.side(windows.times, windows.observed)  # type: ignore[operator]
+                return draw(one, windows, side, White().stream(range(self.batch)))
+
+        return (
+            lambda: drawn(fitted),
+            lambda: drawn(forgetful),
+        ), f"CSDI of {64 // self.scale} channels, {self.batch} draws of a window of {self.side} x 48"
+
+
+CAPTIONS = ["a red heart", "a smiling cat", "a green tree", "a blue car"] * 8
+
+
+@dataclass(frozen=True, eq=False)
+class _TwoCalls:
+    """Classifier-free guidance as it is written: the network asked with the caption, then without."""
+
+    inner: Denoises
+    scale: float
+    null: dict[str, Tensor]
+
+    @property
+    def process(self) -> Any:
+        return self.inner.process
+
+    def __call__(self, x: Tensor, t: Level, previous: Prediction | None = None, **cond: Any) -> Prediction:
+        told = self.inner(x, t, previous, **cond)
+        nothing = {k: v.expand_as(cond[k]) for k, v in self.null.items()}
+        plain = self.inner(x, t, previous, **nothing)
+        return told.with_x0(plain.x0 + self.scale * (told.x0 - plain.x0))
+
+
+class _Forgetful(nn.Module):
+    """A `Text2Im` that reads its captions in every call."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.inner = network
+
+    def forward(self, x: Tensor, label: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        return self.inner(x, label, *self.inner.encode(tokens, mask))
+
+
+class _Reencoding(nn.Module):
+    """A `SummedUNet` that encodes its picture in every call."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.inner, self.config = network, network.config
+
+    def encode(self, image: Tensor) -> Tensor:
+        return image
+
+    def forward(self, x: Tensor, label: Tensor, features: Tensor) -> Tensor:
+        return self.inner(x, label, features=self.inner.encode(features))
+
+
+class _Embedding(nn.Module):
+    """A `CSDINet` that embeds and projects its side information in every call."""
+
+    def __init__(self, network: Any, times: Tensor) -> None:
+        super().__init__()
+        self.inner, self.times = network, times
+
+    def side(self, times: Tensor, known: Tensor) -> list[Tensor]:
+        return []
+
+    def forward(self, x: Tensor, label: Tensor, side: Any, given: Tensor, known: Tensor) -> Tensor:
+        fresh = self.inner.side(self.times.expand(len(x), -1), known)
+        return self.inner(x, label, side=fresh, given=given, known=known)

@@ -1,0 +1,84 @@
+"""Quality against network calls, and what follows from it: the cheapest solver that is not worse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one solver reached with so many network calls: smaller is better."""
+
+    solver: str
+    calls: int
+    value: float
+    error: float
+    """Standard error; 0 for a closed form."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Every solver at several numbers of network calls."""
+
+    name: str
+    measure: str
+    points: tuple[Point, ...]
+    floor: float
+    """What two halves of the true pictures differ by; 0 for a closed form."""
+
+    @property
+    def front(self) -> list[Point]:
+        """Points that no other beats for as many calls or fewer, by rising price."""
+        found: list[Point] = []
+        for p in sorted(self.points, key=lambda p: (p.calls, p.value)):
+            if not found or p.value < found[-1].value:
+                found.append(p)
+        return found
+
+    @property
+    def cheapest(self) -> Point:
+        """Fewest calls whose value is within two standard errors of the best; of several, the best."""
+        best = min(self.points, key=lambda p: p.value)
+        alike = [p for p in self.points if p.value - best.value <= 2 * math.hypot(p.error, best.error)]
+        return min(alike, key=lambda p: (p.calls, p.value))
+
+
+def grid(curve: Curve) -> list[list[str]]:
+    """A head of network calls, then a line a solver: value and error."""
+    budgets = sorted({p.calls for p in curve.points})
+    found = {(p.solver, p.calls): p for p in curve.points}
+    lines = [["network calls", *map(str, budgets)]]
+    for solver in dict.fromkeys(p.solver for p in curve.points):
+        at = [found.get((solver, calls)) for calls in budgets]
+        lines.append([solver, *("" if p is None else said(p) for p in at)])
+    return lines
+
+
+def said(point: Point) -> str:
+    """Value and error, three digits."""
+    return f"{point.value:.3g}" + (f" ± {point.error:.1g}" if point.error else "")
+
+
+def outcome(curve: Curve) -> str:
+    """What the curve says: the best for each price, and the cheapest that is not worse than the best."""
+    best = ", ".join(f"{p.solver} {p.calls}" for p in curve.front)
+    if not curve.floor:
+        return f"Best for the price: {best}."
+    p = curve.cheapest
+    return (
+        f"Two halves of the true pictures differ by {curve.floor:.3g}. Best for the price: {best}. Cheapest "
+        f"within two standard errors of the best: {p.solver} with {p.calls} calls, {said(p)}."
+    )
+
+
+def curves(found: Sequence[Curve]) -> list[str]:
+    """Each curve as a plain table."""
+    parts = []
+    for curve in found:
+        cells = grid(curve)
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
+        parts.append("\n".join([f"{curve.name}: {curve.measure}", *lines, outcome(curve)]))
+    return parts

@@ -1,0 +1,82 @@
+"""Quality against network calls: known answers of the closed form, and how a curve is read."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from headwater.bench.curve import Curve, Point, grid, outcome
+from headwater.bench.quality import SOLVERS, ClosedForm, PriorQuality, cells, distance, plan
+from headwater.core import DDIM, Diffusion
+from headwater.core.plan import network_calls
+from headwater.core.schedule import betas
+from headwater.run import Run
+
+QUIET = Run(progress=False)
+
+
+def test_plans_cost_what_they_say() -> None:
+    q = Diffusion.vp(betas("linear", 1000))
+    for solver, sampler in SOLVERS.items():
+        for calls in (5, 9, 19):
+            assert network_calls(sampler.plan(plan(solver, q, calls))) == calls
+
+
+def test_more_calls_are_nearer_to_the_closed_form() -> None:
+    few, many = (
+        {p.solver: p.value for p in ClosedForm(dict.fromkeys(SOLVERS, (calls,))).curve(QUIET).points}
+        for calls in (9, 19)
+    )
+    assert min(few[solver] / many[solver] for solver in SOLVERS) > 1.5
+    assert many["DPM-Solver++"] < many["DDIM"] < many["DDPM"]
+
+
+def test_widths_are_those_of_samples() -> None:
+    """DDPM's width by propagating widths is what drawing would give."""
+    narrow = ClosedForm({"DDPM": (8,)}, widths=(0.5,))
+    (point,) = narrow.curve(QUIET).points
+    from headwater.core import Ancestral, Denoiser, White, last, reverse
+
+    q = Diffusion.vp(betas("cosine", 1000))
+
+    def clean(x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        t = int(label[0]) + 1
+        a, b = float(q.alpha[t]), float(q.sigma[t])
+        return a * 0.25 / (a * a * 0.25 + b * b) * x
+
+    noise = White().stream([3])
+    x = noise(torch.empty(1, 100_000, dtype=torch.float64))
+    end = last(reverse(Denoiser(clean, q, "x0"), x, plan("DDPM", q, 8), Ancestral(), noise=noise))
+    assert abs(abs(float(end.std()) - 0.5) - point.value) < 0.005
+    assert point.value > 0.02
+
+
+def test_a_curve_names_the_cheapest_that_is_not_worse() -> None:
+    points = (
+        Point("A", 100, 1.0, 0.1),
+        Point("B", 20, 1.2, 0.1),
+        Point("C", 10, 1.6, 0.1),
+        Point("D", 20, 1.1, 0.1),
+    )
+    curve = Curve("x", "y", points, 0.5)
+    assert curve.cheapest == points[3]
+    assert [p.solver for p in curve.front] == ["C", "D", "A"]
+    assert "D with 20 calls" in outcome(curve)
+    assert grid(curve)[0] == ["network calls", "10", "20", "100"]
+    assert grid(curve)[1] == ["A", "", "", "1 ± 0.1"]
+
+
+def test_cells_and_their_distance() -> None:
+    x = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert cells(x).shape == (40, 32)
+    torch.testing.assert_close(cells(x)[0, 5], x[0, 0, 2:4, 2:4].mean())
+    value, error = distance(cells(x), cells(x))
+    assert value < 1e-6 < error
+    assert distance(cells(x + 1), cells(x))[0] == pytest.approx(16, rel=1e-3)
+
+
+def test_a_shipped_prior_is_judged() -> None:
+    curve = PriorQuality("brain", 4, "cells", {"DDIM": (2,), "Heun": (3,)}).curve(QUIET)
+    assert [(p.solver, p.calls) for p in curve.points] == [("DDIM", 2), ("Heun", 3)]
+    assert all(p.value > curve.floor > 0 for p in curve.points)
+    assert isinstance(SOLVERS["DDIM"], DDIM)
