@@ -10,7 +10,7 @@ from headwater.bench.network import prior
 from headwater.core.noise import derive
 from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation
 from headwater.methods.segmentation.decoder_features import read_features
-from headwater.methods.segmentation.pixel_classifier import PixelFeatures
+from headwater.methods.segmentation.pixel_features import PixelFeatures
 from headwater.run import Run
 from headwater.train.recipe import Architecture
 

@@ -21,12 +21,11 @@ from headwater.methods.segmentation.feature_study import block_step_grid, featur
 from headwater.methods.segmentation.fitted import PixelClassifiers
 from headwater.methods.segmentation.pixel_classifier import (
     PixelEnsemble,
-    PixelFeatures,
-    fit_ensemble,
     image_uncertainty,
     predict,
-    usable,
 )
+from headwater.methods.segmentation.pixel_features import PixelFeatures
+from headwater.methods.segmentation.pixel_training import fit_pixels, usable
 from headwater.priors import Prior, PriorConfig
 from headwater.run import Run
 
@@ -113,7 +112,7 @@ def test_one_hot_features_are_learnt_perfectly() -> None:
     truth = torch.randint(3, (6, 8, 8), generator=generator())
     maps = [F.one_hot(truth, 3).permute(0, 3, 1, 2).float()]
     method = DDPMSegmentation(ensemble=3, epochs=20, pixels=32, smallest=1)
-    ensemble = method.fit_maps([maps[0][:3]], truth[:3], Run(progress=False))
+    ensemble = fit_pixels(method, [maps[0][:3]], truth[:3], Run(progress=False))
     labels, _ = predict(ensemble, [maps[0][3:]], (8, 8))
     assert method.evaluate(labels, truth[3:])["miou"] == 1
 
@@ -124,7 +123,7 @@ def test_members_depend_on_seed_and_index_alone() -> None:
 
     def weights(members: int, seed: int) -> Tensor:
         method = DDPMSegmentation(ensemble=members, epochs=7, patience=2, pixels=16, smallest=1)
-        return method.fit_maps(maps, truth, Run(seed, progress=False)).weights[0]
+        return fit_pixels(method, maps, truth, Run(seed, progress=False)).weights[0]
 
     torch.testing.assert_close(weights(3, 0)[:2], weights(2, 0), atol=1e-5, rtol=1e-4)
     assert not torch.allclose(weights(2, 0), weights(2, 1), atol=1e-3)
@@ -144,24 +143,24 @@ class Counted(Run):
 taken: list[int] = []
 
 
-def fit_few(truth: Tensor, members: int, classes: int, patience: int) -> PixelEnsemble:
+def fit_few(truth: Tensor, members: int, patience: int) -> PixelEnsemble:
     """On 64 pixels in batches of 16, up to 40 passes."""
-    maps, used = [torch.randn(1, 2, 8, 8, generator=generator(1))], torch.ones_like(truth, dtype=torch.bool)
-    settings = {"epochs": 40, "batch": 16, "lr": 1e-3, "patience": patience, "run": Counted()}
-    return fit_ensemble(maps, truth, used, members=members, classes=classes, **settings)
+    maps = [torch.randn(1, 2, 8, 8, generator=generator(1))]
+    method = DDPMSegmentation(ensemble=members, epochs=40, pixels=16, patience=patience, smallest=1)
+    return fit_pixels(method, maps, truth, Counted())
 
 
 def test_training_stops_after_patience_plus_one_minibatches_without_a_new_minimum() -> None:
     # With one class every loss is 0: the first one after four passes is the last new minimum.
-    fit_few(torch.zeros(1, 8, 8, dtype=torch.long), members=2, classes=1, patience=3)
+    fit_few(torch.zeros(1, 8, 8, dtype=torch.long), members=2, patience=3)
     assert len(taken) == 4 * 4 + 1 + 3 + 1
 
 
 def test_a_member_stops_by_its_own_losses() -> None:
     truth = torch.randint(2, (1, 8, 8), generator=generator())
-    alone = fit_few(truth, members=1, classes=2, patience=3)
+    alone = fit_few(truth, members=1, patience=3)
     stopped = len(taken)
-    together = fit_few(truth, members=6, classes=2, patience=3)
+    together = fit_few(truth, members=6, patience=3)
     assert len(taken) > stopped, "choose other data: no other member goes on for longer"
     torch.testing.assert_close(together.weights[0][:1], alone.weights[0], atol=1e-5, rtol=1e-4)
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from headwater.bench.naive_features import naive_logits
-from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation, read_features
+from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation
+from headwater.methods.segmentation.decoder_features import read_features
 from headwater.methods.segmentation.fitted import PixelClassifiers, stacked
-from headwater.methods.segmentation.pixel_classifier import PixelFeatures, image_uncertainty, predict
+from headwater.methods.segmentation.pixel_classifier import image_uncertainty, predict
+from headwater.methods.segmentation.pixel_features import PixelFeatures
 from headwater.priors import Prior, PriorConfig
 from headwater.run import Run
 

@@ -16,8 +16,8 @@ from headwater.bench.pixel_features import BLOCKS, TOLERANCE, PixelFeatures
 from headwater.bench.row import Row
 from headwater.bench.timing import agreement, alternate
 from headwater.bench.weighing import peak
-from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation, shared_noise
-from headwater.methods.segmentation.decoder_features import read_features
+from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation
+from headwater.methods.segmentation.decoder_features import read_features, shared_noise
 from headwater.methods.segmentation.fitted import PixelClassifiers
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_published import UNETS

@@ -29,10 +29,11 @@ from headwater.claims.ddpm_segmentation_page import (
 from headwater.core import DDIM, descend
 from headwater.data import Set, load
 from headwater.methods.segmentation.dataset_ddpm import label_samples
-from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation, Segmentation
+from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation
 from headwater.methods.segmentation.decoder_features import depth
 from headwater.methods.segmentation.feature_study import block_step_grid, feature_clusters
-from headwater.methods.segmentation.pixel_classifier import image_uncertainty, predict
+from headwater.methods.segmentation.pixel_classifier import Segmentation, image_uncertainty, predict
+from headwater.methods.segmentation.pixel_training import fit_pixels
 from headwater.methods.segmentation.supervised import SupervisedUNet, course
 from headwater.metrics.statistics import spearman
 from headwater.priors import Prior
@@ -135,7 +136,7 @@ def arms(setting: Setting, prior: Prior, learn: Set, image: Tensor, run: Run) ->
         torch.manual_seed(run.seed)
         fresh = replace(prior, network=prior.config.build_network().eval())
     found[UNTRAINED] = method.apply(fresh, image, method.fit(fresh, learn.images, truth, run), run)
-    ensemble = method.fit_maps([with_coordinates(learn.images)], truth, run)
+    ensemble = fit_pixels(method, [with_coordinates(learn.images)], truth, run)
     size = (image.shape[-2], image.shape[-1])
     labels, uncertainty = predict(ensemble, [with_coordinates(image)], size)
     found[RAW] = Segmentation(labels, uncertainty, image_uncertainty(uncertainty))

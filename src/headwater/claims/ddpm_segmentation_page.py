@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headwater.claims.base import Outcome
 from headwater.data import Set
-from headwater.methods.segmentation.ddpm_segmentation import Segmentation
+from headwater.methods.segmentation.pixel_classifier import Segmentation
 from headwater.report import Cell, Classes, Estimate, Heat, Page, Series
 
 DDPM, RAW, UNTRAINED, PLAIN, SUPERVISED, DATASET = (

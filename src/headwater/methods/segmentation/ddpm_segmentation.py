@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
 
-from headwater.core.noise import derive
 from headwater.errors import need
-from headwater.methods.base import Images, Labels, Map, Method, Paper, Scores
-from headwater.methods.segmentation.decoder_features import read_features
+from headwater.methods.base import Images, Labels, Method, Paper
+from headwater.methods.segmentation.decoder_features import read_features, shared_noise
 from headwater.methods.segmentation.fitted import PixelClassifiers
-from headwater.methods.segmentation.pixel_classifier import (
-    PixelEnsemble,
-    fit_ensemble,
-    image_uncertainty,
-    predict,
-    usable,
-)
+from headwater.methods.segmentation.pixel_classifier import Segmentation, image_uncertainty, predict
+from headwater.methods.segmentation.pixel_training import fit_pixels
 from headwater.metrics.segmentation import mean_iou, mean_iou_ddpm_seg
 from headwater.priors import Prior
 from headwater.run import Run
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """What `DDPMSegmentation.apply` returns."""
-
-    labels: Labels
-    """Majority vote of the classifiers."""
-    uncertainty: Map
-    """Jensen-Shannon divergence of the classifiers, in nats; 0 where all agree."""
-    score: Scores
-    """Uncertainty of the picture: mean over its most uncertain tenth."""
 
 
 @dataclass(frozen=True)
@@ -111,39 +91,16 @@ class DDPMSegmentation(Method):
         noise = shared_noise(prior, image, run)
         need(self.stored in ("float32", "float16"), f"stored is {self.stored!r}: choose float32 or float16")
         maps = read_features(prior, image, self.steps, blocks, noise, run, getattr(torch, self.stored))
-        return PixelClassifiers(self.fit_maps(maps, labels, run), noise, self.steps, blocks)
-
-    def fit_maps(self, maps: Sequence[Tensor], labels: Labels, run: Run) -> PixelEnsemble:
-        """Train the classifiers on any features: maps (N, C, h, w), labels (N, H, W)."""
-        need(min(self.ensemble, self.epochs) >= 1, "ensemble and epochs are 1 or more")
-        need(self.pixels >= 2, f"pixels is {self.pixels}: batch norm needs 2 or more")
-        labels = labels.to(maps[0].device)
-        used = usable(labels, self.ignore, self.smallest)
-        need(int(used.sum()) > 1, "no labelled pixel is left to learn from: lower smallest or check ignore")
-        need(int(labels[used].min()) >= 0, "labels are negative: number the classes from 0")
-        classes = int(labels[labels != self.ignore].max()) + 1
-        return fit_ensemble(maps, labels, used, members=self.ensemble, classes=classes, epochs=self.epochs,
-                            batch=self.pixels, lr=self.lr, patience=self.patience, run=run)  # fmt: skip
+        return PixelClassifiers(fit_pixels(self, maps, labels, run), noise, self.steps, blocks)
 
     def apply(
         self, prior: Prior, image: Images, fitted: PixelClassifiers, run: Run | None = None
     ) -> Segmentation:
         """Label every pixel. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
         run = run or Run()
-        need(
-            image.shape[1:] == fitted.noise.shape[1:],
-            f"pictures are {tuple(image.shape[1:])}, the classifiers "
-            f"were fitted on {tuple(fitted.noise.shape[1:])}: resize the pictures or fit again",
-        )
         size, found = (image.shape[-2], image.shape[-1]), []
-        chunks = list(run.chunks(len(image)))
-        for rows, part in run.watch(chunks, what="pictures"):
-            maps = read_features(prior, image[rows], fitted.steps, fitted.blocks, fitted.noise, part)
-            need(
-                sum(m.shape[1] for m in maps) == fitted.ensemble.dim,
-                "these classifiers were fitted on another "
-                "prior's features: apply them with that prior, or fit again",
-            )
+        for rows, part in run.watch(list(run.chunks(len(image))), what="pictures"):
+            maps = fitted.read(prior, image[rows], part)
             found.append([v.cpu() for v in predict(fitted.ensemble, maps, size)])
         labels, uncertainty = (torch.cat(v) for v in zip(*found, strict=True))
         return Segmentation(labels, uncertainty, image_uncertainty(uncertainty))
@@ -161,12 +118,3 @@ class DDPMSegmentation(Method):
             "miou_reference": mean_iou_ddpm_seg(labels, truth, classes, self.ignore),
             "accuracy": float((labels == truth)[seen].double().mean()),
         }
-
-
-def shared_noise(prior: Prior, image: Images, run: Run) -> Tensor:
-    """The one field (1, C, H, W) that all pictures of that size are noised with: a function of run.seed."""
-    like = torch.empty(1, *image.shape[1:], device=run.device)
-    return prior.noise.stream([derive(run.seed, _FIELD)])(like)
-
-
-_FIELD = 0x4649454C44

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from headwater.core.denoiser import labels as told
+from headwater.core.noise import derive
 from headwater.errors import need
 from headwater.methods.base import Images
 from headwater.nets.features import activations, block_names
@@ -61,3 +62,12 @@ def read_features(prior: Prior, image: Images, steps: Sequence[int], blocks: Seq
         for whole, part in zip(found, batch, strict=True):
             whole[rows] = part
     return found
+
+
+def shared_noise(prior: Prior, image: Images, run: Run) -> Tensor:
+    """The one field (1, C, H, W) that all pictures of that size are noised with: a function of run.seed."""
+    like = torch.empty(1, *image.shape[1:], device=run.device)
+    return prior.noise.stream([derive(run.seed, _FIELD)])(like)
+
+
+_FIELD = 0x4649454C44

@@ -10,9 +10,10 @@ from torch import Tensor
 from headwater.core.noise import derive
 from headwater.errors import need
 from headwater.methods.base import Images, Labels
-from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation, shared_noise
-from headwater.methods.segmentation.decoder_features import read_features
+from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation
+from headwater.methods.segmentation.decoder_features import read_features, shared_noise
 from headwater.methods.segmentation.pixel_classifier import predict
+from headwater.methods.segmentation.pixel_training import fit_pixels
 from headwater.priors import Prior
 from headwater.run import Run
 
@@ -41,7 +42,8 @@ def block_step_grid(
         known = read_features(prior, learn[0], [step], blocks, noise, run)
         fresh = read_features(prior, judge[0], [step], blocks, noise, run)
         for row, (here, there) in enumerate(zip(known, fresh, strict=True)):
-            ensemble = method.fit_maps([here], learn[1], Run(run.seed, run.batch, run.device, progress=False))
+            quiet = Run(run.seed, run.batch, run.device, progress=False)
+            ensemble = fit_pixels(method, [here], learn[1], quiet)
             found, _ = predict(ensemble, [there], size)
             grid[row, column] = method.evaluate(found.cpu(), judge[1])["miou"]
     return grid

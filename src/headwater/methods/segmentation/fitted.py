@@ -14,7 +14,10 @@ from torch import Tensor
 
 from headwater.atomic import read_json, verify, write_json, written_aside
 from headwater.errors import UserError, need
+from headwater.methods.segmentation.decoder_features import read_features
 from headwater.methods.segmentation.pixel_classifier import PixelEnsemble
+from headwater.priors import Prior
+from headwater.run import Run
 
 _FORMAT = 1
 _NUMBERS, _WORDS = "classifiers.safetensors", "classifiers.json"
@@ -32,6 +35,24 @@ class PixelClassifiers:
     noise: Tensor
     steps: tuple[int, ...]
     blocks: tuple[int, ...]
+
+    def read(self, prior: Prior, image: Tensor, run: Run) -> list[Tensor]:
+        """The features of pictures (B, C, H, W): see `read_features`.
+
+        Raises UserError for pictures of another shape, or a prior of another network, than was fitted on.
+        """
+        need(
+            image.shape[1:] == self.noise.shape[1:],
+            f"pictures are {tuple(image.shape[1:])}, the classifiers were fitted on "
+            f"{tuple(self.noise.shape[1:])}: resize the pictures or fit again",
+        )
+        maps = read_features(prior, image, self.steps, self.blocks, self.noise, run)
+        need(
+            sum(m.shape[1] for m in maps) == self.ensemble.dim,
+            "these classifiers were fitted on another prior's features: apply them with that prior, or fit "
+            "again",
+        )
+        return maps
 
     def save(self, folder: str | Path) -> None:
         """Write `classifiers.safetensors` and `classifiers.json`, whole or not at all."""

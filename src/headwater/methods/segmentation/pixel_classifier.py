@@ -2,8 +2,8 @@
 
 Features come as maps (N, C, h, w) at the resolution at which the prior computed them. The feature vector
 of a pixel is every map, bilinearly resized (align_corners False), joined on channels: D numbers. It is
-never stored for a whole picture. Training looks up its minibatches in the maps, and prediction moves the
-resizing behind the first linear layer, which commutes with it:
+never stored for a whole picture. Training looks up its minibatches in the maps (`pixel_features`), and
+prediction moves the resizing behind the first linear layer, which commutes with it:
 
     W resize(F) + b  =  sum over resolutions of resize(sum over maps of that resolution of W_m F_m) + b
 
@@ -13,6 +13,7 @@ so D channels at H x W become as many as the first hidden layer has.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
@@ -20,8 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headwater.core.noise import derive
-from headwater.run import Run
+from headwater.methods.base import Labels, Map, Scores
 
 
 class PixelEnsemble(nn.Module):
@@ -85,92 +85,16 @@ class PixelEnsemble(nn.Module):
         return scale, own(norm.bias) - own(norm.running_mean) * scale
 
 
-class PixelFeatures:
-    """Looks feature vectors of single pixels up in maps, without resizing any map.
+@dataclass(frozen=True)
+class Segmentation:
+    """What `DDPMSegmentation.apply` returns."""
 
-    maps: (N, C, h, w) each, in half precision if need be; size: (H, W) of the label maps. Answers are float32
-    at least. Memory: the maps themselves where they are channels last, else a copy.
-    """
-
-    def __init__(self, maps: Sequence[Tensor], size: tuple[int, int]) -> None:
-        self.size, self.dim = size, sum(m.shape[1] for m in maps)
-        self.dtype = torch.promote_types(maps[0].dtype, torch.float32)
-        self.maps = [((m.shape[2], m.shape[3]), m.permute(0, 2, 3, 1).flatten(0, 2)) for m in maps]
-        self.axes = {(h, w): (_taps(h, size[0]), _taps(w, size[1])) for (h, w), _ in self.maps}
-
-    def __call__(self, pixel: Tensor) -> Tensor:
-        """Pixel numbers ((n H + y) W + x), any shape (...), to features (..., D)."""
-        height, width = self.size
-        n, y, x = pixel // (height * width), pixel // width % height, pixel % width
-        found = []
-        for (h, w), rows in self.maps:
-            (top, bottom, down), (left, right, over) = (
-                [v[i] for v in axis] for axis, i in zip(self.axes[h, w], (y, x), strict=True)
-            )
-            if (h, w) == self.size:
-                found.append(rows[pixel].to(self.dtype))
-                continue
-            down, over = (v[..., None].to(rows.device, self.dtype) for v in (down, over))
-            corners = [rows[(n * h + i) * w + j].to(self.dtype) for i in (top, bottom) for j in (left, right)]
-            above, below = (torch.lerp(corners[i], corners[i + 1], over) for i in (0, 2))
-            found.append(torch.lerp(above, below, down))
-        return torch.cat(found, dim=-1)
-
-
-def fit_ensemble(
-    maps: Sequence[Tensor],
-    labels: Tensor,
-    used: Tensor,
-    *,
-    members: int,
-    classes: int,
-    epochs: int,
-    batch: int,
-    lr: float,
-    patience: int,
-    run: Run,
-) -> PixelEnsemble:
-    """Train all members at once: Adam, cross-entropy, each member its own order of the pixels.
-
-    maps: features (N, C, h, w); labels: int64 (N, H, W); used: bool (N, H, W), pixels to learn from.
-    A member stops when, from its fifth epoch on, `patience` + 1 minibatches in a row set no new lowest
-    loss, the reference's rule. Member k depends on (run.seed, k) alone.
-    """
-    features = PixelFeatures(maps, (labels.shape[-2], labels.shape[-1]))
-    pool, truth = used.flatten().nonzero()[:, 0], labels.flatten()
-    generators = [torch.Generator().manual_seed(derive(run.seed, _MEMBER, k)) for k in range(members)]
-    ensemble = PixelEnsemble(members, features.dim, classes)
-    ensemble.draw(generators)
-    ensemble.to(maps[0].device, features.dtype)
-    best = {k: v.clone() for k, v in ensemble.state_dict().items()}
-    optimiser = torch.optim.Adam(ensemble.parameters(), lr, fused=True)
-    lowest = torch.full((members,), torch.inf)
-    stale, live = torch.zeros(members, dtype=torch.long), torch.ones(members, dtype=torch.bool)
-    batch = min(batch, len(pool))
-    per_epoch = len(pool) // batch
-    shuffled = torch.empty(members, 0, dtype=torch.long)
-    for step in run.watch(range(epochs * per_epoch), what="pixel classifiers"):
-        at = step % per_epoch
-        if at == 0:
-            shuffled = torch.stack([torch.randperm(len(pool), generator=g) for g in generators])
-        pixel = pool[shuffled[:, at * batch : (at + 1) * batch].to(pool.device)]
-        answer = ensemble(features(pixel)).flatten(0, 1)
-        loss = F.cross_entropy(answer, truth[pixel].flatten(), reduction="none").view(members, batch).mean(1)
-        optimiser.zero_grad()
-        loss.sum().backward()
-        optimiser.step()
-        if step < _SETTLED * per_epoch:
-            continue
-        now = loss.detach().cpu()
-        stale = torch.where(now < lowest, 0, stale + 1)
-        lowest = torch.minimum(now, lowest)
-        _keep(best, ensemble, live & (stale > patience))
-        live &= stale <= patience
-        if not live.any():
-            break
-    _keep(best, ensemble, live)
-    ensemble.load_state_dict(best)
-    return ensemble.eval()
+    labels: Labels
+    """Majority vote of the classifiers."""
+    uncertainty: Map
+    """Jensen-Shannon divergence of the classifiers, in nats; 0 where all agree."""
+    score: Scores
+    """Uncertainty of the picture: mean over its most uncertain tenth."""
 
 
 @torch.inference_mode()
@@ -195,45 +119,10 @@ def image_uncertainty(uncertainty: Tensor) -> Tensor:
     return flat.topk(max(1, flat.shape[1] // 10), dim=1).values.mean(1)
 
 
-def usable(labels: Tensor, ignore: int, smallest: int) -> Tensor:
-    """Pixels to learn from, bool (N, H, W): not `ignore`, nor of a class with few pixels in that picture.
-
-    A class with fewer than `smallest` pixels in a picture is taken for a slip of the annotator there. The
-    labels themselves are left as they are.
-    """
-    used = labels != ignore
-    for row, keep in zip(labels, used, strict=True):
-        found, counts = row.unique(return_counts=True)
-        keep &= ~torch.isin(row, found[counts < smallest])
-    return used
-
-
-_MEMBER = 0x4D454D42
-_SETTLED = 4
-
-
-def _keep(best: dict[str, Tensor], ensemble: PixelEnsemble, which: Tensor) -> None:
-    """Copy the state of the given members; every array is ordered by member."""
-    if not which.any():
-        return
-    index = which.nonzero()[:, 0]
-    for name, value in ensemble.state_dict().items():
-        if value.ndim:
-            rows = value.view(ensemble.members, -1)[index.to(value.device)]
-            best[name].view(ensemble.members, -1)[index.to(value.device)] = rows
-
-
 def _resize(value: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(value.shape[-2:]) == size:
         return value
     return F.interpolate(value, size=size, mode="bilinear", align_corners=False)
-
-
-def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Per target index: both source indices and the weight of the second, (target,) each."""
-    place = ((torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5).clamp(min=0)
-    low = place.long()
-    return low, (low + 1).clamp(max=source - 1), place - low
 
 
 def _entropy(p: Tensor) -> Tensor:
