@@ -38,7 +38,7 @@ def test_guided_calls_count_twice() -> None:
 def method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CLIPDiffusionLM:
     """Hardly any training, few pictures, and nothing that ships."""
     small = replace(
-        claim.small(2, 2), size=16, dim=8, hidden=8, heads=2, layers=1, training=Optimisation(2, 4, 1e-3)
+        claim.small(2, 2), size=16, dim=8, hidden=8, heads=2, layers=1, training=Optimisation(2, 4, lr=1e-3)
     )
     monkeypatch.setattr(claim, "QUICK", claim.Setting(small, 4, 1))
     monkeypatch.setattr(claim, "load", few)

@@ -38,7 +38,7 @@ SMALL = claim.Setting(
         layers=1,
         feedforward=16,
         candidates=3,
-        training=Optimisation(3, 4, 1e-3),
+        training=Optimisation(3, 4, lr=1e-3),
     ),
     1,
 )

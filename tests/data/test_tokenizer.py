@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
-from headwater.data.tokenizer import Tokenizer
+from headwater.data.tokenizer import Kind, Tokenizer
 from headwater.errors import UserError
 
 TEXTS = [
@@ -32,7 +33,7 @@ def test_words_return_their_text_with_usual_spaces() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bpe", "word"])
-def test_size_is_a_limit_and_training_repeats(kind: str) -> None:
+def test_size_is_a_limit_and_training_repeats(kind: Kind) -> None:
     first, second = (Tokenizer.train(TEXTS, 60, kind) for _ in range(2))
     assert first.size <= 60
     assert first.to_json() == second.to_json()
@@ -88,8 +89,7 @@ def test_wrong_use_is_told_in_a_sentence() -> None:
         tokenizer.decode(torch.tensor([[10**6]]))
 
 
-def test_a_folder_of_a_published_tokenizer_and_a_missing_name(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable is read at import
+def test_a_folder_of_a_published_tokenizer(tmp_path: Path) -> None:
     trained = Tokenizer.train(TEXTS, 100, "bpe")
     trained.model.save(str(tmp_path / "tokenizer.json"))
     marks = {f"{k}_token": v for k, v in {"pad": "[PAD]", "unk": "[UNK]"}.items()}
@@ -98,5 +98,25 @@ def test_a_folder_of_a_published_tokenizer_and_a_missing_name(tmp_path, monkeypa
     found = Tokenizer.named(str(tmp_path))
     assert found.split(TEXTS) == trained.split(TEXTS)
     assert len({found.pad, found.unk, found.cls, found.sep, found.mask}) == 5
+
+
+def test_a_name_out_of_reach_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def absent(name: str, **how: object) -> None:
+        asked.append(how)
+        raise OSError(name)
+
+    def unreachable(api: object, name: str, timeout: float) -> None:
+        asked.append(timeout)
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", absent)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    with pytest.raises(UserError, match=r"no tokenizer called 'nobody/has-this'.*train one: bpe or word"):
+        Tokenizer.named("nobody/has-this")
+    assert asked == [{"local_files_only": True}, 5.0]
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda api, name, timeout: None)
     with pytest.raises(UserError, match="no tokenizer called"):
-        Tokenizer.named("nobody/has-this-tokenizer")
+        Tokenizer.named("nobody/has-this")
+    assert asked[2:] == [{"local_files_only": True}, {}]

@@ -35,7 +35,7 @@ METHOD = CLIPDiffusionLM(
     dropout=0.0,
     T=50,
     levels=4,
-    training=Optimisation(250, 12, 5e-3, decay="linear"),
+    training=Optimisation(250, 12, lr=5e-3, decay="linear"),
 )
 
 
@@ -85,7 +85,7 @@ def test_a_folder_keeps_everything(fitted: FittedCaptioner, tmp_path: Path) -> N
 
 
 def test_frozen_words_stay_and_trained_words_move() -> None:
-    brief = replace(METHOD, feature_steps=2, training=Optimisation(3, 4, 1e-2))
+    brief = replace(METHOD, feature_steps=2, training=Optimisation(3, 4, lr=1e-2))
     pictures, captions = scenes()
     for words, moves in (("random", False), ("trained", True)):
         first, later = (
@@ -131,7 +131,7 @@ def test_a_published_clip_and_published_words(tmp_path: Path) -> None:
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", sep_token="[SEP]"
     )
     fast.save_pretrained(tmp_path)
-    method = replace(METHOD, features=str(tmp_path), training=Optimisation(2, 4, 1e-3))
+    method = replace(METHOD, features=str(tmp_path), training=Optimisation(2, 4, lr=1e-3))
     fitted = method.fit(pictures, captions, QUIET)
     assert fitted.captions.shape == (27, 10)
     assert fitted.captions.norm(dim=1) == pytest.approx(10**0.5, abs=1e-5)

@@ -19,7 +19,7 @@ from headwater.train.optimisation import Optimisation
 
 QUIET = Run(0, progress=False)
 METHOD = D3PMImages(
-    K=5, T=6, width=32, multipliers=(1,), blocks=1, attention=(), training=Optimisation(3, 4, 1e-3),
+    K=5, T=6, width=32, multipliers=(1,), blocks=1, attention=(), training=Optimisation(3, 4, lr=1e-3),
     steps=6, levels=6,
 )  # fmt: skip
 VALUES = {-1.0, -0.5, 0.0, 0.5, 1.0}
@@ -71,10 +71,10 @@ def test_without_a_mask_pictures_are_measured_and_nothing_is_drawn(
 
 def test_training_lowers_the_bits() -> None:
     stripes = pictures(torch.tensor([0, 4]).repeat(4).expand(16, 1, 8, 8), 5)
-    method = replace(METHOD, head="logits", training=Optimisation(40, 8, 3e-3))
+    method = replace(METHOD, head="logits", training=Optimisation(40, 8, lr=3e-3))
     before, after = (
         float(m.apply(stripes, m.fit(stripes, QUIET), QUIET).bits.mean())
-        for m in (replace(method, training=Optimisation(1, 8, 1e-9)), method)
+        for m in (replace(method, training=Optimisation(1, 8, lr=1e-9)), method)
     )
     assert after < before - 0.5
 

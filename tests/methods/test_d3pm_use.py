@@ -23,7 +23,7 @@ from headwater.train.optimisation import Optimisation
 QUIET = Run(0, progress=False)
 CORPUS = ["abab abab", "ba ba", "ab"] * 12
 SMALL = D3PM(
-    T=8, length=16, width=16, layers=1, heads=2, steps=8, levels=8, training=Optimisation(60, 8, 1e-2)
+    T=8, length=16, width=16, layers=1, heads=2, steps=8, levels=8, training=Optimisation(60, 8, lr=1e-2)
 )
 
 
@@ -54,7 +54,7 @@ def test_every_chain_learns_completes_and_is_kept(chain: str, tmp_path: Path) ->
 
 def test_training_lowers_the_bits_and_skipping_levels_costs_some(fitted: FittedD3PM) -> None:
     test = ["abab abab\nba ba\n"] * 16
-    untrained = replace(SMALL, training=Optimisation(1, 8, 1e-9)).fit(CORPUS, QUIET)
+    untrained = replace(SMALL, training=Optimisation(1, 8, lr=1e-9)).fit(CORPUS, QUIET)
     fresh, learnt = (float(SMALL.apply(test, f, QUIET).bits.mean()) for f in (untrained, fitted))
     assert learnt < fresh - 0.2
     few = replace(SMALL, steps=2)

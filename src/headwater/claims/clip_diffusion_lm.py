@@ -67,7 +67,7 @@ def small(features: int, train: int) -> CLIPDiffusionLM:
         training=Optimisation(
             train,
             64,
-            1e-3,
+            lr=1e-3,
             warmup=min(300, train // 4),
             decay="cosine",
             grad_clip=1.0,

@@ -42,7 +42,7 @@ class Setting:
 
 def pace(steps: int, lr: float) -> Optimisation:
     """Batches of 32, a rate that falls to 0."""
-    return Optimisation(steps, 32, lr, warmup=min(50, steps // 4), decay="cosine", grad_clip=1.0)
+    return Optimisation(steps, 32, lr=lr, warmup=min(50, steps // 4), decay="cosine", grad_clip=1.0)
 
 
 QUICK = Setting(1, 4000, pace(300, 4e-3), 48, extra=False)

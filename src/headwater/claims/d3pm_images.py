@@ -40,7 +40,7 @@ class Setting:
 
 def pace(steps: int) -> Optimisation:
     """Batches of 32, a rate that falls to 0."""
-    return Optimisation(steps, 32, 2e-3, warmup=min(50, steps // 4), decay="cosine", grad_clip=1.0)
+    return Optimisation(steps, 32, lr=2e-3, warmup=min(50, steps // 4), decay="cosine", grad_clip=1.0)
 
 
 QUICK = Setting(1, pace(120), 48, extra=False)

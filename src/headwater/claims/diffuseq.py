@@ -52,7 +52,7 @@ def small(train: int, steps: int) -> DiffuSeq:
         feedforward=512,
         steps=steps,
         training=Optimisation(
-            train, 32, 1e-3, warmup=train // 20, decay="linear", grad_clip=1.0, ema=0.999, precision="bf16"
+            train, 32, lr=1e-3, warmup=train // 20, decay="linear", grad_clip=1.0, ema=0.999, precision="bf16"
         ),
     )
 

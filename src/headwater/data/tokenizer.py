@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from headwater.data.pretrained import pretrained
 from headwater.errors import UserError, need
 
 if TYPE_CHECKING:
@@ -71,18 +72,10 @@ class Tokenizer:
 
         A mark that it lacks is added. Raises UserError when there is no such tokenizer or no network.
         """
-        try:
-            from transformers import AutoTokenizer
-        except ImportError:
-            raise UserError(f"{name} needs transformers: pip install 'headwater[text]'") from None
-        try:
-            found: Any = AutoTokenizer.from_pretrained(name)
-            model = found.backend_tokenizer
-        except (OSError, ValueError, KeyError, AttributeError, ImportError):
-            raise UserError(
-                f"no tokenizer called {name!r} could be read: give a Hugging Face name that you can reach, "
-                "a local folder, or train one"
-            ) from None
+        found = pretrained("AutoTokenizer", name, "train one: bpe or word")
+        model = getattr(found, "backend_tokenizer", None)
+        if model is None:
+            raise UserError(f"{name} is a tokenizer in Python alone, too slow here: name another one")
         ids = []
         for mark, text in SPECIALS.items():
             number = getattr(found, f"{mark}_token_id")

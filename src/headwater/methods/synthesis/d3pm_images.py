@@ -91,7 +91,7 @@ class D3PMImages(Method):
     flips: bool = True
     """Mirror half of the pictures while training."""
     training: Optimisation = field(
-        default_factory=lambda: Optimisation(1_500_000, 128, 2e-4, warmup=5000, grad_clip=1.0, ema=0.9999)
+        default_factory=lambda: Optimisation(1_500_000, 128, lr=2e-4, warmup=5000, grad_clip=1.0, ema=0.9999)
     )
     steps: int = 1000
     """Levels visited when a picture is drawn, at most T."""

@@ -99,7 +99,7 @@ class CLIPDiffusionLM(Method):
     """Weight of the cross entropies beside the distances."""
     withheld: float = 0.2
     """Share of training in which the text vector is left out."""
-    training: Optimisation = field(default_factory=lambda: Optimisation(75_000, 8, 1e-4, decay="linear"))
+    training: Optimisation = field(default_factory=lambda: Optimisation(75_000, 8, lr=1e-4, decay="linear"))
     """15 passes over Flickr8k; the code's rate falls to half, not to 0."""
     steps: int = 5
     """Network calls per caption; with guidance each counts twice."""

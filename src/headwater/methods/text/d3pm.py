@@ -100,7 +100,7 @@ class D3PM(Method):
     dropout: float = 0.0
     """While training."""
     training: Optimisation = field(
-        default_factory=lambda: Optimisation(1_000_000, 512, 2e-4, warmup=5000, grad_clip=0.25)
+        default_factory=lambda: Optimisation(1_000_000, 512, lr=2e-4, warmup=5000, grad_clip=0.25)
     )
     steps: int = 1000
     """Levels visited when a text is written, at most T."""

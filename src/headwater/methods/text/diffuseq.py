@@ -92,7 +92,7 @@ class DiffuSeq(Method):
     dropout: float = 0.1
     """While training."""
     training: Optimisation = field(
-        default_factory=lambda: Optimisation(50_000, 2048, 1e-4, decay="linear", ema=0.9999)
+        default_factory=lambda: Optimisation(50_000, 2048, lr=1e-4, decay="linear", ema=0.9999)
     )
     steps: int = 2000
     """Levels visited when a text is written, at most T."""

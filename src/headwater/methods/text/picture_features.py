@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from headwater.errors import UserError, need
+from headwater.data.pretrained import pretrained
+from headwater.errors import need
 
 
 class Features(Protocol):
@@ -31,18 +32,8 @@ class Clip:
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
-        try:
-            from transformers import AutoTokenizer, CLIPModel
-        except ImportError:
-            raise UserError(f"{name} needs transformers: pip install 'headwater[text]'") from None
-        try:
-            model: Any = CLIPModel.from_pretrained(name)
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError, KeyError, AttributeError, ImportError):
-            raise UserError(
-                f"no CLIP called {name!r} could be read: give a Hugging Face name that you can reach, a "
-                "local folder, or features=trained"
-            ) from None
+        model = pretrained("CLIPModel", name, "features=trained")
+        self.tokenizer = pretrained("AutoTokenizer", name, "features=trained")
         self.name, self.device = name, device
         self.model = model.to(device).eval().requires_grad_(False)
         # The published normalisation of all OpenAI CLIPs.
