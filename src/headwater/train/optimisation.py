@@ -45,8 +45,6 @@ class Optimisation:
     """Optimiser steps."""
     batch: int = 64
     """Items per batch."""
-    batches: int = 1
-    """Batches per step, whose gradients are averaged; processes under torchrun share them."""
     lr: float = 1e-4
     """Peak learning rate."""
     warmup: int = 0
@@ -67,6 +65,8 @@ class Optimisation:
     """Steps per line of the log."""
     checkpoint_every: float = 120.0
     """Seconds between checkpoints."""
+    batches: int = 1
+    """Batches per step, whose gradients are averaged; processes under torchrun share them."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "batches", "lr", "log_every"):
