@@ -8,8 +8,8 @@ method page contains no input or output code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from torch import Tensor
 
@@ -96,3 +96,9 @@ class Method:
     applied: ClassVar[tuple[str, ...]] = ()
     """Fields that may still be chosen when something fitted is applied, say a number of samples: options of
     `apply` beside --fitted. What `fit` had holds for all others, and for these unless they are given."""
+
+    def learnt(self) -> dict[str, Any]:
+        """The fields that decide what `fit` makes: neither those of `applied`, which come later, nor
+        `training`, which `train` records itself."""
+        later = {*self.applied, "training"}
+        return {k: v for k, v in asdict(cast(Any, self)).items() if k not in later}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -122,9 +122,8 @@ class D3PMImages(Method):
             mirrored = self.flips & (torch.rand(len(some), generator=generator) < 0.5)
             return torch.where(mirrored[:, None, None, None], some.flip(-1), some)
 
-        learnt = {k: v for k, v in asdict(self).items() if k not in (*self.applied, "training")}
         denoiser = replace(fitted.denoiser, auxiliary=self.auxiliary)
-        return replace(fitted, network=fit_discrete(denoiser, batch, self.training, run, learnt))
+        return replace(fitted, network=fit_discrete(denoiser, batch, self.training, run, self.learnt()))
 
     def apply(
         self, image: Images, fitted: FittedD3PMImages, run: Run | None = None, known: Mask | None = None

@@ -93,8 +93,7 @@ class Glide(Method):
         tokenizer = Tokenizer.of(self.tokenizer, text, self.vocabulary)
         network = fresh(run, lambda: Text2Im(self.sizes(len(image[0]), len(image[0]), tokenizer.size)))
         fitted = self._fitted(network, tokenizer, image)
-        about = {k: v for k, v in asdict(self).items() if k not in {*self.applied, "training"}}
-        trained = learn(fitted, image, text, self.caption_dropout, self.training, run, about)
+        trained = learn(fitted, image, text, self.caption_dropout, self.training, run, self.learnt())
         return self._fitted(trained, tokenizer, image)
 
     def apply(self, text: Texts, fitted: FittedGlide, run: Run | None = None) -> Images:

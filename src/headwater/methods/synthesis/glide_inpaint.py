@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -56,12 +56,11 @@ class GlideInpaint(Glide):
         check_pairs(image, text)
         need(0 <= self.erased <= 1, f"erased is {self.erased}: give a share from 0 to 1")
         fitted = self._start(image, text, run)
-        about = {k: v for k, v in asdict(self).items() if k not in {*self.applied, "training"}}
 
         def erase(x0: Tensor) -> dict[str, Tensor]:
             return {"image": x0, "known": rectangles(x0, self.erased)}
 
-        trained = learn(fitted, image, text, self.caption_dropout, self.training, run, about, erase)
+        trained = learn(fitted, image, text, self.caption_dropout, self.training, run, self.learnt(), erase)
         return replace(fitted, network=trained)
 
     def _start(self, image: Images, text: Texts, run: Run) -> FittedGlideInpaint:

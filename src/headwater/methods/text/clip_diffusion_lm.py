@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import ClassVar, Literal, cast
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
 
 from headwater.core import Ancestral, ClassifierFree, last, respaced, reverse
 from headwater.core.noise import derive
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
-from headwater.methods.text.caption_loss import losses
 from headwater.methods.text.caption_rows import read, written
 from headwater.methods.text.fitted_captioner import FittedCaptioner
 from headwater.methods.text.fixed_point import FixedPoint
-from headwater.methods.text.partial_noising import gaussian
-from headwater.methods.text.picture_features import Clip, encoded, neighbours
+from headwater.methods.text.learning_captions import Captioned, learn
+from headwater.methods.text.picture_features import encoded, neighbours, opened
 from headwater.methods.text.word_vectors import published_vectors
-from headwater.metrics.dual_encoder import DualEncoder, train_dual_encoder
 from headwater.metrics.text import corpus_bleu, exact_match, word_f1
 from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, Fusion
 from headwater.run import Run
-from headwater.train.optimisation import Optimisation, batch_rows, train
+from headwater.train.optimisation import Optimisation
 
 _WEIGHTS, _EYES = 0x4350_0001, 0x4350_0002
 """Purposes of the seeds of first weights and of the dual encoder."""
@@ -121,11 +117,10 @@ class CLIPDiffusionLM(Method):
             image.shape[1:] == self.shape, f"pictures are {tuple(image.shape[1:])}, not {self.shape}: resize"
         )
         tokenizer = Tokenizer.of(self.tokenizer, caption, self.vocabulary)
-        eyes = self._eyes(image, caption, run)
+        eyes = opened(self.features, image, caption, derive(run.seed, _EYES), self.feature_steps, run.device)
         seen, said = encoded(eyes.image, image), encoded(eyes.text, caption)
         number = {text: i for i, text in enumerate(caption)}
-        given = said[neighbours(seen, said, torch.tensor([number[text] for text in caption]))]
-        ids = written(tokenizer, caption, self.length)
+        near = neighbours(seen, said, torch.tensor([number[text] for text in caption]))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(run.seed, _WEIGHTS))
             network = CaptionDenoiser(self.sizes(tokenizer.size, seen.shape[1]))
@@ -134,27 +129,10 @@ class CLIPDiffusionLM(Method):
             network.head.data = network.table.data.clone()
         fitted = FittedCaptioner(network, eyes, tokenizer, said, self.shape, self.T)
 
-        def loss(network: nn.Module, step: int) -> Tensor:
-            rows = batch_rows(run.seed, len(ids), self.training.batch, step)
-            t = torch.randint(1, fitted.process.T + 1, (self.levels,))
-            told = (torch.rand(self.levels * len(rows)) > self.withheld).long()
-            parts = [v[rows].to(run.device) for v in (ids, seen, given)]
-            found = losses(
-                fitted.denoiser,
-                fitted.network.codec,
-                parts[0],
-                t,
-                gaussian,
-                told.to(run.device),
-                image=parts[1],
-                text=parts[2],
-            )
-            return found.total(self.rounding_weight)
-
-        later = {*self.applied, "training"}  # of no effect here, or recorded by `train` itself
-        about = {k: v for k, v in asdict(self).items() if k not in later}
-        trained = cast(CaptionDenoiser, train(network, loss, self.training, run, about))
-        return replace(fitted, network=trained)
+        rows = Captioned(written(tokenizer, caption, self.length), seen, said[near])
+        return learn(
+            fitted, rows, self.levels, self.withheld, self.rounding_weight, self.training, run, self.learnt()
+        )
 
     def apply(self, image: Images, fitted: FittedCaptioner, run: Run | None = None) -> Texts:
         """A caption of each picture (B, 3, size, size). Picture i's depends on run.seed and i alone."""
@@ -195,24 +173,11 @@ class CLIPDiffusionLM(Method):
 
     def sizes(self, vocabulary: int, features: int) -> CaptionDenoiserConfig:
         """The network's sizes for a vocabulary and features so wide."""
+        names = ("length", "dim", "hidden", "layers", "heads", "feedforward", "dropout", "fusion")
         return CaptionDenoiserConfig(
             vocabulary=vocabulary,
-            length=self.length,
-            dim=self.dim,
             features=features,
-            hidden=self.hidden,
-            layers=self.layers,
-            heads=self.heads,
-            feedforward=self.feedforward,
             positions=self.length + 2,
-            dropout=self.dropout,
-            fusion=self.fusion,
             words="trained" if self.words == "trained" else "frozen",
+            **{name: getattr(self, name) for name in names},
         )
-
-    def _eyes(self, image: Tensor, caption: Sequence[str], run: Run) -> DualEncoder | Clip:
-        if self.features != "trained":
-            return Clip(self.features, run.device)
-        need(self.size % 8 == 0, f"a dual encoder takes sides that are multiples of 8, not {self.size}")
-        seed = derive(run.seed, _EYES)
-        return train_dual_encoder(image.to(run.device), caption, seed, self.feature_steps)

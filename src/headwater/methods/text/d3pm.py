@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -122,14 +122,12 @@ class D3PM(Method):
         chain = {k: getattr(self, k) for k in ("chain", "T", "schedule", "mixture", "neighbours")}
         pairs = pair_counts(stream, len(characters))
         fitted = FittedD3PM.fresh(characters, pairs, sizes, chain, derive(run.seed, _WEIGHTS))
-        later = {"steps", "levels", "hole", "training"}  # of no effect here, or recorded by `train` itself
-        about = {k: v for k, v in asdict(self).items() if k not in later}
         trained = fit_discrete(
             replace(fitted.denoiser, auxiliary=self.auxiliary),
             lambda step: windows(stream, self.length, self.training.batch, run.seed, step),
             self.training,
             run,
-            about,
+            {**self.learnt(), "mixture": self.mixture},
         )
         return replace(fitted, network=trained)  # pyright: ignore[reportArgumentType]
 

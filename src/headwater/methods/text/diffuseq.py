@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
 
-from headwater.core import (
-    DDIM,
-    Ancestral,
-    Control,
-    Noise,
-    NoiseSource,
-    Step,
-    White,
-    last,
-    respaced,
-    reverse,
-)
+from headwater.core import DDIM, Ancestral, Control, Noise, NoiseSource, Step, White, last, respaced, reverse
 from headwater.core.codec import Nearest
 from headwater.core.noise import Truncated, derive
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Method, Paper, Texts
 from headwater.methods.text.fitted_diffuseq import FittedDiffuSeq
-from headwater.methods.text.partial_noising import Anchor, losses
+from headwater.methods.text.learning_pairs import learn
+from headwater.methods.text.partial_noising import Anchor
 from headwater.methods.text.sequence_pairs import Pairs, pack, targets
 from headwater.metrics.text import consensus, corpus_bleu, distinct, mean_sentence_bleu, word_f1
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
 from headwater.run import Run
-from headwater.train.importance import LossSecondMoment
-from headwater.train.optimisation import Optimisation, batch_rows, train
+from headwater.train.optimisation import Optimisation
 
 _WEIGHTS = 0x5345_5131
 """Purpose of the seed of the first weights."""
@@ -115,20 +103,7 @@ class DiffuSeq(Method):
             torch.manual_seed(derive(run.seed, _WEIGHTS))
             network = TextDenoiser(self.sizes(tokenizer.size))
         fitted = FittedDiffuSeq(network, tokenizer, self.T, self.schedule)
-        levels = LossSecondMoment(self.T)
-
-        def loss(both: nn.Module, step: int) -> Tensor:
-            batch = pairs.rows(batch_rows(run.seed, len(source), self.training.batch, step)).to(run.device)
-            t, weights = levels.draw(len(batch.ids))
-            each = losses(fitted.denoiser, fitted.codec, batch, t).total
-            levels.record(t, each)
-            return (each * weights.to(each)).mean()
-
-        later = {*self.applied, "training"}  # of no effect here, or recorded by `train` itself
-        about = {k: v for k, v in asdict(self).items() if k not in later}
-        both = nn.ModuleDict({"network": network, "levels": levels})
-        trained = train(both, loss, self.training, run, about)["network"]  # pyright: ignore[reportIndexIssue]
-        return FittedDiffuSeq(trained, tokenizer, self.T, self.schedule)
+        return learn(fitted, pairs, self.training, run, self.learnt())
 
     def samples(
         self, source: Texts, fitted: FittedDiffuSeq, n: int, run: Run | None = None
@@ -188,13 +163,5 @@ class DiffuSeq(Method):
 
     def sizes(self, vocabulary: int) -> TextDenoiserConfig:
         """The network's sizes for a vocabulary of so many entries."""
-        return TextDenoiserConfig(
-            vocabulary=vocabulary,
-            length=self.length,
-            dim=self.dim,
-            hidden=self.hidden,
-            layers=self.layers,
-            heads=self.heads,
-            feedforward=self.feedforward,
-            dropout=self.dropout,
-        )
+        names = ("length", "dim", "hidden", "layers", "heads", "feedforward", "dropout")
+        return TextDenoiserConfig(vocabulary, **{name: getattr(self, name) for name in names})

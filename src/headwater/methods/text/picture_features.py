@@ -11,6 +11,7 @@ from torch import Tensor
 
 from headwater.data.pretrained import pretrained
 from headwater.errors import need
+from headwater.metrics.dual_encoder import DualEncoder, train_dual_encoder
 
 
 class Features(Protocol):
@@ -58,6 +59,17 @@ class Clip:
         )
         given = {k: tokens[k].to(self.device) for k in ("input_ids", "attention_mask")}
         return F.normalize(_vectors(self.model.get_text_features(**given)))
+
+
+def opened(
+    features: str, image: Tensor, caption: Sequence[str], seed: int, steps: int, device: str
+) -> DualEncoder | Clip:
+    """The CLIP called `features`, or for `trained` a dual encoder trained on pictures and their captions."""
+    if features != "trained":
+        return Clip(features, device)
+    side = image.shape[-1]
+    need(side % 8 == 0, f"a dual encoder takes sides that are multiples of 8, not {side}")
+    return train_dual_encoder(image.to(device), caption, seed, steps)
 
 
 def _vectors(found: Any) -> Tensor:
