@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from headwater import cli
 from headwater.core import Diffusion
 from headwater.errors import UserError
 from headwater.methods.robustness.diffpure import DiffPure
@@ -125,6 +126,19 @@ def test_what_is_no_prior_is_said_and_can_be_read_as_a_network(
         load_published("256x256_diffusion", tmp_path / "x.pt")
     with pytest.raises(UserError, match="did you mean '64x64_classifier'"):
         load_published("64x64_clasifier", tmp_path / "x.pt")
+
+
+def test_classes_without_names_are_sampled_by_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labelled = UNetConfig(3, 32, 6, 1, (), channel_mult=(1, 2, 2, 2), num_classes=10, resblock_updown=True)
+    torch.save(filled(labelled).state_dict(), tmp_path / "x.pt")
+    asked = ["sample", str(tmp_path / "x.pt"), "--n", "1", "--steps", "2"]
+    assert cli.main([*asked, "--label", "7", "--out", str(tmp_path / "seven")]) == cli.DONE
+    assert len(list((tmp_path / "seven" / "pictures").iterdir())) == 1
+    for words, told in (([], "class-conditional"), (["--label", "10"], "give 0 to 9")):
+        assert cli.main([*asked, *words, "--out", str(tmp_path / "none")]) != cli.DONE
+        assert told in capsys.readouterr().err
 
 
 # --- score networks ---------------------------------------------------------------------------------------

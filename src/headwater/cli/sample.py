@@ -79,7 +79,8 @@ def _walk(options: Options, prior: Prior) -> tuple[Sampler, list[int]]:
 def _condition(options: Options, prior: Prior) -> dict[str, Any]:
     if options.label is None:
         return {}
-    last = len(prior.config.classes) - 1
+    last = prior.config.class_count - 1
     need(last >= 0, "--label: this prior knows no classes")
-    need(0 <= options.label <= last, f"--label: give 0 to {last}, for {', '.join(prior.config.classes)}")
+    names = f", for {', '.join(prior.config.classes)}" if prior.config.classes else ""
+    need(0 <= options.label <= last, f"--label: give 0 to {last}{names}")
     return {"y": torch.tensor([options.label], device=options.device)}

@@ -104,6 +104,12 @@ class PriorConfig:
         plain = {k: tuple(v) if isinstance(v, list) else v for k, v in self.network.items()}
         object.__setattr__(self, "network", plain)
 
+    @property
+    def class_count(self) -> int:
+        """How many classes the network tells apart, named or not; 0 for none."""
+        held = (len(self.classes), *(self.network.get(k) for k in ("num_classes", "num_class_embeds")))
+        return next((n for n in held if n), 0)
+
     def law(self) -> Noise:
         """The noise law. Raises UserError for an unknown one."""
         options = dict(self.noise)
