@@ -27,6 +27,7 @@ from headwater.bench.reverse_loop import ReverseLoop
 from headwater.bench.simplex_fields import SimplexFields
 from headwater.bench.suite import Comparison
 from headwater.bench.timing import agreement, alternate
+from headwater.bench.training_mode import TrainingMode
 from headwater.bench.training_step import TrainingStep
 from headwater.cli.bench import Options
 from headwater.core import DDIM, DPMSolver, Sampler
@@ -55,6 +56,7 @@ TINY: dict[str, Comparison] = {
     "DDPM pipeline": ReverseLoop("DDPM", 8, 1, 1, 8, SMALL),
     "training fp32": TrainingStep("fp32", 2, 1, 1, 8, SMALL),
     "training bf16": TrainingStep("bf16", 2, 1, 1, 8, SMALL),
+    "training mode": TrainingMode(False, 2, 1, 1, 8, SMALL),
     "simplex walk": SimplexFields("walk", 2, 4, 1),
     "simplex training": SimplexFields("training", 2, 4, 1),
     "guidance once": ComputedOnce("guidance", 2, 1, 1),

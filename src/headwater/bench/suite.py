@@ -18,6 +18,7 @@ from headwater.bench.quality import CALLS, LONG, ClosedForm, PriorQuality, Study
 from headwater.bench.reverse_loop import ReverseLoop
 from headwater.bench.row import Row
 from headwater.bench.simplex_fields import SimplexFields
+from headwater.bench.training_mode import TrainingMode
 from headwater.bench.training_step import TrainingStep
 from headwater.errors import need
 from headwater.run import Run
@@ -71,7 +72,12 @@ QUICK: Mapping[str, Sequence[Comparison]] = {
 FULL: Mapping[str, Sequence[Comparison]] = {
     "core": QUICK["core"],
     "reverse": (*QUICK["reverse"], ReverseLoop("DDIM", 50, 64, 5), ReverseLoop("DDPM", 1000, 1, 5)),
-    "training": (TrainingStep("fp32", 64, 5, 9), TrainingStep("bf16", 64, 5, 9)),
+    "training": (
+        TrainingStep("fp32", 64, 5, 9),
+        TrainingStep("bf16", 64, 5, 9),
+        TrainingMode(False, 64, 5, 5),
+        TrainingMode(True, 64, 5, 5),
+    ),
     "simplex": (
         *QUICK["simplex"],
         SimplexFields("walk", 16, 256, 3),

@@ -44,6 +44,11 @@ class Times:
         spread = min(pairs), max(pairs)
         return Row(name, a, b, b / a, spread, *work, mine, theirs, sizes, peer, equal, slower)
 
+    @property
+    def saved(self) -> float:
+        """Seconds that a unit of ours takes less than the peer's."""
+        return median(self.peer) - median(self.ours)
+
     def row_alone(self, name: str, *, sizes: str, peer: str) -> Row:
         """Ours only, where the peer is missing."""
         work = median(self.ours_cpu)

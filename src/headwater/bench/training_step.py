@@ -47,7 +47,7 @@ class TrainingStep:
         pictures = (
             torch.rand(256, 1, self.side, self.side, generator=torch.Generator().manual_seed(0)) * 2 - 1
         )
-        recipe = self._recipe()
+        recipe = self.recipe()
         ours = build(recipe, Pictures(pictures), Processes(torch.device("cpu")))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -91,7 +91,8 @@ class TrainingStep:
             )
         ]
 
-    def _recipe(self) -> Recipe:
+    def recipe(self) -> Recipe:
+        """What ours trains by."""
         return Recipe(
             data="bench",
             shape=(1, self.side, self.side),
