@@ -49,9 +49,10 @@ _SEGDIFF = SegDiff(
 )  # fmt: skip
 """Ten steps with the posterior's variance, masks kept in range: what minutes of training allow."""
 _IMPLICIT = ImplicitEnsembles(
-    samples=9, steps=10, mirror=True,
+    samples=9, steps=25, clip=(0, 1), mirror=True,
     channels=32, channel_mult=(1, 1, 1), res_blocks=1, attention=(4,),
 )  # fmt: skip
+"""Clean estimates kept in the range of its masks: on `pool` the reference's wider one draws hardly a mask."""
 _ARMS: dict[str, Learner] = {
     SUM: _SEGDIFF,
     CONCATENATED: replace(_SEGDIFF, condition="concatenate"),
