@@ -13,6 +13,7 @@ from headwater.bench.csdi_sampling import CSDISampling
 from headwater.bench.curve import Curve
 from headwater.bench.few_labels import FewLabels
 from headwater.bench.pixel_features import PixelFeatures
+from headwater.bench.published import PublishedModel
 from headwater.bench.purifier_gradient import PurifierGradient
 from headwater.bench.quality import CALLS, LONG, ClosedForm, PriorQuality, Study
 from headwater.bench.reverse_loop import ReverseLoop
@@ -66,6 +67,7 @@ QUICK: Mapping[str, Sequence[Comparison]] = {
     ),
     "gradient": (PurifierGradient(10, 4, 3),),
     "series": (CSDISampling(35, 1, 4, 3, T=10),),
+    "published": (PublishedModel("256x256_diffusion_uncond", 64, 1 / 8),),
 }
 """Five to six minutes on two cores."""
 
@@ -88,6 +90,7 @@ FULL: Mapping[str, Sequence[Comparison]] = {
     "once": (*QUICK["once"], ComputedOnce("picture", 3, 1, 3, scale=1)),
     "gradient": (PurifierGradient(10, 4, 3), PurifierGradient(100, 4, 3)),
     "series": (CSDISampling(35, 4, 10, 3),),
+    "published": (PublishedModel("256x256_diffusion_uncond", 256),),
 }
 """The papers' sizes too: about an hour and a half and 6 GB."""
 

@@ -21,7 +21,18 @@ class Options:
     full: Switch = False
     """The papers' sizes too: about an hour and a half and 6 GB of memory instead of six minutes and 2 GB."""
     only: tuple[
-        Literal["core", "reverse", "training", "simplex", "pixels", "once", "gradient", "series", "quality"],
+        Literal[
+            "core",
+            "reverse",
+            "training",
+            "simplex",
+            "pixels",
+            "once",
+            "gradient",
+            "series",
+            "published",
+            "quality",
+        ],
         ...,
     ] = ()
     """Some comparisons only."""
