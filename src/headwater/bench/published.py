@@ -64,8 +64,8 @@ class PublishedModel:
                 f"seconds to read {what}, files in the page cache, {once}; beside it {tools}",
                 f"{diffusers}.from_pretrained of the folder that ours was converted to",
                 same,
-                "the file is compared with its headers and hashed, its weights are looked through for what is "
-                "no number and copied, so that the file may go; the peer maps it and reads as it computes",
+                "the file is compared with its headers and hashed, its weights are looked through for what "
+                "is no number and copied, so that the file may go; the peer maps it and reads as it computes",
             ),
             _row(
                 f"{self.name} at {self.side} x {self.side}",
