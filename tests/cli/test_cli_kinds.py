@@ -219,6 +219,14 @@ def shouting(headwater, pairs, tmp_path):
     return tmp_path / "fit"
 
 
+def test_fit_says_how_many_items_had_a_partner(headwater, tmp_path):
+    source, target = tmp_path / "source.txt", tmp_path / "target.txt"
+    source.write_text("a b\nc d\ne f\n")
+    target.write_text("A B\nC D\n")
+    said = headwater("fit", "shout", "--source", source, "--target", target, "--out", tmp_path / "fit")
+    assert "fitted on 2 of 3 texts, since the others have no partner" in said.out
+
+
 def test_texts_go_through_fit_apply_evaluate_and_rerun(headwater, pairs, shouting, tmp_path):
     words = ["--source", pairs, "--fitted", shouting, "--out", tmp_path / "out", "--batch", "2", "--json"]
     assert headwater("apply", "shout", *words).json["items"] == 5

@@ -105,9 +105,10 @@ def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
         return 0
     made.save(out / "fitted")
     write_record(out, "fit", name, options, about, ["fitted"])
-    first = next(iter(sources))
-    values = {"out": str(out), "items": len(given[first])}
-    return answer(options.json, f"fitted on {sources[first].count(len(given[first]))}: {out}", values)
+    key, first = next(iter(sources.items()))
+    done, of = len(given[key]), first.count(len(first))
+    on = first.count(done) if done == len(first) else f"{done} of {of}, since the others have no partner"
+    return answer(options.json, f"fitted on {on}: {out}", {"out": str(out), "items": done})
 
 
 def _options(name: str, method: Any, words: list[str]) -> Any:
