@@ -88,7 +88,7 @@ FULL: Mapping[str, Sequence[Comparison]] = {
     ),
     "pixels": (*QUICK["pixels"], PixelFeatures(256, 10, 3), FewLabels(50, 256, 10, 3)),
     "once": (*QUICK["once"], ComputedOnce("picture", 3, 1, 3, scale=1)),
-    "gradient": (PurifierGradient(10, 4, 3), PurifierGradient(100, 4, 3)),
+    "gradient": (PurifierGradient(10, 4, 3), PurifierGradient(100, 1, 3)),
     "series": (CSDISampling(35, 4, 10, 3),),
     "published": (PublishedModel("256x256_diffusion_uncond", 256),),
 }
