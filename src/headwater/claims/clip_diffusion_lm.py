@@ -78,7 +78,7 @@ def small(features: int, train: int) -> CLIPDiffusionLM:
     )
 
 
-QUICK = Setting(small(120, 120), 96, 1)
+QUICK = Setting(small(120, 120), 10_000, 1)
 FULL = Setting(small(600, 15_000), 10_000, 1)
 
 

@@ -89,7 +89,7 @@ def conclude(
     )
     section = task.page.section(
         "Digits of 17 grey values: D3PM on pictures",
-        "The same networks, trained for the same time, undo different kinds of random changes.",
+        "The same networks, trained for as many updates, undo different kinds of random changes.",
     )
     for name, images in drawn.items():
         large = F.interpolate(images, scale_factor=6)

@@ -57,7 +57,7 @@ def small(train: int, steps: int) -> DiffuSeq:
     )
 
 
-QUICK = Setting(12, small(50, 20), 1)
+QUICK = Setting(24, small(50, 20), 1)
 FULL = Setting(96, small(800, 50), 3)
 
 
