@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
+from headwater import atomic
 from headwater.cli.files import Source
 from headwater.cli.kinds import Request
 from headwater.cli.parts import Part, Parts
@@ -109,6 +110,24 @@ def test_no_batch_is_held_longer_than_it_is_written(dozen, tmp_path):
     walk.over([range(i, i + 1) for i in range(13)], tmp_path / "out", None)
     assert len(held) == 13
     assert most <= 2
+
+
+def test_a_batch_is_noted_when_its_files_and_their_names_are_on_the_disk(dozen, tmp_path, monkeypatch):
+    synced: list[str] = []
+    sync = atomic._sync
+
+    def spy(path: Path) -> None:
+        synced.append(path.name)
+        sync(path)
+
+    monkeypatch.setattr(atomic, "_sync", spy)
+    source = Source(IMAGES, Request("image", str(dozen), (1, 16, 16)))
+    same = SimpleNamespace(apply=lambda image, run: image)
+    walk = Walk(same, {"image": source}, {}, {"same": IMAGES}, Run(progress=False), "stop")
+    walk.over([range(4)], tmp_path / "out", None)
+    files, (folder, note, notes) = synced[:-3], synced[-3:]
+    assert len(files) == 4
+    assert (folder, note[:14], notes) == ("same", ".tmp-000000000", "unfinished")
 
 
 @pytest.mark.slow

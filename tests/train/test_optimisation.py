@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from headwater.errors import UserError
 from headwater.run import Run
 from headwater.train.drive import learning_rate
 from headwater.train.optimisation import Optimisation, batch_rows, train
+from headwater.train.processes import Processes
 
 HOW = Optimisation(steps=12, batch=8, lr=0.05, ema=0.9, checkpoint_every=0)
 RUN = Run(seed=3, progress=False)
@@ -111,3 +115,35 @@ def test_rates_fall_as_they_are_told() -> None:
     assert [round(learning_rate(how, s), 6) for s in (74, 75, 89, 90)] == [1.0, 0.1, 0.1, 0.01]
     assert learning_rate(replace(how, decay="linear"), 50) == pytest.approx(0.5)
     assert learning_rate(replace(how, decay="none", warmup=10), 4) == pytest.approx(0.5)
+
+
+def test_a_step_averages_its_batches() -> None:
+    plain = nn.Linear(3, 1)
+    seen: list[int] = []
+
+    def one(network: nn.Module, step: int) -> Tensor:
+        seen.append(step)
+        return (network(X[step * 4 : step * 4 + 4]) - Y[step * 4 : step * 4 + 4]).square().mean()
+
+    def both(network: nn.Module, step: int) -> Tensor:
+        return (one(network, 2 * step) + one(network, 2 * step + 1)) / 2
+
+    how = replace(HOW, steps=3, batch=4)
+    split = train(copy.deepcopy(plain), one, replace(how, batches=2), RUN)
+    assert seen == list(range(6))
+    whole = train(copy.deepcopy(plain), both, how, RUN)
+    for a, b in zip(split.parameters(), whole.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-6)
+
+
+def test_what_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def two(device: str) -> Iterator[Processes]:
+        yield Processes(torch.device(device), 2)
+
+    monkeypatch.setattr("headwater.train.optimisation.processes", two)
+    with pytest.raises(UserError, match="cannot share evenly"):
+        train(fresh(), loss, HOW, RUN)
+    counting = nn.Sequential(nn.Linear(3, 1), nn.BatchNorm1d(1))
+    with pytest.raises(UserError, match="keeps count"):
+        train(counting, loss, replace(HOW, batches=2), RUN)

@@ -20,6 +20,9 @@ from headwater.report.page import running_versions
 NAME = "run.yaml"
 _COMPARED = (".png", ".npy", ".npz", ".csv", ".jsonl", ".gz", ".safetensors")
 """What a rerun must reproduce bit for bit; pages and logs hold times."""
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""In C where PyYAML has it: the record of 10,000 files is long."""
 
 
 def open_output(out: Path, overwrite: bool, results: Sequence[str]) -> Path:
@@ -63,7 +66,7 @@ def write_record(
     }
     if results is not None:
         record["outputs"] = hashes(out, results)
-    write_file(path, yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    write_file(path, yaml.dump(record, Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
     return path
 
 
@@ -73,7 +76,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
     except (yaml.YAMLError, UnicodeDecodeError):
         raise UserError(f"{path} is damaged: restore it, or remove it to go on without") from None
     need(isinstance(found, dict), f"{path} is no record of a run: remove it to go on without")

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from headwater.atomic import names_synced_later, sync_folders
 from headwater.cli.files import OnError, Source
 from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import taken_apart
@@ -82,9 +83,11 @@ class Walk:
             done += [(name, {k: v[i] for k, v in made.items()}) for i, name in enumerate(names)]
         return skipped, done
 
-    def _write(self, out: Path, name: str, made: dict[str, Any]) -> dict[str, str]:
-        """One item's files; its lines of common tables are given back."""
-        return {k: FAMILIES[kind.name].write(out, k, name, made[k]) for k, kind in self.outputs.items()}
+    def _write(self, out: Path, name: str, made: dict[str, Any]) -> tuple[dict[str, str], set[Path]]:
+        """One item's files; gives its lines of common tables, and the folders to sync."""
+        with names_synced_later() as folders:
+            kinds = self.outputs.items()
+            return {k: FAMILIES[kind.name].write(out, k, name, made[k]) for k, kind in kinds}, folders
 
 
 @dataclass(frozen=True)
@@ -93,17 +96,20 @@ class _Open:
 
     rows: range
     skipped: dict[str, str]
-    files: list[Future[dict[str, str]]]
+    files: list[Future[tuple[dict[str, str], set[Path]]]]
 
 
 def _note(parts: Parts, open_: list[_Open]) -> None:
     """Wait for what is being written, then note it as done."""
     while open_:
         batch = open_.pop()
-        lines: dict[str, str] = {}
+        lines, folders = dict[str, str](), set[Path]()
         for file in batch.files:
-            for key, line in file.result().items():
+            said, touched = file.result()
+            folders |= touched
+            for key, line in said.items():
                 lines[key] = lines.get(key, "") + line
+        sync_folders(folders)
         parts.add(Part(batch.rows.start, batch.rows.stop, batch.skipped, lines))
 
 

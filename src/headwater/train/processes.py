@@ -53,7 +53,8 @@ class Processes:
         wanted = [p for p in network.parameters() if p.requires_grad]
         used = torch.tensor([float(p.grad is not None) for p in wanted], device=self.device)
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in wanted]
-        together = self._summed(torch.cat([part.reshape(-1) for part in parts] + [used]))
+        together = torch.cat([part.reshape(-1) for part in parts] + [used])
+        torch.distributed.all_reduce(together)
         *sums, used = together.split([*(p.numel() for p in wanted), len(wanted)])
         for parameter, value, number in zip(wanted, sums, used.tolist(), strict=True):
             parameter.grad = value.view_as(parameter).clone() if number else None
