@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,17 @@ def test_frozen_words_stay_and_trained_words_move() -> None:
         )
         assert torch.equal(first.network.table, later.network.table) is not moves
         assert torch.equal(first.network.head, later.network.head) is not moves
+
+
+def test_an_interrupted_fit_with_frozen_words_goes_on_exactly(tmp_path: Path) -> None:
+    pictures, captions = scenes()
+    how = Optimisation(6, 8, lr=1e-3, checkpoint_every=0.0)
+    method = replace(METHOD, feature_steps=2, dropout=0.1, training=how)
+    whole = method.fit(pictures, captions, Run(progress=False, keep=tmp_path))
+    shutil.rmtree(max(tmp_path.glob("step-*")))
+    resumed = method.fit(pictures, captions, Run(progress=False, keep=tmp_path))
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
 
 
 def test_rows_of_captions() -> None:
