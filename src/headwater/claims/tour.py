@@ -41,8 +41,9 @@ PANELS = (
     "score-mri",
 )
 """The methods on the page: at least one of each chapter. The others have the same page by `reproduce`."""
-JUDGED = 100
-"""Network calls per digit that a classifier judges: there the error of fewer steps would show."""
+FRESH, CALLS = ("digits", "emoji"), 100
+"""Priors drawn with fresh noise, and its network calls: a classifier judges the digits, and emoji are
+the most varied; there the error of fewer steps would show."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     seconds = time.monotonic() - began
     settings = {
         "effort": "quick",
-        "sampler of the samples": f"DPM-Solver++, {STEPS} calls; digits: with fresh noise, {JUDGED}",
+        "sampler of the samples": f"DPM-Solver++, {STEPS} calls",
+        "sampler of " + " and ".join(FRESH): f"DPM-Solver++ with fresh noise, {CALLS} calls",
     }
     page.provenance("headwater tour --out demo", seeds, seconds, settings)
     page.write_json(out / "numbers.json")
@@ -89,9 +91,9 @@ def brief(measured: str, most: int = 120) -> str:
 def _samples(section: Section, run: Run) -> None:
     for name, (data, split) in PRIORS.items():
         prior = Prior.from_pretrained(name)
-        judged = name == "digits"
-        plan = log_snr(prior.process, JUDGED if judged else STEPS)
-        sampler = DPMSolver(kind="sde") if judged else DPMSolver()
+        judged, fresh = name == "digits", name in FRESH
+        plan = log_snr(prior.process, CALLS if fresh else STEPS)
+        sampler = DPMSolver(kind="sde") if fresh else DPMSolver()
         drawn = prior.sample(128 if judged else 32, run, plan, sampler)
         real = load(data, split, prior.shape[1]).images
         order = torch.randperm(len(real), generator=torch.Generator().manual_seed(run.seed))[:32]
