@@ -55,7 +55,7 @@ class SimplexFields:
         def peer() -> object:
             return [theirs(law, drawn[i], 1 + i, self.side) for i in range(fields)]
 
-        name = f"simplex, {self.levels}"
+        name = f"simplex {self.side}, {self.levels}, {self.batch}"
         times = alternate(ours, peer, self.pairs, run, name, (self.batch, fields))
         each = "one level" if self.levels == "walk" else "a level for each sample"
         return [
