@@ -21,7 +21,7 @@ from headwater.run import Run
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the shipped CSDI; goes on where it stopped.")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the results")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1, help="pairs of networks")
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--ship", action="store_true", help="also write the package's copies")
     args = parser.parse_args()

@@ -202,7 +202,8 @@ def _networks(
 def _origin(setting: Setting) -> str:
     count = shipped_pairs()
     if count:
-        return f"{count} pairs of networks ship with the package; masks and draws are new for each seed."
+        pairs = "One pair" if count == 1 else f"{count} pairs"
+        return f"{pairs} of networks of the package; masks and draws are new for each seed."
     steps = setting.method.training.steps
     return f"{setting.trainings} of the seeds trained their two networks here, in {steps} steps."
 
