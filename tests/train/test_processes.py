@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from headwater.priors import Prior, ProcessConfig
 from headwater.train import Architecture, Recipe, fit
@@ -39,7 +40,8 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     assert killed.out == ""
     assert len(killed.sentences) == 1
     assert "another process" in killed.sentences[0]
-    done = torchrun(*words, "--resume")
+    # Goes on with the weights spread over both (FSDP), from the checkpoint of two that held them all (DDP).
+    done = torchrun(*words, "--resume", "--sharded")
     assert (done.code, done.sentences) == (0, [])
     assert json.loads(done.out)["finished"] is True
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
@@ -51,3 +53,5 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     together = Prior.from_pretrained(tmp_path / "two" / "prior")
     for a, b in zip(alone.network.parameters(), together.network.parameters(), strict=True):
         assert torch.allclose(a, b, atol=2e-4)
+    kept = load_file(tmp_path / "two/checkpoints/step-00000008/ema.safetensors")
+    assert all(torch.equal(kept[name], value) for name, value in together.network.state_dict().items())

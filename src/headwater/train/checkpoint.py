@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from headwater.atomic import is_whole, read_json, sweep, write_json, written_aside
 from headwater.errors import UserError
+from headwater.train.sharding import put, whole
 
 _PREFIX = "step-"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -32,18 +34,26 @@ def folder_of(folder: Path, step: int) -> Path:
     return folder / f"{_PREFIX}{step:08d}"
 
 
-def save(folder: Path, step: int, state: State, about: Mapping[str, Any], keep: int) -> Path:
+def save(
+    folder: Path, step: int, state: State, about: Mapping[str, Any], keep: int, writes: bool = True
+) -> Path:
     """Write the checkpoint of a step, then remove all but the `keep` newest.
+
+    writes: whether this process is the one that does; where each holds a share of the weights, all call this.
 
     Raises UserError when it cannot be written; the older checkpoints are then untouched.
     """
     from safetensors.torch import save_file
 
     target = folder_of(folder, step)
+    if not writes:
+        for _ in itertools.chain(_named(state.network), _named(state.average), _moments(state)):
+            pass  # collecting takes all; one at a time, it takes no room
+        return target
     with written_aside(target) as aside:
-        save_file(_named(state.network), aside / "model.safetensors")
-        save_file(_named(state.average), aside / "ema.safetensors")
-        save_file(_moments(state), aside / "optimizer.safetensors")
+        save_file(dict(_named(state.network)), aside / "model.safetensors")
+        save_file(dict(_named(state.average)), aside / "ema.safetensors")
+        save_file(dict(_moments(state)), aside / "optimizer.safetensors")
         write_json(aside / "state.json", {"step": step, **about})
     older = [s for s in steps(folder) if s <= step]
     for stale in older[:-keep]:
@@ -74,8 +84,8 @@ def restore(checkpoint: Path, state: State) -> None:
     from safetensors.torch import load_file
 
     try:
-        state.network.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        state.average.load_state_dict(load_file(checkpoint / "ema.safetensors"))
+        _load(state.network, load_file(checkpoint / "model.safetensors"))
+        _load(state.average, load_file(checkpoint / "ema.safetensors"))
         saved = load_file(checkpoint / "optimizer.safetensors")
         for name, parameter in state.network.named_parameters():
             if f"step/{name}" not in saved:
@@ -83,9 +93,11 @@ def restore(checkpoint: Path, state: State) -> None:
             state.optimizer.state[parameter] = {
                 "step": saved[f"step/{name}"],
                 # The moments live in the memory format of their parameter, as AdamW made them.
-                "exp_avg": torch.zeros_like(parameter).copy_(saved[f"exp_avg/{name}"]),
-                "exp_avg_sq": torch.zeros_like(parameter).copy_(saved[f"exp_avg_sq/{name}"]),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
             }
+            for moment in _MOMENTS[1:]:
+                put(state.optimizer.state[parameter][moment], saved[f"{moment}/{name}"])
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
@@ -93,15 +105,26 @@ def restore(checkpoint: Path, state: State) -> None:
         ) from None
 
 
-def _named(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+def _load(module: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """As `load_state_dict`, also where this process holds a share of each tensor."""
+    mine = module.state_dict()
+    other = sorted(mine.keys() ^ saved.keys())
+    if other:
+        raise KeyError(other[0])
+    for name, value in mine.items():
+        if value.shape != saved[name].shape:
+            raise RuntimeError(f"{name} has shape {tuple(saved[name].shape)}, not {tuple(value.shape)}")
+        put(value, saved[name])
 
 
-def _moments(state: State) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+def _named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, value in module.state_dict().items():
+        yield name, whole(value.detach()).cpu().contiguous()
+
+
+def _moments(state: State) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in state.network.named_parameters():
         for moment in _MOMENTS:
             if parameter in state.optimizer.state:
                 value = state.optimizer.state[parameter][moment]
-                found[f"{moment}/{name}"] = value.detach().cpu().contiguous()
-    return found
+                yield f"{moment}/{name}", whole(value.detach()).cpu().contiguous()

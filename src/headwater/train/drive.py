@@ -130,7 +130,8 @@ def drive(
             if keeper and keeper.look(now.step):
                 logged_at += time.monotonic() - clock
             leave = job.agree(stop.asked is not None or clock >= until)
-            if keeper and (clock - saved_at >= pace.checkpoint_every or leave):
+            due = job.agree(keeper is not None and clock - saved_at >= pace.checkpoint_every)
+            if keeper and (due or leave):
                 keeper.checkpoint(now)
                 saved_at, saved = time.monotonic(), now.step
             if leave and now.step < pace.steps:

@@ -22,7 +22,7 @@ from headwater.train.recipe import Recipe
 from headwater.train.stop import Stop
 from headwater.train.training import Training, build
 
-_EXEMPT = ("log_every", "sample_every", "checkpoint_every", "keep")
+_EXEMPT = ("log_every", "sample_every", "checkpoint_every", "keep", "sharded")
 """Fields that may differ on resume: they leave the weights alone."""
 _SHEET = 12
 """Purpose of the seed that draws sample sheets."""
@@ -91,26 +91,32 @@ def _fit(
         )
         checkpoint.restore(found, training.state)
         now = Progress(saved["step"], saved["seconds"], saved["losses"], saved["norms"])
-    writer = Writer(training, out, Journal(out / "log.jsonl", now.step)) if team.first else None
-    if writer:
+    journal = Journal(out / "log.jsonl", now.step) if team.first else None
+    writer = Writer(training, out, journal) if team.first or training.spread else None
+    if team.first and writer:
         writer.opening()
     with Stop() as stop:
         try:
             finished = drive(training, now, writer, stop, max_minutes, progress)
         except NotFiniteError as error:
             raise UserError(f"{error}: lower lr or use precision fp32; {_last_good(folder)}") from None
-    if finished and writer:
-        writer.result(now)
-    return _with_card(training, now)
+    prior = _with_card(training, now)
+    if finished and team.first and writer:
+        writer.result(now, prior)
+    return prior
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Everything that a training leaves on disk; the first process has the only one."""
+    """Everything that a training leaves on disk.
+
+    The first process has the only one; where weights are spread, all have one and help to collect them.
+    """
 
     training: Training
     out: Path
-    journal: Journal
+    journal: Journal | None
+    """That of the first process."""
 
     def opening(self) -> None:
         """The recipe, and the files that were left out; what a kill left half-written goes."""
@@ -130,24 +136,26 @@ class Writer:
             "versions": {"torch": torch.__version__},
         }
         keep = self.training.recipe.keep
-        checkpoint.save(self.out / "checkpoints", now.step, self.training.state, about, keep)
+        writes = self.training.processes.first
+        checkpoint.save(self.out / "checkpoints", now.step, self.training.state, about, keep, writes)
 
     def log(self, line: dict[str, Any]) -> None:
         """One line of the log."""
-        self.journal.write(line)
+        if self.journal:
+            self.journal.write(line)
 
     def look(self, step: int) -> bool:
         """A sheet of what the average draws, always from the same noise, when it is time for one."""
         every = self.training.recipe.sample_every
-        if not every or step % every:
+        if not every or step % every or self.training.spread:
             return False
         images = sheet.draw(self.training.prior, 32, derive(self.training.recipe.seed, _SHEET))
         sheet.write(self.out / "samples" / f"step-{step:08d}.png", images)
         return True
 
-    def result(self, now: Progress) -> None:
+    def result(self, now: Progress, prior: Prior) -> None:
         """The prior and the report."""
-        recipe, prior = self.training.recipe, _with_card(self.training, now)
+        recipe = self.training.recipe
         prior.save_pretrained(self.out / "prior")
         drawn = sheet.draw(prior, 64, derive(recipe.seed, _SHEET))
         sheet.write(self.out / "samples" / "final.png", drawn)
@@ -192,4 +200,4 @@ def _with_card(training: Training, now: Progress) -> Prior:
         "minutes": round(now.seconds / 60, 1),
         "recipe": r.to_dict(),
     }
-    return Prior(training.prior.network, replace(training.prior.config, about=about))
+    return Prior(training.whole_average(), replace(training.prior.config, about=about))

@@ -103,6 +103,8 @@ class Recipe:
     """Arithmetic of the network; weights, optimiser and average stay in fp32."""
     channels_last: bool = False
     """Store features pixel by pixel; faster with bf16."""
+    sharded: bool = False
+    """Under torchrun, leave each process a share of the weights, for models that do not fit on one device."""
     compile: bool = False
     """Compile the network; faster after about a minute of compilation."""
     seed: int = 0

@@ -22,6 +22,7 @@ from headwater.train.dropout import Keys, install
 from headwater.train.feed import Batch, Feed, Pictures
 from headwater.train.processes import Processes
 from headwater.train.recipe import Recipe
+from headwater.train.sharding import shard, whole
 from headwater.train.update import move
 
 _GAMMA = 5.0
@@ -104,6 +105,20 @@ class Training:
         """Its course."""
         return self.recipe
 
+    @property
+    def spread(self) -> bool:
+        """Whether each process holds a share of the weights."""
+        return self.recipe.sharded and self.processes.count > 1
+
+    def whole_average(self) -> nn.Module:
+        """The averaged network; where it is spread, a whole one in main memory, for which all call this."""
+        if not self.spread:
+            return self.average.network
+        network = self.prior.config.build_network().eval().requires_grad_(False)
+        shares = self.average.network.state_dict()
+        network.load_state_dict({name: whole(value).cpu() for name, value in shares.items()})
+        return network
+
     def agree(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
         return self.processes.any(flag)
@@ -148,10 +163,17 @@ def build(recipe: Recipe, pictures: Pictures, team: Processes) -> Training:
         torch.manual_seed(derive(recipe.seed, _INIT))
         network = config.build_network()
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    network = network.to(team.device).to(memory_format=layout).train()  # pyright: ignore[reportCallIssue]
+    device = "cpu" if recipe.sharded else team.device  # what is sharded moves when its shares are known
+    network = network.to(device).to(memory_format=layout).train()  # pyright: ignore[reportCallIssue]
     average = Average(copy.deepcopy(network).eval().requires_grad_(False), recipe.ema)
     keys = install(network)
-    model: Any = team.wrap(network)
+    model: Any = network
+    if recipe.sharded and team.count > 1:
+        need(not recipe.compile, "a sharded network is not compiled: leave one of the two out")
+        shard(network, team)
+        shard(average.network, team)
+    else:
+        model = team.wrap(network)
     if recipe.compile:
         model = torch.compile(model)
     optimizer = torch.optim.AdamW(

@@ -9,6 +9,7 @@ from torch import nn
 
 from headwater.train.average import Average
 from headwater.train.drive import NotFiniteError, Pace, learning_rate
+from headwater.train.sharding import whole
 
 
 def move(
@@ -24,7 +25,7 @@ def move(
 
     Raises NotFiniteError, with all weights unchanged, where the loss or the norm is not finite.
     """
-    norm = float(nn.utils.clip_grad_norm_(network.parameters(), clip if clip > 0 else math.inf))
+    norm = float(whole(nn.utils.clip_grad_norm_(network.parameters(), clip if clip > 0 else math.inf)))
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise NotFiniteError(f"loss {loss}, gradient norm {norm} at step {step + 1}")
     for group in optimizer.param_groups:
