@@ -145,7 +145,7 @@ def test_ddpm_segmentation_on_files(headwater, prior, pictures, labels, tmp_path
     given = ["--prior", prior, "--image", pictures, "--labels", labels]
     said = headwater("fit", "ddpm-segmentation", *given, *fast, "--out", tmp_path / "fit")
     assert said.code == 0
-    assert "3 pictures" in said.out
+    assert "3 of 5 pictures" in said.out
     assert headwater("rerun", tmp_path / "fit").code == 0
     words = ["--fitted", tmp_path / "fit", "--image", pictures, "--out", tmp_path / "out", "--json"]
     assert headwater("apply", "ddpm-segmentation", *words).json["items"] == 5
