@@ -1,7 +1,7 @@
 """The published score networks as configurations: score-SDE's of CIFAR-10 and Score-MRI's of knees.
 
-Source: configs/ of yang-song/score_sde_pytorch (Apache-2.0), whose paths are the names here (Song et al. 2021,
-arXiv 2011.13456), and of HJ-harry/score-MRI (Apache-2.0; Chung and Ye 2022, arXiv 2110.05243).
+Source: configs/ of yang-song/score_sde_pytorch (Apache-2.0), whose paths are the names here (Song et al.
+2021, arXiv 2011.13456), and of HJ-harry/score-MRI (Apache-2.0; Chung and Ye 2022, arXiv 2110.05243).
 """
 
 from __future__ import annotations
