@@ -7,6 +7,10 @@ class UserError(ValueError):
     """Something the user can mend. The message is one sentence that says what to do."""
 
 
+class LeftAlone(UserError):
+    """A process that shared the work is gone; it may have said why."""
+
+
 def need(condition: bool, sentence: str) -> None:
     """Raise UserError(sentence) unless the condition holds."""
     if not condition:

@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     from headwater.cli.usage import WrongUsage
     from headwater.cli.voice import Ended
+    from headwater.errors import LeftAlone
 
     try:
         return _verb(words)
@@ -61,7 +62,8 @@ def _run(words: list[str]) -> int:
     except Exception as error:
         if os.environ.get("HEADWATER_TRACEBACK"):
             raise
-        return _say(_sentence(error), USAGE if isinstance(error, WrongUsage) else FAILED)
+        code = USAGE if isinstance(error, WrongUsage) else FAILED
+        return _say(_sentence(error), code, isinstance(error, LeftAlone))
 
 
 def _verb(words: list[str]) -> int:
@@ -103,10 +105,10 @@ def _sentence(error: Exception) -> str:
     return f"this is a bug ({what}): set HEADWATER_TRACEBACK=1 to see where, and report it"
 
 
-def _say(sentence: str, code: int) -> int:
+def _say(sentence: str, code: int, follows: bool = False) -> int:
     from headwater.cli.voice import say_the_end
 
-    say_the_end(sentence)
+    say_the_end(sentence, follows)
     return code
 
 

@@ -6,11 +6,14 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 _WAIT = 5
 """Seconds after which torchrun's store counts as gone."""
+_GRACE = 2
+"""Seconds that a process has to say why it ended, before those that it left alone do."""
 
 
 class Ended(BaseException):
@@ -45,10 +48,12 @@ def say(sentence: str) -> None:
         print(f"headwater: {sentence}", file=sys.stderr)
 
 
-def say_the_end(sentence: str) -> None:
-    """As `say`, but only the first of all processes that end says why: the others follow from it."""
+def say_the_end(sentence: str, follows: bool = False) -> None:
+    """As `say`, but of all processes that end only one says why: the first that does not follow another."""
     if several():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
+    if follows:
+        time.sleep(_GRACE)
     if _first_to("end"):
         print(f"headwater: {sentence}", file=sys.stderr)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from headwater.errors import UserError, need
+from headwater.errors import LeftAlone, need
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ class Processes:
 def processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, if it did; leave them on the way out.
 
-    Raises UserError where the device does not exist, and where another process ends before its time.
+    Raises UserError where the device does not exist, LeftAlone where another process ends before its time.
     """
     wanted = torch.device(device)
     here = wanted.type == "cpu" or torch.get_device_module(wanted).is_available()
@@ -104,7 +104,7 @@ def processes(device: str) -> Iterator[Processes]:
     except RuntimeError as error:
         if not _left_alone(error):
             raise
-        raise UserError(
+        raise LeftAlone(
             "another process of this run has ended: what was finished is kept, resume to go on"
         ) from error
     finally:
