@@ -115,6 +115,19 @@ def test_a_missing_peer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not installed" in bench.table([row])
 
 
+def test_a_compiler_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(network: object) -> Callable[..., Tensor]:
+        def fail(*args: object, **told: object) -> Tensor:
+            raise RuntimeError("no compiler")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    (row,) = TrainingMode(True, 2, 1, 1, 8, SMALL).rows(QUIET)
+    assert row.ratio is None
+    assert "torch.compile failed" in row.peer
+
+
 def test_series_equal_pypots() -> None:
     pytest.importorskip("pypots")
     (row,) = SERIES.rows(QUIET)

@@ -36,7 +36,7 @@ class TrainingMode:
     def rows(self, run: Run) -> list[Row]:
         """Check that the losses of the first steps agree, then time further ones.
 
-        Where nothing can be compiled, say without a C++ compiler, there is no row.
+        Where nothing can be compiled, say without a C++ compiler, the row has the plain step alone.
         """
         name = f"training step, bf16{', compiled' if self.compiled else ''}"
         usual = TrainingStep("fp32", self.batch, self.steps, self.pairs, self.side, self.architecture)
@@ -49,10 +49,13 @@ class TrainingMode:
         begun = time.perf_counter()
         try:
             losses = [fast.update(0)[0]]
-        except RuntimeError:  # what torch.compile raises
-            if self.compiled:
-                return []
-            raise
+        except RuntimeError as error:  # what torch.compile raises
+            if not self.compiled:
+                raise
+            alone = alternate(lambda: slow.update(0), lambda: None, self.pairs, run, name)
+            failed = f"torch.compile failed here ({type(error).__name__}): this is the plain step in fp32"
+            size = f"seconds per step, {self.batch} x 1 x {self.side} x {self.side}"
+            return [alone.row_alone(name, sizes=size, peer=failed)]
         start_up = time.perf_counter() - begun
         losses += [fast.update(step)[0] for step in range(1, _COMPARED)]
         others = [slow.update(step)[0] for step in range(_COMPARED)]
