@@ -32,7 +32,7 @@ SUM, CONCATENATED, IMPLICIT, PLAIN = (
 )
 COSTS = {SUM: 1.56, CONCATENATED: 1.02, IMPLICIT: 1.06, PLAIN: 1.0}
 """Time of one update, in those of the plain U-Net."""
-RATES = {SUM: 2e-3, CONCATENATED: 5e-4, IMPLICIT: 2e-3, PLAIN: 4e-3}
+RATES = {SUM: 2e-3, CONCATENATED: 5e-4, IMPLICIT: 5e-4, PLAIN: 4e-3}
 """Peak learning rates."""
 UPDATES = 4400
 """Of the plain U-Net: full effort, and what ships."""
