@@ -59,7 +59,7 @@ def test_a_prior_draws_pictures_like_those_it_saw(name: str) -> None:
 
 
 def test_drawn_digits_stay_as_good_as_the_card_says() -> None:
-    """A guard against getting worse; 500 digits and 100 calls with fresh noise give 0.91 (docs/priors.md)."""
+    """A guard against getting worse; 500 digits and 69 calls with fresh noise give 0.91 (docs/priors.md)."""
     train, test = load("digits", "train"), load("digits", "test")
     judge = train_classifier(train.images, cast(Tensor, train.labels), seed=0)
     order = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))

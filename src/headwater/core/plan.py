@@ -71,7 +71,10 @@ def respaced(T: int, spec: str | int) -> list[int]:
 
 
 def log_snr(q: Diffusion, n: int) -> list[int]:
-    """n steps as evenly spaced in log(alpha / sigma) as the table allows, from T to 1, then 0."""
+    """At most n steps, evenly spaced in log(alpha / sigma), from T to 1, then 0.
+
+    Points that fall on the same level are one step: with a cosine table of 1,000 levels 100 become 69.
+    """
     _count(q.T, n)
     lam = q.half_log_snr[1:]
     wanted = torch.linspace(float(lam[-1]), float(lam[0]), n, dtype=torch.float64)
