@@ -49,6 +49,15 @@ class Said:
 
 
 @pytest.fixture
+def one_thread():
+    """As many threads as a process started by a test: sums in another order are other bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def headwater(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     """`headwater("list", "--json")` runs one command line."""
 

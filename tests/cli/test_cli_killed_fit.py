@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -22,14 +21,6 @@ TINY = {
     "training": {"steps": STEPS, "batch": 2, "lr": 0.001, "ema": 0.9, "checkpoint_every": 0.0},
 }  # fmt: skip
 """A checkpoint after every step, so that the kill falls between two or into one."""
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_a_killed_fit_goes_on_to_the_same_weights(headwater, one_thread, pictures, labels, tmp_path):

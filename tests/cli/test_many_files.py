@@ -131,7 +131,7 @@ def test_a_batch_is_noted_when_its_files_and_their_names_are_on_the_disk(dozen, 
 
 
 @pytest.mark.slow
-def test_two_processes_and_a_kill(headwater, prior, dozen, tmp_path):
+def test_two_processes_and_a_kill(headwater, one_thread, prior, dozen, tmp_path):
     (dozen / "p07.png").write_bytes(b"no picture")
     words = ["apply", "anoddpm", "--prior", prior, "--image", dozen, "--level", "3"]
     words += ["--batch", "1", "--on-error", "skip", "--json", "--out"]
@@ -151,7 +151,7 @@ def test_two_processes_and_a_kill(headwater, prior, dozen, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_a_method(headwater, tmp_path):
+def test_two_processes_train_a_method(headwater, one_thread, tmp_path):
     with (tmp_path / "t.jsonl").open("w") as file:
         file.writelines(json.dumps({"text": f"the {i} quick brown foxes jump"}) + "\n" for i in range(20))
     words = ["fit", "d3pm", "--text", tmp_path / "t.jsonl", "--T", 4, "--length", 8, "--width", 16]
