@@ -63,7 +63,8 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     page = Page(
         "One diffusion prior, every downstream task",
         "Samples, filled holes, lesions found, parts labelled, captions drawn, texts, series, scans: by "
-        "priors that ship with the package, or by networks trained in this very run.",
+        "networks that ship with the package, or were trained in this very run. Verdicts rest on few "
+        "pictures here; the README has those of full effort.",
         kicker="Headwater tour",
     )
     run = Run(seed, batch=16, progress=progress)
