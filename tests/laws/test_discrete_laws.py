@@ -31,6 +31,7 @@ from headwater.core.discrete import (
     mask_and_replace,
     uniform,
 )
+from headwater.core.discrete_denoiser import bound_term
 from headwater.core.schedule import betas
 from headwater.core.transition import LangevinMove
 
@@ -290,3 +291,14 @@ def test_langevin_moves_from_where_guidance_put_it() -> None:
     moved = move.shift(torch.full((1, 2), 0.5))
     here, there = (m.sample(lambda like, level: torch.ones_like(like)) for m in (move, moved))
     torch.testing.assert_close(there - here, torch.full((1, 2), 0.5))
+
+
+def test_the_bound_is_finite_for_the_most_mistaken_finite_logits():
+    # Tails of a discretised Gaussian times a probability of 1e-30 are no float32 any more: their logarithms are.
+    q = discretised_gaussian(17, betas("linear", 64))
+    x0 = torch.arange(17).repeat(17)[:, None]
+    logits = 400 * torch.nn.functional.one_hot(torch.arange(17).repeat_interleave(17), 17).float()[:, None]
+    for t in range(1, 65):
+        x = q.sample(x0, t, White().stream(range(len(x0))))
+        terms = bound_term(q, Prediction(x, t, logits, torch.zeros(len(x0))), x0, t - 1)
+        assert torch.isfinite(terms).all(), t

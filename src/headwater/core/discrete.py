@@ -79,9 +79,11 @@ class Discrete(ABC):
             possible = likelihood > 0  # else x_0 is ruled out by x
             weights = torch.where(possible, weights / likelihood.where(possible, 1), 0)
             weights = weights / weights.sum(-1, keepdim=True)
-        joint = self.column(x, s, t).to(weights) * self.forward(weights, 0, s)
-        impossible = joint <= 0  # such a state must not send NaN back as a gradient
-        return Categorical(joint.masked_fill(impossible, 1).log().masked_fill_(impossible, -torch.inf))
+        column, reached = self.column(x, s, t).to(weights), self.forward(weights, 0, s)
+        impossible = (column <= 0) | (reached <= 0)  # such a state must not send NaN back as a gradient
+        # Logarithms are added: the product of two small probabilities may be 0 in float32.
+        joint = reached.masked_fill(impossible, 1).log() + column.masked_fill(impossible, 1).log_()
+        return Categorical(joint.masked_fill_(impossible, -torch.inf))
 
     def _onehot(self, x: Tensor) -> Tensor:
         return F.one_hot(x, self.K).float()
