@@ -294,7 +294,7 @@ def test_langevin_moves_from_where_guidance_put_it() -> None:
 
 
 def test_the_bound_is_finite_for_the_most_mistaken_finite_logits():
-    # Tails of a discretised Gaussian times a probability of 1e-30 are no float32 any more: their logarithms are.
+    # Tails of a discretised Gaussian times 1e-30 are no float32 any more; their logarithms are.
     q = discretised_gaussian(17, betas("linear", 64))
     x0 = torch.arange(17).repeat(17)[:, None]
     logits = 400 * torch.nn.functional.one_hot(torch.arange(17).repeat_interleave(17), 17).float()[:, None]
