@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from headwater.bench.fresh_process import answer_of
 from headwater.bench.row import Row, duration
 from headwater.bench.timing import agreement
-from headwater.errors import UserError
 from headwater.run import Run
 
 TOLERANCE, ROUNDED = 1e-4, 5e-2
@@ -84,18 +81,10 @@ class PublishedModel:
         ]
 
     def _job(self, job: str, place: str) -> dict[str, Any]:
-        described = json.dumps([job, asdict(self), place, torch.get_num_threads()])
-        done = subprocess.run(
-            [sys.executable, "-m", "headwater.bench.published_job", described],
-            capture_output=True,
-            text=True,
-            env=dict(os.environ),
-            check=False,
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["it was killed"]
-            raise UserError(f"bench: {job} of {self.name} failed ({said[-1]}): free memory and disk")
-        return json.loads(done.stdout.splitlines()[-1])
+        described = [job, asdict(self), place, torch.get_num_threads()]
+        failing = f"{job} of {self.name} failed"
+        said = answer_of("headwater.bench.published_job", described, failing, "free memory and disk")
+        return json.loads(said)
 
 
 def _row(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Protocol, Self
 
 import torch
 
-from headwater.errors import UserError
+from headwater.bench.fresh_process import answer_of
 
 
 class Weighed(Protocol):
@@ -34,15 +30,6 @@ def peak(task: Weighed, way: str) -> float:
     does not end well.
     """
     fields: dict[str, Any] = asdict(task)  # pyright: ignore[reportArgumentType]
-    job = json.dumps([type(task).__name__, fields, way, torch.get_num_threads()])
-    done = subprocess.run(
-        [sys.executable, "-m", "headwater.bench.peak_memory", job],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ),
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it was killed"]
-        raise UserError(f"bench: memory of the {way} way could not be measured ({said[-1]}): free memory")
-    return float(done.stdout.splitlines()[-1])
+    job = [type(task).__name__, fields, way, torch.get_num_threads()]
+    failing = f"memory of the {way} way could not be measured"
+    return float(answer_of("headwater.bench.peak_memory", job, failing, "free memory"))
