@@ -153,10 +153,13 @@ def test_two_processes_and_a_kill(headwater, one_thread, prior, dozen, tmp_path)
 @pytest.mark.slow
 def test_two_processes_train_a_method(headwater, one_thread, tmp_path):
     with (tmp_path / "t.jsonl").open("w") as file:
-        file.writelines(json.dumps({"text": f"the {i} quick brown foxes jump"}) + "\n" for i in range(20))
-    words = ["fit", "d3pm", "--text", tmp_path / "t.jsonl", "--T", 4, "--length", 8, "--width", 16]
-    words += ["--layers", 1, "--heads", 2, "--dropout", 0.1, "--training.steps", 3, "--training.batch", 2]
-    words += ["--training.warmup", 1, "--json", "--out"]
+        rows = [{"source": f"a {i} b c", "target": f"c b {i} a"} for i in range(9)]
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    # Two levels: after five steps the losses of both processes decide which one is drawn.
+    words = ["fit", "diffuseq", "--source", tmp_path / "t.jsonl", "--target", tmp_path / "t.jsonl", "--T", 2]
+    words += ["--steps", 2, "--length", 12, "--tokenizer", "word", "--vocabulary", 32, "--dim", 8]
+    words += ["--hidden", 16, "--layers", 1, "--heads", 2, "--feedforward", 16, "--dropout", 0.1]
+    words += ["--training.steps", 8, "--training.batch", 4, "--training.warmup", 1, "--json", "--out"]
     assert headwater(*words, tmp_path / "one", "--training.batches", 2).code == 0
     assert torchrun(*words, tmp_path / "two", "--training.batches", 2).code == 0
     one, two = (record(tmp_path / name)["outputs"] for name in ("one", "two"))

@@ -201,6 +201,16 @@ def test_importance_sampling_has_no_bias() -> None:
     assert share == pytest.approx(loss / 15, abs=0.01)
 
 
+def test_a_memory_changes_between_steps_only() -> None:
+    levels = LossSecondMoment(2, history=1)
+    levels.note(torch.tensor([1, 2]), torch.tensor([1.0, 3.0], requires_grad=True))
+    levels.note(torch.tensor([2]), torch.tensor([9.0]))
+    assert levels.probabilities().tolist() == [0.5, 0.5]
+    levels.settle(levels.noted())
+    assert levels.probabilities().tolist() == pytest.approx([0.999 * 0.1 + 0.0005, 0.999 * 0.9 + 0.0005])
+    assert levels.noted() == []
+
+
 def test_paper_sizes() -> None:
     with torch.device("meta"):
         network = TextDenoiser(TextDenoiserConfig())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from headwater.train.memory import Memory
 
 
-class LossSecondMoment(nn.Module):
+class LossSecondMoment(Memory):
     """Draw levels in proportion to sqrt(E[loss^2]) over the last losses seen there (Nichol & Dhariwal 2021).
 
         p_t = (1 - uniform) r_t / sum r + uniform / T,   r_t = sqrt(mean of the last `history` losses^2)
 
     Uniform until every level has a full history. A draw's loss weighs 1 / (T p_t), so that the mean is that
-    of uniform draws. The history is in the module's buffers: checkpoints of a training that holds it as a
-    submodule resume it exactly.
+    of uniform draws. The history is in the module's buffers: a training that holds it as a submodule
+    resumes it exactly, and shares it between processes when batches are told by `note`.
     """
 
     losses: Tensor
@@ -41,6 +43,10 @@ class LossSecondMoment(nn.Module):
         p = self.probabilities().cpu()
         index = torch.multinomial(p, n, replacement=True, generator=generator)
         return index + 1, (1 / (len(p) * p[index])).float()
+
+    def take(self, note: tuple[Tensor, ...]) -> None:
+        """A note is what `record` takes."""
+        self.record(*note)
 
     @torch.no_grad()
     def record(self, t: Tensor, losses: Tensor) -> None:

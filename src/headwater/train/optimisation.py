@@ -20,6 +20,7 @@ from headwater.train import checkpoint
 from headwater.train.average import Average
 from headwater.train.drive import Decay, NotFiniteError, Progress, drive
 from headwater.train.journal import Journal
+from headwater.train.memory import Memory
 from headwater.train.order import batch_rows as batch_rows
 from headwater.train.processes import Processes, processes
 from headwater.train.stop import Stop
@@ -148,6 +149,9 @@ class _Job:
             self.team.count == 1 or before == after,
             "this network keeps count of what it has seen, which processes cannot share: train it in one",
         )
+        for module in self.network.modules():
+            if isinstance(module, Memory):
+                module.settle(self.team.gathered(module.noted()))
         self.team.add_gradients(self.network)
         mean = self.team.mean(torch.tensor(total * self.team.count, device=self.team.device))
         return mean, move(

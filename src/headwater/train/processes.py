@@ -72,6 +72,14 @@ class Processes:
             torch.distributed.broadcast_object_list(box, device=self.device)
         return box[0]
 
+    def gathered(self, values: list[T]) -> list[T]:
+        """The values of all processes, the first one's first."""
+        if self.count == 1:
+            return values
+        boxes: list[list[T]] = [[] for _ in range(self.count)]
+        torch.distributed.all_gather_object(boxes, values)
+        return [value for box in boxes for value in box]
+
     def wait(self) -> None:
         """Go on when all have come here."""
         self.any(False)

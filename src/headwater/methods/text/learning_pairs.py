@@ -29,7 +29,7 @@ def learn(
         batch = pairs.rows(batch_rows(run.seed, len(pairs.ids), how.batch, step)).to(run.device)
         t, weights = levels.draw(len(batch.ids))
         each = losses(fitted.denoiser, fitted.codec, batch, t).total
-        levels.record(t, each)
+        levels.note(t, each)
         return (each * weights.to(each)).mean()
 
     both = nn.ModuleDict({"network": fitted.network, "levels": levels})
