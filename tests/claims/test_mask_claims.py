@@ -29,8 +29,8 @@ def task(effort: Any = "quick", seeds: tuple[int, ...] = (0, 1, 2)) -> Task:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks of one level that draw in two steps."""
-    small = {"channel_mult": (1,), "attention": (), "steps": 2}
+    """Networks of one level that draw in two steps; predicting the noise, they mask something untrained."""
+    small = {"channel_mult": (1,), "attention": (), "steps": 2, "predicts": "eps"}
     for name in (SUM, CONCATENATED, IMPLICIT):
         learner = replace(mask_networks.arm(name, 1), **small)
         monkeypatch.setitem(mask_networks.__dict__["_ARMS"], name, learner)

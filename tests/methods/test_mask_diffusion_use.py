@@ -43,7 +43,11 @@ def pictures(n: int, classes: int = 2) -> tuple[Tensor, Tensor]:
     return (noise + labels[:, None] / (classes - 1) * 1.6 - 0.8).clamp(-1, 1), labels
 
 
-@pytest.mark.parametrize("method", [SEGDIFF, replace(SEGDIFF, condition="concatenate"), IMPLICIT])
+@pytest.mark.parametrize(
+    "method",
+    [SEGDIFF, replace(SEGDIFF, condition="concatenate"), IMPLICIT]
+    + [replace(method, predicts="v") for method in (SEGDIFF, IMPLICIT)],
+)
 @pytest.mark.parametrize("classes", [2, 3])
 def test_fit_keep_and_draw(method: Any, classes: int, tmp_path: Path) -> None:
     image, labels = pictures(6, classes)
@@ -59,6 +63,7 @@ def test_fit_keep_and_draw(method: Any, classes: int, tmp_path: Path) -> None:
     assert torch.equal(found.labels, expected)
     fitted.save(tmp_path / "kept")
     again = type(fitted).load(tmp_path / "kept")
+    assert again.denoiser.predicts == method.predicts
     same = method.apply(image, again, QUIET)
     assert torch.equal(same.samples, found.samples)
     assert set(method.evaluate(found.labels, labels)) == {
@@ -130,6 +135,7 @@ def test_soft_masks_and_options() -> None:
         {"classes": 10**9},
         {"T": 5},
         {"background": 1.0},
+        {"predicts": "noise"},
         {"unet": {"in_channels": 1, "model_channels": 32 * 10**6, "out_channels": 1, "num_res_blocks": 1,
                   "attention_resolutions": [], "channel_mult": [1]}},
     ],
@@ -139,7 +145,7 @@ def test_a_description_is_checked_before_memory_is_taken(change: dict[str, Any],
     fitted = SEGDIFF.fit(image, labels, QUIET)
     about = {
         "kind": "segdiff", "unet": asdict(fitted.network.config), "classes": 2, "T": 100, "background": -1.0,
-        "encoder": asdict(fitted.network.rrdb.config), "shape": [3, 8, 8],
+        "encoder": asdict(fitted.network.rrdb.config), "shape": [3, 8, 8], "predicts": "eps",
     }  # fmt: skip
     save_network(tmp_path / "good", fitted.network, about)
     FittedSegDiff.load(tmp_path / "good")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.core import Ancestral, respaced
+from headwater.core.denoiser import Target
 from headwater.core.schedule import linear
 from headwater.core.transition import fit
 from headwater.methods.segmentation.mask_diffusion import draw_masks, merge
@@ -24,13 +25,14 @@ PROBABLE = torch.tensor([[0.2, 0.5, 0.3], [0.7, 0.3, 0.0]])  # of each mask, for
 
 
 class Posterior(nn.Module):
-    """Answers with the noise that the exact posterior mean implies; a picture is its log-probabilities."""
+    """Answers with what the exact posterior mean implies; a picture is its log-probabilities."""
 
     class config:
         out_channels = 1
 
-    def __init__(self, T: int, background: float) -> None:
+    def __init__(self, T: int, background: float, predicts: Target) -> None:
         super().__init__()
+        self.predicts = predicts
         self.bar = (1 - linear(T)).cumprod(0)
         self.T, self.masks = T, background + (1 - background) * MASKS.flatten(1)
         self.seen = 0
@@ -44,25 +46,27 @@ class Posterior(nn.Module):
         a, b = fit(bar.sqrt(), x), fit((1 - bar).sqrt(), x)
         gap = (x.flatten(1)[:, None] - a.view(-1, 1, 1) * self.masks[None]).square().sum(-1)
         weights = (features - gap / (2 * b.view(-1, 1).square())).softmax(-1)
-        return (x - a * (weights @ self.masks).view_as(x)) / b
+        x0 = (weights @ self.masks).view_as(x)
+        eps = (x - a * x0) / b
+        return eps if self.predicts == "eps" else a * eps - b * x0
 
 
 class Fitted(FittedMasks):
     kind = "oracle"
 
 
-def fitted(T: int, background: float) -> Fitted:
-    network = Posterior(T, background)
-    return Fitted(network, (3, 4, 4), 2, T, background)  # pyright: ignore[reportArgumentType]
+def fitted(T: int, background: float, predicts: Target = "eps") -> Fitted:
+    network = Posterior(T, background, predicts)
+    return Fitted(network, (3, 4, 4), 2, T, background, predicts)  # pyright: ignore[reportArgumentType]
 
 
 PICTURES = PROBABLE.log()[:, :, None, None].expand(-1, -1, 4, 4)
 
 
 @pytest.mark.parametrize("background", [-1.0, 0.0])
-@pytest.mark.parametrize("variance", ["large", "small"])
-def test_mean_and_variance_are_the_posteriors(background: float, variance: str) -> None:
-    n, ours = 1500, fitted(100, background)
+@pytest.mark.parametrize(("variance", "predicts"), [("large", "eps"), ("small", "eps"), ("small", "v")])
+def test_mean_and_variance_are_the_posteriors(background: float, variance: str, predicts: Target) -> None:
+    n, ours = 1500, fitted(100, background, predicts)
     plan, sampler = respaced(100, 100), Ancestral(variance)  # pyright: ignore[reportArgumentType]
     drawn = draw_masks(ours, PICTURES, n, plan, sampler, (), Run(seed=1, batch=1500, progress=False))
     found = merge(drawn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from headwater.core import Ancestral
 from headwater.errors import need
@@ -63,6 +63,8 @@ class ImplicitEnsembles(Method):
     """Value of the diffused mask where it is 0; -1 would centre it."""
     clip: tuple[float, float] | None = (-1.0, 1.0)
     """Range that estimates of the clean mask are kept in; the reference's is wider than its masks."""
+    predicts: Literal["eps", "v"] = "eps"
+    """What the network answers: the noise, or v after short trainings (Salimans & Ho 2022)."""
     bound_weight: float = 1.0
     """Weight of the variational bound, in bits per pixel, beside the squared error."""
     channels: int = 128
@@ -93,7 +95,7 @@ class ImplicitEnsembles(Method):
         need(self.background < 1, f"background is {self.background}: give less than the mask's own 1")
         return fit_masks(
             FittedImplicitEnsembles, self, image, labels, run or Run(),
-            background=self.background, bound=self.bound_weight,
+            background=self.background, predicts=self.predicts, bound=self.bound_weight,
         )  # fmt: skip
 
     def network(self, channels: int, classes: int, seed: int = 0) -> ConcatenatedUNet:

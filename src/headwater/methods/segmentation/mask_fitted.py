@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from headwater.core import Denoiser, Diffusion
+from headwater.core.denoiser import Target
 from headwater.core.schedule import linear
 from headwater.errors import UserError, need
 from headwater.methods.saved import load_network, save_network
@@ -31,6 +32,7 @@ class FittedMasks:
     """Masks are one channel for two classes, else one channel per class.
 
     shape: (C, H, W) of the pictures. background: the diffused value where a mask is 0; it is 1 where it is 1.
+    predicts: what the network answers, see `Denoiser`.
     """
 
     network: ImageConditioned
@@ -38,6 +40,7 @@ class FittedMasks:
     classes: int
     T: int
     background: float
+    predicts: Target = "eps"
     kind: ClassVar[str]
     """Name of the method."""
 
@@ -48,11 +51,11 @@ class FittedMasks:
 
     @cached_property
     def denoiser(self) -> Denoiser:
-        """Linear betas scaled to T; the network is told 1000 (t - 1) / T and predicts the noise."""
+        """Linear betas scaled to T; the network is told 1000 (t - 1) / T."""
         label = torch.arange(self.T, dtype=torch.float64) * 1000 / self.T
         learned = self.network.config.out_channels == 2 * self.channels
         q = Diffusion.vp(linear(self.T), label)
-        return Denoiser(self.network, q, variance="learned_range" if learned else "fixed")
+        return Denoiser(self.network, q, self.predicts, "learned_range" if learned else "fixed")
 
     def encode(self, labels: Tensor) -> Tensor:
         """Label maps int64 (B, H, W), or masks (B, K, H, W) in [0, 1], to float32 (B, K, H, W)."""
@@ -80,16 +83,16 @@ class FittedMasks:
         """Write network.safetensors and about.json, whole or not at all."""
         encoder = asdict(self.network.rrdb.config) if isinstance(self.network, SummedUNet) else None
         about = {"unet": asdict(self.network.config), "encoder": encoder, "shape": list(self.shape)}
-        numbers = {"classes": self.classes, "T": self.T, "background": self.background}
-        save_network(folder, self.network, {"kind": self.kind, **about, **numbers})
+        chain = {"classes": self.classes, "T": self.T, "background": self.background}
+        save_network(folder, self.network, {"kind": self.kind, **about, **chain, "predicts": self.predicts})
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> Self:
         """Read what `save` wrote. Raises UserError for a folder that is damaged or of another method."""
         network, about = load_network(folder, _network, cls.kind, device)
         channels, height, width = (int(v) for v in about["shape"])
-        shape, numbers = (channels, height, width), (about["classes"], about["T"], about["background"])
-        return cls(cast(ImageConditioned, network), shape, *numbers)
+        shape, chain = (channels, height, width), (about["classes"], about["T"], about["background"])
+        return cls(cast(ImageConditioned, network), shape, *chain, about["predicts"])
 
 
 def channels_of(classes: int) -> int:
@@ -111,6 +114,7 @@ def _network(about: dict[str, Any]) -> ImageConditioned:
         and LEAST_T <= about["T"] <= MOST_T
         and isinstance(about["background"], int | float)
         and about["background"] < 1
+        and about["predicts"] in get_args(Target)
         and len(shape) == 3
         and all(isinstance(v, int) and v > 0 for v in shape)
         and (shape[0] if encoder is None else 0) + channels_of(classes) == unet.in_channels

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.core import White
+from headwater.core.denoiser import Target
 from headwater.core.noise import derive
 from headwater.errors import need
 from headwater.methods.base import Images
@@ -79,9 +80,10 @@ def fit_masks(
     run: Run,
     *,
     background: float,
+    predicts: Target = "eps",
     bound: float = 1.0,
 ) -> AnyFitted:
-    """Train the method's network from fresh weights: squared error of the noise at uniform levels, plus
+    """Train the method's network from fresh weights: squared error at uniform levels, plus
     `bound` times the variational bound in bits where the variance is learned.
 
     image (N, C, H, W); labels as `count_classes` takes them. background: see `FittedMasks`.
@@ -91,7 +93,7 @@ def fit_masks(
     classes = count_classes(image, labels, 2 ** (len(method.channel_mult) - 1))
     channels, height, width = image.shape[1:]
     network = method.network(channels, classes, run.seed)
-    fitted = kind(network, (channels, height, width), classes, method.T, background)
+    fitted = kind(network, (channels, height, width), classes, method.T, background, predicts)
     how, masks = method.training, fitted.encode(labels)
     denoiser = fitted.denoiser
 

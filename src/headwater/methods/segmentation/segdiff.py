@@ -62,6 +62,8 @@ class SegDiff(Method):
     """Range that estimates of the clean mask are kept in; free in the paper, -1 1 after short trainings."""
     variance: Literal["large", "small"] = "large"
     """Of a step: beta_t, or the posterior's, which suits few steps better."""
+    predicts: Literal["eps", "v"] = "eps"
+    """What the network answers: the noise, or v after short trainings (Salimans & Ho 2022)."""
     condition: Literal["sum", "concatenate"] = "sum"
     """How the picture gets in: by the sum of features, or as more input channels (the paper's ablation)."""
     encoder_blocks: int = 15
@@ -97,7 +99,9 @@ class SegDiff(Method):
         (N, K, H, W) in [0, 1] (K = 1 for two classes). Several masks of one picture: repeat the picture.
         Raises UserError when shapes disagree, or a pixel has no class.
         """
-        return fit_masks(FittedSegDiff, self, image, labels, run or Run(), background=-1.0)
+        return fit_masks(
+            FittedSegDiff, self, image, labels, run or Run(), background=-1.0, predicts=self.predicts
+        )
 
     def network(self, channels: int, classes: int, seed: int = 0) -> ImageConditioned:
         """The network for pictures of so many channels and masks of so many classes, with fresh weights."""
