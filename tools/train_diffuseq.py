@@ -1,7 +1,8 @@
 """Train the shipped DiffuSeq and its baseline: `python tools/train_diffuseq.py --out DIR [--ship]`.
 
 Short verses of the training books, as many updates for either. Started again with the same DIR, it goes on
-where it stopped. --ship also writes the weights in half precision into the package.
+where it stopped, and `headwater reproduce diffuseq --keep DIR` takes the baseline from there. --ship also
+writes the weights of DiffuSeq in half precision into the package.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from pathlib import Path
 
 from fitted_card import ship
 
-from headwater.claims.diffuseq_arms import BASELINE, LONGEST, SHIPPED, Verses
+from headwater.claims.diffuseq_arms import LONGEST, SHIPPED, Verses, left_to_right
 from headwater.cli.options import fill, read_options
 from headwater.errors import UserError
-from headwater.methods.text.autoregressive import Autoregressive
 from headwater.methods.text.diffuseq import DiffuSeq
 from headwater.run import Run
 
@@ -34,22 +34,13 @@ def main() -> None:
         if args.steps:
             method = replace(method, training=replace(method.training, steps=args.steps))
         pairs = Verses.of("train")
-        fitted = method.fit(pairs.source, pairs.target, Run(keep=args.out / "diffuseq"))
+        kept = args.out / "seed-0"
+        run = Run(seed=0, keep=kept)
+        fitted = method.fit(pairs.source, pairs.target, run.under("diffuseq"))
         fitted.save(args.out / SHIPPED)
-        baseline = Autoregressive.fit(
-            pairs.source,
-            pairs.target,
-            fitted.tokenizer,
-            fitted.network.config,
-            method.training,
-            Run(keep=args.out / "autoregressive"),
-        )
-        baseline.save(args.out / BASELINE)
         if args.ship:
-            rows = about(len(pairs.source))
-            ship(SHIPPED, "diffuseq", fitted, method, args.out / "diffuseq", rows)
-            beside = {**rows, "Network": "the same, but reading from left to right: the baseline"}
-            ship(BASELINE, "autoregressive", baseline, method, args.out / "autoregressive", beside)
+            ship(SHIPPED, "diffuseq", fitted, method, kept / "diffuseq", about(len(pairs.source)))
+        left_to_right(method, fitted, pairs, run).save(args.out / "baseline")
     except UserError as error:
         raise SystemExit(f"train_diffuseq: {error}") from None
 

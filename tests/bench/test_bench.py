@@ -303,6 +303,54 @@ def test_only_picks_and_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatc
         bench.run(only=("simplx",))
 
 
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    """A comparison and a study that count how often they are measured."""
+
+    size: int
+    measured: list[str] = dataclasses.field(repr=False)
+
+    def rows(self, run: Run) -> list[Row]:
+        self.measured.append("row")
+        return [
+            dataclasses.replace(ROW, spread=None),
+            dataclasses.replace(ROW, ours_peak_mb=float(self.size)),
+        ]
+
+    def curve(self, run: Run) -> Curve:
+        self.measured.append("curve")
+        return CURVE
+
+
+def test_a_bench_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+    sizes = {name: (Counted(5, measured),) if name == "core" else () for name in suite.QUICK}
+    monkeypatch.setattr(suite, "QUICK", sizes)
+    monkeypatch.setattr(suite, "QUICK_CURVES", (Counted(6, measured),))
+    first = bench.run(keep=tmp_path / "kept")
+    assert measured == ["row", "curve"]
+    assert bench.run(keep=tmp_path / "kept") == first
+    assert measured == ["row", "curve"]
+    # Other sizes are another measurement; times of other versions or threads do not count.
+    monkeypatch.setattr(suite, "QUICK", {**sizes, "core": (Counted(7, measured),)})
+    assert bench.run(keep=tmp_path / "kept").rows != first.rows
+    monkeypatch.setattr(suite, "QUICK", sizes)
+    elsewhere = {**suite.surroundings(), "threads": "64"}
+    monkeypatch.setattr(suite, "surroundings", lambda: elsewhere)
+    assert bench.run(keep=tmp_path / "kept") == first
+    assert measured == ["row", "curve", "row", "row"]
+
+
+def test_a_damaged_measurement_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "QUICK", {name: () for name in suite.QUICK})
+    monkeypatch.setattr(suite, "QUICK_CURVES", (Counted(6, []),))
+    bench.run(keep=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        bench.run(keep=tmp_path)
+
+
 def test_full_holds_the_same_comparisons() -> None:
     assert suite.FULL.keys() == suite.QUICK.keys()
 
@@ -312,7 +360,9 @@ def test_the_verb_prints_what_was_measured(
 ) -> None:
     found = bench.Measured([ROW], [CURVE])
     monkeypatch.setattr(
-        bench, "run", lambda full, progress, only: found if only == ("core",) else bench.Measured([], [])
+        bench,
+        "run",
+        lambda full, progress, only, keep: found if only == ("core",) else bench.Measured([], []),
     )
     assert cli.main(["bench", "--only", "core", "--json"]) == cli.DONE
     printed = json.loads(capsys.readouterr().out)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from headwater.bench.computed_once import ComputedOnce
@@ -12,6 +14,7 @@ from headwater.bench.core_overhead import CoreOverhead
 from headwater.bench.csdi_sampling import CSDISampling
 from headwater.bench.curve import Curve
 from headwater.bench.few_labels import FewLabels
+from headwater.bench.kept import Kept
 from headwater.bench.pixel_features import PixelFeatures
 from headwater.bench.published import PublishedModel
 from headwater.bench.purifier_gradient import PurifierGradient
@@ -19,6 +22,7 @@ from headwater.bench.quality import CALLS, LONG, ClosedForm, PriorQuality, Study
 from headwater.bench.reverse_loop import ReverseLoop
 from headwater.bench.row import Row
 from headwater.bench.simplex_fields import SimplexFields
+from headwater.bench.surroundings import surroundings
 from headwater.bench.training_mode import TrainingMode
 from headwater.bench.training_step import TrainingStep
 from headwater.errors import need
@@ -108,24 +112,27 @@ _CURVES = "quality"
 NAMES = (*QUICK, _CURVES)
 
 
-def run(full: bool = False, progress: bool = True, only: tuple[str, ...] = ()) -> Measured:
+def run(
+    full: bool = False, progress: bool = True, only: tuple[str, ...] = (), keep: Path | None = None
+) -> Measured:
     """Measure every comparison, or those named in `only`, on the threads that torch has now.
 
-    full: the papers' sizes too. Raises UserError for an unknown name, a missing peer, or a comparison whose
-    two sides do not compute the same.
+    full: the papers' sizes too. keep: folder for finished ones, which are not measured again.
+    Raises UserError for an unknown name, a missing peer, a comparison whose two sides do not compute the
+    same, or a damaged file of an earlier measurement.
     """
     for name in only:
         near = difflib.get_close_matches(name, NAMES, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(NAMES)}"
         need(name in NAMES, f"there is no comparison {name!r}: {hint}")
     chosen, studies = (FULL, FULL_CURVES) if full else (QUICK, QUICK_CURVES)
-    how = Run(progress=progress)
+    how, kept = Run(progress=progress), Kept(keep, surroundings())
     rows = [
         row
         for name, sizes in chosen.items()
         if not only or name in only
         for comparison in sizes
-        for row in comparison.rows(how)
+        for row in kept.rows(comparison, partial(comparison.rows, how))
     ]
     wanted = studies if not only or _CURVES in only else ()
-    return Measured(rows, [study.curve(how) for study in wanted])
+    return Measured(rows, [kept.curve(study, partial(study.curve, how)) for study in wanted])

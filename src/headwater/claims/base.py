@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
 from headwater.claims.comparison import Verdict
 from headwater.methods.catalogue import entry
 from headwater.report import Page
+from headwater.run import Run
 
 Effort = Literal["quick", "full"]
 """`quick` fits the tour (about a minute on two quiet cores); `full` is what a verdict rests on."""
@@ -24,6 +26,13 @@ class Task:
     effort: Effort = "full"
     seeds: tuple[int, ...] = (0, 1, 2)
     progress: bool = True
+    keep: Path | None = None
+    """Folder for the networks that the claim trains: one that was stopped goes on from there."""
+
+    def run(self, seed: int, batch: int = 32) -> Run:
+        """How the part of one seed is carried out; who trains several networks names each by `under`."""
+        keep = None if self.keep is None else self.keep / f"seed-{seed}"
+        return Run(seed, batch, progress=self.progress, keep=keep)
 
 
 @dataclass(frozen=True)

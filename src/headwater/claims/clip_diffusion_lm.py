@@ -29,7 +29,6 @@ from headwater.methods.text.picture_features import encoded, neighbours
 from headwater.metrics.statistics import summarize
 from headwater.metrics.text import sentence_f1
 from headwater.report import Estimate
-from headwater.run import Run
 from headwater.train.optimisation import Optimisation
 
 GUIDED = "guided"
@@ -129,7 +128,7 @@ def reproduce(task: Task) -> Outcome:
     scores: dict[str, list[list[float]]] = {}
     first: dict[str, list[str]] = {}
     for i, seed in enumerate(task.seeds):
-        run = Run(seed, batch=128, progress=task.progress)
+        run = task.run(seed, batch=128)
         if fitted is None or (not ships and i < setting.trainings):
             fitted = method.fit(train.images, train.names or [], run)
         written = {name: arm.apply(test.images, fitted, run) for name, arm in arms(method).items()}

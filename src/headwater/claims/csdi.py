@@ -126,7 +126,7 @@ def reproduce(task: Task) -> Outcome:
     the 90 % intervals.
     """
     setting = QUICK if task.effort == "quick" else FULL
-    found = measure(setting, air("train"), air("test"), task.seeds, task.progress)
+    found = measure(setting, air("train"), air("test"), task)
     required = comparisons(found)
     share = float(np.mean([c.inside for cases in found.cases["CSDI"] for c in cases]))
     answer = verdict([*required, INSIDE[0] <= share <= INSIDE[1]])
@@ -143,7 +143,7 @@ def reproduce(task: Task) -> Outcome:
     )
 
 
-def measure(setting: Setting, train: Table, test: Table, seeds: Sequence[int], progress: bool) -> Found:
+def measure(setting: Setting, train: Table, test: Table, task: Task) -> Found:
     """Train the two variants and fill every window at every ratio, per seed, in all five ways."""
     method, scale, usual = setting.method, Scale.of([train]), Climatology.of([train])
     variants = {"CSDI": method, "unconditional": replace(method, given="pasted")}
@@ -151,8 +151,8 @@ def measure(setting: Setting, train: Table, test: Table, seeds: Sequence[int], p
     cases: dict[str, list[list[Case]]] = {arm: [] for arm in (*PROBABILISTIC, *POINTS)}
     shown = []
     fitted: dict[str, FittedCSDI] = {}
-    for i, seed in enumerate(seeds):
-        run = Run(seed, batch=64, progress=progress)
+    for i, seed in enumerate(task.seeds):
+        run = task.run(seed, batch=64)
         fitted = _networks(i, variants, train, fitted, setting.trainings, run)
         truth = windows * len(setting.ratios)
         keys = [(ratio, j) for ratio in setting.ratios for j in range(len(windows))]
@@ -196,7 +196,7 @@ def _networks(
         return {arm: FittedCSDI.load(name) for arm, name in zip(variants, named, strict=True)}
     if i >= trainings:
         return before
-    return {arm: variant.fit([train], run) for arm, variant in variants.items()}
+    return {arm: variant.fit([train], run.under(arm)) for arm, variant in variants.items()}
 
 
 def _origin(setting: Setting) -> str:

@@ -20,7 +20,6 @@ from headwater.data import load
 from headwater.methods.text.characters import Characters, stream_of
 from headwater.methods.text.d3pm import D3PM
 from headwater.metrics.ngram import best_order
-from headwater.run import Run
 from headwater.train.optimisation import Optimisation
 
 T, LENGTH = 64, 64
@@ -75,9 +74,9 @@ def reproduce(task: Task) -> Outcome:
     chains = text_arms(setting)
     held = windows_of(Characters.of(texts), "test", setting.windows)
     for seed in seeds:
-        run = Run(seed, 32, progress=task.progress)
+        run = task.run(seed)
         for name, method in chains.items():
-            fitted = method.fit(texts, run)
+            fitted = method.fit(texts, run.under(name))
             test = [fitted.characters.decode(row) for row in held]
             for label, steps in (("", T), (" at a quarter", T // 4)):
                 some = replace(method, steps=steps, levels=steps)

@@ -20,7 +20,6 @@ from headwater.data import load
 from headwater.methods.synthesis.d3pm_images import D3PMImages
 from headwater.metrics.statistics import summarize
 from headwater.report import Estimate
-from headwater.run import Run
 from headwater.train.optimisation import Optimisation
 
 GAUSSIAN, UNIFORM = "Gaussian", "uniform"
@@ -71,9 +70,9 @@ def reproduce(task: Task) -> Outcome:
     found: dict[str, list[list[float]]] = {}
     drawn: dict[str, Tensor] = {}
     for seed in seeds:
-        run = Run(seed, 32, progress=task.progress)
+        run = task.run(seed)
         for name, method in arms(setting).items():
-            fitted = method.fit(digits, run)
+            fitted = method.fit(digits, run.under(name))
             found.setdefault(name, []).append(method.apply(test, fitted, run).bits.tolist())
             if seed == seeds[0]:
                 drawn[name] = method.write(16, fitted, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -20,7 +21,7 @@ from headwater.methods.text.sequence_pairs import pack
 from headwater.metrics.text import consensus, sentence_bleu
 from headwater.run import Run
 
-SHIPPED, BASELINE = "diffuseq-verses", "autoregressive-verses"
+SHIPPED = "diffuseq-verses"
 LONGEST = 14
 """Words split at spaces on either side: longer verses are left out."""
 
@@ -46,31 +47,39 @@ class Verses:
 
 @dataclass(frozen=True)
 class Networks:
-    """Both arms, and how long each was trained here; None where it ships."""
+    """Both arms, and how many seconds each was trained here, by its name."""
 
     diffusion: FittedDiffuSeq
-    baseline: Autoregressive
-    seconds: tuple[float, float] | None = None
+    baseline: Autoregressive | None
+    seconds: Mapping[str, float]
 
     @classmethod
-    def of(cls, method: DiffuSeq, train: Verses, run: Run) -> Networks:
-        """What ships, or else both trained on `train` for method.training."""
-        if {SHIPPED, BASELINE} <= {*names()}:
-            return cls(
-                FittedDiffuSeq.load(shipped_fitted(SHIPPED)), Autoregressive.load(shipped_fitted(BASELINE))
-            )
-        began = time.monotonic()
-        fitted = method.fit(train.source, train.target, run.under("diffuseq"))
-        between = time.monotonic()
-        baseline = Autoregressive.fit(
-            train.source,
-            train.target,
-            fitted.tokenizer,
-            fitted.network.config,
-            method.training,
-            run.under("autoregressive"),
-        )
-        return cls(fitted, baseline, (between - began, time.monotonic() - between))
+    def of(cls, method: DiffuSeq, train: Verses, baseline: bool, run: Run) -> Networks:
+        """The DiffuSeq that ships, or else one trained on `train` for method.training; if wanted also the
+        baseline, trained for as many updates."""
+        clock = [time.monotonic()]
+        if SHIPPED in names():
+            fitted = FittedDiffuSeq.load(shipped_fitted(SHIPPED))
+        else:
+            fitted = method.fit(train.source, train.target, run.under("diffuseq"))
+        clock.append(time.monotonic())
+        other = left_to_right(method, fitted, train, run) if baseline else None
+        clock.append(time.monotonic())
+        took = dict(zip(("DiffuSeq", "left to right"), (b - a for a, b in pairwise(clock)), strict=True))
+        trained = {"DiffuSeq": SHIPPED not in names(), "left to right": baseline}
+        return cls(fitted, other, {name: s for name, s in took.items() if trained[name]})
+
+
+def left_to_right(method: DiffuSeq, fitted: FittedDiffuSeq, train: Verses, run: Run) -> Autoregressive:
+    """The baseline: the same layers and words, trained for as many updates on the same verses."""
+    return Autoregressive.fit(
+        train.source,
+        train.target,
+        fitted.tokenizer,
+        fitted.network.config,
+        method.training,
+        run.under("autoregressive"),
+    )
 
 
 class Watch(Control):
@@ -113,6 +122,7 @@ class Scores:
     one: list[float]
     chosen: list[float]
     baseline: list[float]
+    """Empty without one."""
     rounded: list[float]
     unrounded: list[float]
     groups: list[list[str]]
@@ -127,7 +137,7 @@ def score(method: DiffuSeq, networks: Networks, verses: Verses, run: Run) -> Sco
     clock = [time.monotonic()]
     groups = method.samples(verses.source, fitted, method.candidates, run)
     clock.append(time.monotonic())
-    written, _ = networks.baseline.write(verses.source, run)
+    written = networks.baseline.write(verses.source, run)[0] if networks.baseline else []
     clock.append(time.monotonic())
     rounded = doubt(replace(method, rounding="nearest"), fitted, verses.source, run)
     clock.append(time.monotonic())
@@ -138,12 +148,14 @@ def score(method: DiffuSeq, networks: Networks, verses: Verses, run: Run) -> Sco
         for group, ref in zip(groups, truth, strict=True)
     ]
     ten, ar, single = (b - a for a, b in pairwise(clock))
-    seconds = {f"best of {method.candidates}": ten / n, "one sample": single / n, "autoregressive": ar / n}
+    seconds = {f"best of {method.candidates}": ten / n, "one sample": single / n}
+    if networks.baseline:
+        seconds["left to right"] = ar / n
     return Scores(
         _bleu(verses.source, truth),
         one,
         _bleu(chosen, truth),
-        _bleu(written, truth),
+        _bleu(written, truth) if written else [],
         rounded,
         unrounded,
         groups,

@@ -73,7 +73,7 @@ def trained(method: GlideInpaint, task: Task) -> tuple[FittedGlideInpaint, str]:
     if "glide-inpaint" in names():
         return FittedGlideInpaint.load("glide-inpaint"), "shipped"
     data = load("emoji", "train", FittedGlide.load(method.base).shape[-1])
-    fitted = method.fit(data.images, data.names or [], Run(progress=task.progress))
+    fitted = method.fit(data.images, data.names or [], task.run(0))
     return fitted, f"fine-tuned in this run for {method.training.steps} steps"
 
 

@@ -22,7 +22,6 @@ from headwater.claims.mask_networks import PLAIN, arm, fit, masks_of, parameters
 from headwater.methods.segmentation.mask_diffusion import MaskEnsemble, merge
 from headwater.metrics.segmentation import dice
 from headwater.metrics.statistics import bootstrap_interval, spearman
-from headwater.run import Run
 
 COUNTS = (1, 3, 5, 9, 25)
 """Numbers of samples that are merged."""
@@ -98,13 +97,13 @@ def measure(task: Task, setting: Setting) -> Found:
     rows = places(len(test), setting.pictures)
     found = Found({name: Arm() for name in (*setting.arms, PLAIN)}, test.images[rows], truth[rows])
     for seed in task.seeds[: setting.seeds]:
-        run = Run(seed, batch=64, progress=task.progress)
+        run = task.run(seed, batch=64)
         own = 0 if setting.shipped else seed
         for name, made in found.arms.items():
             learner, begun = arm(name, setting.updates), time.perf_counter()
             fitted = shipped(name, own, setting.updates)
             if fitted is None:
-                fitted = fit(learner, learn.images, masks, Run(own, progress=task.progress))
+                fitted = fit(learner, learn.images, masks, task.run(own).under(name))
                 made.seconds.append(time.perf_counter() - begun)
             made.updates, made.parameters = learner.training.steps, parameters(fitted)
             drawn = masks_of(learner, fitted, found.image, max(COUNTS), run)

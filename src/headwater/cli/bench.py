@@ -39,6 +39,8 @@ class Options:
     markdown: Path | None = None
     """Also write the table as Markdown: a new file, or one between the marks <!-- bench --> and
     <!-- /bench -->."""
+    keep: Path | None = None
+    """Folder for finished comparisons: a bench that was stopped goes on there."""
     json: Switch = False
     """Print the rows as JSON, and no progress."""
 
@@ -51,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
     if options.markdown:
         bench.around(options.markdown)  # better said now than after an hour
     where = bench.surroundings()
-    found = bench.run(options.full, not options.json, options.only)
+    found = bench.run(options.full, not options.json, options.only, options.keep)
     if options.markdown:
         only = ["--only", *options.only] if options.only else []
         command = " ".join(["headwater bench", *(["--full"] if options.full else []), *only])

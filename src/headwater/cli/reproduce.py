@@ -32,6 +32,8 @@ class Options:
     """`quick` takes about a minute; `full` is what a verdict rests on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One repetition each; a verdict wants three or more."""
+    keep: Path | None = None
+    """Folder for the networks that the claim trains: one that was stopped goes on there."""
     overwrite: Switch = False
     """Replace the results that an earlier run left in OUT."""
     json: Switch = False
@@ -48,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
     )
     began = time.monotonic()
     page = Page(options.method, kicker="headwater reproduce")
-    outcome = claim(Task(page, options.effort, options.seeds, progress=not options.json))
+    outcome = claim(Task(page, options.effort, options.seeds, not options.json, options.keep))
     seconds = time.monotonic() - began
     page.provenance(["headwater", "reproduce", *argv], options.seeds, seconds, {"effort": options.effort})
     page.write(out / "index.html")
