@@ -126,6 +126,22 @@ def test_log_snr_steps_are_even() -> None:
     assert (steps / steps.mean() - 1).abs().max() < 0.03
 
 
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("n", [1, 2, 9, 25, 100, 500, 1000])
+def test_log_snr_visits_as_many_levels_as_it_is_asked_for(name: str, n: int) -> None:
+    q = Diffusion.vp(betas(name, 1000))
+    plan = log_snr(q, n)
+    assert len(plan) == n + 1
+    assert plan[0] == 1000
+    assert n == 1 or plan[-2] == 1
+    assert all(a > b for a, b in pairwise(plan))
+
+
+def test_log_snr_wants_levels_that_differ() -> None:
+    with pytest.raises(ValueError, match="space them in another way"):
+        log_snr(Diffusion.flow(10), 5)  # pure noise at the top has no such ratio
+
+
 def test_schedules_keep_their_formulas() -> None:
     u = torch.arange(1, 1001, dtype=F64) / 1000
     start = np.cos(0.008 / 1.008 * np.pi / 2) ** 2

@@ -25,7 +25,7 @@ from headwater.core import (
     last,
     reverse,
 )
-from headwater.core.plan import network_calls, spaced
+from headwater.core.plan import log_snr, network_calls, spaced
 from headwater.core.schedule import betas
 from headwater.core.transition import Transition
 from headwater.data.shipped import Set, load
@@ -39,7 +39,10 @@ SOLVERS: Mapping[str, Sampler] = {
     "DDIM": DDIM(),
     "DPM-Solver++": DPMSolver(),
     "Heun": Heun(),
+    "DPM-Solver++, log-SNR": DPMSolver(),
+    "SDE-DPM-Solver++, log-SNR": DPMSolver(kind="sde"),
 }
+"""The last two are what `headwater sample` offers: steps even in log-SNR."""
 Calls = Mapping[str, Sequence[int]]
 """Numbers of network calls to try, by the name of the solver."""
 Features = Callable[[Tensor], Tensor]
@@ -49,6 +52,8 @@ CALLS: Calls = {
     "DDIM": (5, 10, 20, 50, 100),
     "DPM-Solver++": (5, 10, 20, 50),
     "Heun": (5, 9, 19, 49),
+    "DPM-Solver++, log-SNR": (10, 20, 50),
+    "SDE-DPM-Solver++, log-SNR": (20, 50, 100),
 }
 LONG: Calls = {**CALLS, "DDPM": (10, 20, 50, 100, 250, 1000)}
 GROUPS = 8
@@ -61,11 +66,13 @@ class Study(Protocol):
 
 
 def plan(solver: str, q: Diffusion, calls: int) -> list[int]:
-    """Levels that cost so many network calls: even steps from T, and for Heun those of its paper.
+    """Levels that cost so many network calls: even steps from T or in log-SNR, for Heun those of its paper.
 
     Heun asks twice a step but for the last: steps even in (sigma / alpha)^(1/7) from 80 to 0.002 (Karras et
     al. 2022, eq. 5), at the nearest levels that there are.
     """
+    if solver.endswith("log-SNR"):
+        return log_snr(q, calls)
     if solver != "Heun":
         return spaced(q.T, calls, "trailing")
     root = torch.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), (calls + 1) // 2, dtype=torch.float64)

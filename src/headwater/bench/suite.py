@@ -101,7 +101,7 @@ FULL: Mapping[str, Sequence[Comparison]] = {
 QUICK_CURVES: Sequence[Study] = (ClosedForm(LONG),)
 FULL_CURVES: Sequence[Study] = (
     *QUICK_CURVES,
-    PriorQuality("digits", 256, "classifier", LONG),
+    PriorQuality("digits", 256, "classifier", CALLS),
     PriorQuality("brain", 128, "cells", CALLS),
     PriorQuality("brain-simplex", 128, "cells", CALLS),
     PriorQuality("emoji", 128, "cells", CALLS),

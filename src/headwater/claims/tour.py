@@ -28,8 +28,8 @@ PRIORS = {
 }
 """Each shipped prior and the pictures that it was trained on."""
 
-STEPS = 25
-"""Network calls per sample at most: enough for a look; the full walk has 1,000."""
+STEPS = 20
+"""Network calls per sample: enough for a look; the full walk has 1,000."""
 PANELS = (
     "repaint",
     "anoddpm",
@@ -43,8 +43,8 @@ PANELS = (
     "score-mri",
 )
 """The methods on the page: at least one of each chapter. The others have the same page by `reproduce`."""
-FRESH, CALLS = ("digits", "emoji"), 100
-"""Priors drawn with fresh noise, in so many calls at most: a classifier judges the digits, and emoji are
+FRESH, CALLS = ("digits", "emoji"), 70
+"""Priors drawn with fresh noise, in so many calls: a classifier judges the digits, and emoji are
 the most varied; there the error of fewer steps would show."""
 
 
@@ -76,8 +76,8 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     seconds = time.monotonic() - began
     settings = {
         "effort": "quick",
-        "sampler of the samples": f"DPM-Solver++, at most {STEPS} calls",
-        "sampler of " + " and ".join(FRESH): f"DPM-Solver++ with fresh noise, at most {CALLS} calls",
+        "sampler of the samples": f"DPM-Solver++, {STEPS} calls",
+        "sampler of " + " and ".join(FRESH): f"DPM-Solver++ with fresh noise, {CALLS} calls",
     }
     page.provenance("headwater tour --out demo", seeds, seconds, settings)
     page.write_json(out / "numbers.json")

@@ -20,7 +20,12 @@ from headwater.errors import need
 from headwater.priors import Prior
 from headwater.report import Page
 
-SAMPLERS: dict[str, Sampler] = {"ddim": DDIM(), "dpm-solver": DPMSolver(), "heun": Heun()}
+SAMPLERS: dict[str, Sampler] = {
+    "ddim": DDIM(),
+    "dpm-solver": DPMSolver(),
+    "dpm-solver-sde": DPMSolver(kind="sde"),
+    "heun": Heun(),
+}
 _SHOWN = 256
 
 
@@ -31,8 +36,8 @@ class Options(Work):
     prior: Annotated[str, tyro.conf.arg(help=PRIOR), tyro.conf.Positional]
     n: int = 64
     """How many."""
-    sampler: Literal["prior", "ddim", "dpm-solver", "heun"] = "dpm-solver"
-    """`prior` is the prior's own ancestral walk."""
+    sampler: Literal["prior", "ddim", "dpm-solver", "dpm-solver-sde", "heun"] = "dpm-solver"
+    """`prior` is the prior's own ancestral walk; that and `dpm-solver-sde` draw fresh noise at each step."""
     steps: int | None = None
     """Steps of the walk; by default 25, and every level for `prior`."""
     label: int | None = None

@@ -5,6 +5,7 @@ From one entry to the next a plan goes down (denoise), up (add noise again) or s
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Literal
@@ -71,15 +72,33 @@ def respaced(T: int, spec: str | int) -> list[int]:
 
 
 def log_snr(q: Diffusion, n: int) -> list[int]:
-    """At most n steps, evenly spaced in log(alpha / sigma), from T to 1, then 0.
+    """n steps, evenly spaced in log(alpha / sigma), from T to 1, then 0.
 
-    Points that fall on the same level are one step: with a cosine table of 1,000 levels 100 become 69.
+    Where the table is coarse, points fall on the same level; the spacing is then the widest that visits n
+    different levels. Raises ValueError unless 1 <= n <= T and every level has a finite log(alpha / sigma)
+    of its own.
     """
     _count(q.T, n)
-    lam = q.half_log_snr[1:]
-    wanted = torch.linspace(float(lam[-1]), float(lam[0]), n, dtype=torch.float64)
-    levels = (lam[None] - wanted[:, None]).abs().argmin(1) + 1
-    return [*sorted({int(t) for t in levels}, reverse=True), 0]
+    rising = q.half_log_snr[1:].flip(0).contiguous()
+    if not bool(torch.isfinite(rising).all() and (rising.diff() > 0).all()):
+        raise ValueError("levels share a signal-to-noise ratio, or have none: space them in another way")
+
+    def visited(points: int) -> list[int]:
+        wanted = torch.linspace(float(rising[0]), float(rising[-1]), points, dtype=torch.float64)
+        below = (torch.searchsorted(rising, wanted, right=True) - 1).clamp(0, max(q.T - 2, 0))
+        above = (below + 1).clamp(max=q.T - 1)
+        nearest = below.where(wanted - rising[below] < rising[above] - wanted, above)
+        return sorted({q.T - int(i) for i in nearest}, reverse=True)
+
+    enough = n
+    while len(visited(enough)) < n:
+        enough *= 2
+    few = bisect.bisect_left(range(enough), n, lo=min(n, enough), key=lambda points: len(visited(points)))
+    levels = visited(few)
+    while len(levels) > n:  # one point more may visit two levels more
+        gaps = rising[[q.T - t for t in levels]].diff()
+        del levels[int((gaps[:-1] + gaps[1:]).argmin()) + 1]
+    return [*levels, 0]
 
 
 def below(plan: Sequence[int], level: int) -> list[int]:
