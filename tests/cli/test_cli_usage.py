@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import numpy as np
@@ -149,6 +150,9 @@ def test_no_words_is_wrong_usage(headwater):
 def test_list_is_json_with_every_method(headwater):
     assert headwater("list", "--json").json["methods"].keys() == METHODS.keys()
     assert "digits" in headwater("list").out
+    assert re.search(r"repaint +held ", headwater("list").out)
+    assert headwater("list", "--json").json["methods"]["repaint"]["verdict"] == "held"
+    assert "Reproduced: held (3 seeds" in headwater("show", "repaint").out
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from headwater.claims.recorded import recorded
 from headwater.cli import VERBS, main
 from headwater.data import shipped as data
 from headwater.methods.catalogue import METHODS
@@ -131,6 +132,21 @@ def test_every_method_has_a_page_and_a_line_in_the_tables() -> None:
         assert (ROOT / "docs" / "methods" / f"{name}.md").is_file(), name
         for table in ("README.md", "README.zh-CN.md", "docs/index.md"):
             assert f"methods/{name}.md" in (ROOT / table).read_text(encoding="utf-8"), (table, name)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("README.md", {"held": "held", "partly": "partly", "not held": "not held"}),
+        ("README.zh-CN.md", {"held": "成立", "partly": "部分成立", "not held": "不成立"}),
+    ],
+)
+def test_verdicts_are_those_that_were_recorded(table: str, words: dict[str, str]) -> None:
+    text = (ROOT / table).read_text(encoding="utf-8")
+    rows = re.findall(r"^\|.*\(docs/methods/([\w-]+)\.md\).*\|([^|]+)\|$", text, re.M)
+    assert {name for name, _ in rows} == set(METHODS)
+    told = {name: cell.strip() for name, cell in rows if name in recorded()}
+    assert told == {name: words[found.verdict] for name, found in recorded().items()}
 
 
 def test_data_page_agrees_with_the_manifest() -> None:

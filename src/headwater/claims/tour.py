@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from headwater.claims.base import Outcome, Task, reproduction
+from headwater.claims.recorded import recorded
 from headwater.core import DPMSolver, network_calls
 from headwater.core.plan import log_snr
 from headwater.data import load
@@ -63,8 +64,8 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     page = Page(
         "One diffusion prior, every downstream task",
         "Samples, filled holes, lesions found, parts labelled, captions drawn, texts, series, scans: by "
-        "networks that ship with the package, or were trained in this very run. Verdicts rest on few "
-        "pictures here; the README has those of full effort.",
+        "networks that ship with the package, or were trained in this very run. The figures below the title "
+        "are of this run, on few pictures; the verdicts beside them rest on full effort.",
         kicker="Headwater tour",
     )
     run = Run(seed, batch=16, progress=progress)
@@ -72,7 +73,9 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     seeds = (seed, seed + 1, seed + 2)
     outcomes = [reproduction(name)(Task(page, "quick", seeds, progress)) for name in PANELS]
     for outcome in outcomes:
-        page.highlight(outcome.method, outcome.verdict, brief(outcome.measured))
+        full = recorded().get(outcome.method)
+        verdict = full.verdict if full else "not yet at full effort"
+        page.highlight(outcome.method, verdict, f"here {outcome.verdict}: {brief(outcome.measured)}")
     seconds = time.monotonic() - began
     settings = {
         "effort": "quick",

@@ -6,12 +6,14 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 
+from headwater.claims.recorded import recorded
 from headwater.cli.usage import WrongUsage
 from headwater.methods.catalogue import METHODS
 
 _USAGE = """usage: headwater list [--json]
 
-List the methods by chapter, and the priors, fitted methods and data that ship."""
+List the methods by chapter, each with the verdict on its paper's claim (held, partly, not held; see
+`headwater show METHOD`), and the priors, fitted methods and data that ship."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -23,8 +25,12 @@ def run(argv: Sequence[str]) -> int:
         if word != "--json":
             raise WrongUsage(f"headwater list does not know {word!r}: it takes --json or nothing")
     priors, fitted, data = shipped_priors(), shipped_fitted(), shipped_data()
+    verdicts = {name: found.verdict for name, found in recorded().items()}
     if "--json" in argv:
-        methods = {k: {"chapter": e.chapter, "summary": e.summary} for k, e in METHODS.items()}
+        methods = {
+            k: {"chapter": e.chapter, "summary": e.summary, "verdict": verdicts.get(k)}
+            for k, e in METHODS.items()
+        }
         print(json.dumps({"methods": methods, "priors": priors, "fitted": fitted, "data": data}, indent=2))
         return 0
     width = max(map(len, METHODS))
@@ -32,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
         print(chapter)
         for name, entry in METHODS.items():
             if entry.chapter == chapter:
-                print(f"  {name:<{width}}  {entry.summary}")
+                print(f"  {name:<{width}}  {verdicts.get(name, ''):<8}  {entry.summary}")
     print(f"\nshipped priors: {', '.join(priors)}")
     if fitted:
         print(f"shipped and fitted: {', '.join(fitted)}")

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from headwater.claims.recorded import Recorded, recorded
 from headwater.cli.methods import fitted_class, helps, kinds, results, spare, verb_of
 from headwater.cli.options import plain
 from headwater.cli.usage import WrongUsage, nearest
@@ -33,7 +34,14 @@ def run(argv: Sequence[str]) -> int:
     method = entry(name).load()
     options, files = _options(method), _files(method)
     paper = method.paper
-    values = {"paper": plain(paper), "needs": method.needs, "files": files, "options": options}
+    verdict = recorded().get(name)
+    values = {
+        "paper": plain(paper),
+        "needs": method.needs,
+        "files": files,
+        "options": options,
+        "reproduced": plain(verdict),
+    }
     fields = "\n".join(_paragraph(f"{k} = {v['default']}", v["help"]) for k, v in options.items())
     uses = "\n".join(_paragraph(f"{verb}", text) for verb, text in files.items())
     where = " ".join(filter(None, [paper.venue, str(paper.year), paper.arxiv and f"arXiv {paper.arxiv}"]))
@@ -42,6 +50,7 @@ def run(argv: Sequence[str]) -> int:
 {where}
 
 Claim: {paper.claim}
+{_reproduced(verdict)}
 Needs: {"; ".join(method.needs)}
 
 {inspect.getdoc(method)}
@@ -54,6 +63,13 @@ Options, with the paper's values
 
 {paper.bibtex(name)}"""
     return answer("--json" in rest, text, values)
+
+
+def _reproduced(verdict: Recorded | None) -> str:
+    if verdict is None:
+        return "Reproduced: not yet at full effort"
+    how = f"{len(verdict.seeds)} seeds, {verdict.minutes} min"
+    return f"Reproduced: {verdict.verdict} ({how}): {verdict.measured}"
 
 
 def _files(method: type[Method]) -> dict[str, str]:

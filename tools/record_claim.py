@@ -1,0 +1,39 @@
+"""Keep the verdicts of full effort in the package: `python tools/record_claim.py OUT/claim.json ...`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from headwater.atomic import read_json, write_file
+from headwater.errors import UserError, need
+from headwater.methods.catalogue import METHODS
+
+PLACE = Path(__file__).parent.parent / "src" / "headwater" / "claims" / "recorded.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Keep what `headwater reproduce METHOD` wrote.")
+    parser.add_argument("claim", type=Path, nargs="+", help="claim.json of a run at full effort")
+    args = parser.parse_args()
+    rows = json.loads(PLACE.read_text(encoding="utf-8")) if PLACE.exists() else {}
+    try:
+        for file in args.claim:
+            said = read_json(file)
+            need(said["effort"] == "full", f"{file} is of a quick run: give one of full effort")
+            rows[said["method"]] = {
+                "verdict": said["verdict"],
+                "measured": said["measured"],
+                "seeds": said["seeds"],
+                "minutes": max(1, round(said["seconds"] / 60)),
+            }
+    except UserError as error:
+        raise SystemExit(f"record_claim: {error}") from None
+    write_file(
+        PLACE, json.dumps({k: rows[k] for k in METHODS if k in rows}, indent=1, ensure_ascii=False) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
