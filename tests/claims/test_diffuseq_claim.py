@@ -82,6 +82,7 @@ def test_networks_are_kept_where_the_run_says(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "seed-0").iterdir()} == {"diffuseq", "autoregressive"}
     again = claim.reproduce(replace(keep, page=Page("again")))
     assert again.metrics["bleu"] == first.metrics["bleu"]
+    assert again.metrics["training_seconds"] == first.metrics["training_seconds"]  # not of reading it again
 
 
 def test_doubt_counts_words_between_two_vectors(monkeypatch: pytest.MonkeyPatch) -> None:

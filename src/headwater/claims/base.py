@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -33,6 +35,15 @@ class Task:
         """How the part of one seed is carried out; who trains several networks names each by `under`."""
         keep = None if self.keep is None else self.keep / f"seed-{seed}"
         return Run(seed, batch, progress=self.progress, keep=keep)
+
+
+def training_seconds(run: Run, since: float) -> float:
+    """How long the training took that `run` has just done since a time.perf_counter(), or that lay finished
+    or half finished in run.keep."""
+    log = run.keep / "log.jsonl" if run.keep else None
+    if log is None or not log.is_file():
+        return time.perf_counter() - since
+    return float(json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["seconds"])
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from headwater.claims.base import training_seconds
 from headwater.core import Control, Prediction, last
 from headwater.core.noise import derive
 from headwater.data import load
@@ -57,17 +58,19 @@ class Networks:
     def of(cls, method: DiffuSeq, train: Verses, baseline: bool, run: Run) -> Networks:
         """The DiffuSeq that ships, or else one trained on `train` for method.training; if wanted also the
         baseline, trained for as many updates."""
-        clock = [time.monotonic()]
+        seconds: dict[str, float] = {}
         if SHIPPED in names():
             fitted = FittedDiffuSeq.load(shipped_fitted(SHIPPED))
         else:
-            fitted = method.fit(train.source, train.target, run.under("diffuseq"))
-        clock.append(time.monotonic())
-        other = left_to_right(method, fitted, train, run) if baseline else None
-        clock.append(time.monotonic())
-        took = dict(zip(("DiffuSeq", "left to right"), (b - a for a, b in pairwise(clock)), strict=True))
-        trained = {"DiffuSeq": SHIPPED not in names(), "left to right": baseline}
-        return cls(fitted, other, {name: s for name, s in took.items() if trained[name]})
+            own, begun = run.under("diffuseq"), time.perf_counter()
+            fitted = method.fit(train.source, train.target, own)
+            seconds["DiffuSeq"] = training_seconds(own, begun)
+        if not baseline:
+            return cls(fitted, None, seconds)
+        begun = time.perf_counter()
+        other = left_to_right(method, fitted, train, run)
+        seconds["left to right"] = training_seconds(run.under("autoregressive"), begun)
+        return cls(fitted, other, seconds)
 
 
 def left_to_right(method: DiffuSeq, fitted: FittedDiffuSeq, train: Verses, run: Run) -> Autoregressive:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headwater.claims.base import Outcome, Task
+from headwater.claims.base import Outcome, Task, training_seconds
 from headwater.claims.comparison import Comparison, Verdict, compare, verdict
 from headwater.claims.mask_networks import PLAIN, arm, fit, masks_of, parameters, pictures, places, shipped
 from headwater.methods.segmentation.mask_diffusion import MaskEnsemble, merge
@@ -103,8 +103,9 @@ def measure(task: Task, setting: Setting) -> Found:
             learner, begun = arm(name, setting.updates), time.perf_counter()
             fitted = shipped(name, own, setting.updates)
             if fitted is None:
-                fitted = fit(learner, learn.images, masks, task.run(own).under(name))
-                made.seconds.append(time.perf_counter() - begun)
+                training = task.run(own).under(name)
+                fitted = fit(learner, learn.images, masks, training)
+                made.seconds.append(training_seconds(training, begun))
             made.updates, made.parameters = learner.training.steps, parameters(fitted)
             drawn = masks_of(learner, fitted, found.image, max(COUNTS), run)
             add(made, drawn, found.truth)

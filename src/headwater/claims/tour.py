@@ -39,6 +39,7 @@ PANELS = (
     "glide",
     "clip-diffusion-lm",
     "d3pm",
+    "diffuseq",
     "csdi",
     "diffpure",
     "score-mri",
