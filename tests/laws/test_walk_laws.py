@@ -137,9 +137,14 @@ def test_log_snr_visits_as_many_levels_as_it_is_asked_for(name: str, n: int) -> 
     assert all(a > b for a, b in pairwise(plan))
 
 
-def test_log_snr_wants_levels_that_differ() -> None:
-    with pytest.raises(ValueError, match="space them in another way"):
-        log_snr(Diffusion.flow(10), 5)  # pure noise at the top has no such ratio
+def test_log_snr_starts_at_pure_noise_too() -> None:
+    q = Diffusion.flow(100)
+    for n in (1, 2, 7, 100):
+        plan = log_snr(q, n)
+        assert len(plan) == n + 1
+        assert plan[0] == 100
+    steps = q.half_log_snr[torch.tensor(log_snr(q, 7)[1:-1])].diff()
+    assert (steps / steps.mean() - 1).abs().max() < 0.2
 
 
 def test_schedules_keep_their_formulas() -> None:

@@ -11,6 +11,7 @@ from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from headwater.core.process import Diffusion
 
@@ -75,20 +76,29 @@ def log_snr(q: Diffusion, n: int) -> list[int]:
     """n steps, evenly spaced in log(alpha / sigma), from T to 1, then 0.
 
     Where the table is coarse, points fall on the same level; the spacing is then the widest that visits n
-    different levels. Raises ValueError unless 1 <= n <= T and every level has a finite log(alpha / sigma)
-    of its own.
+    different levels. A level T of pure noise, which has no such ratio, is visited and then left out of
+    account. Raises ValueError unless 1 <= n <= T and each level has less noise than the next.
     """
     _count(q.T, n)
-    rising = q.half_log_snr[1:].flip(0).contiguous()
+    if n == 1:
+        return [q.T, 0]
+    if q.half_log_snr[q.T].isneginf():
+        return [q.T, *_even(q.half_log_snr[1:-1], n - 1), 0]
+    return [*_even(q.half_log_snr[1:], n), 0]
+
+
+def _even(half_log_snr: Tensor, n: int) -> list[int]:
+    """n of the levels 1 .. T, highest first, that are even in what the falling table says of them."""
+    T, rising = len(half_log_snr), half_log_snr.flip(0).contiguous()
     if not bool(torch.isfinite(rising).all() and (rising.diff() > 0).all()):
-        raise ValueError("levels share a signal-to-noise ratio, or have none: space them in another way")
+        raise ValueError("some level has no more noise than the one below it: space the steps in another way")
 
     def visited(points: int) -> list[int]:
         wanted = torch.linspace(float(rising[0]), float(rising[-1]), points, dtype=torch.float64)
-        below = (torch.searchsorted(rising, wanted, right=True) - 1).clamp(0, max(q.T - 2, 0))
-        above = (below + 1).clamp(max=q.T - 1)
+        below = (torch.searchsorted(rising, wanted, right=True) - 1).clamp(0, max(T - 2, 0))
+        above = (below + 1).clamp(max=T - 1)
         nearest = below.where(wanted - rising[below] < rising[above] - wanted, above)
-        return sorted({q.T - int(i) for i in nearest}, reverse=True)
+        return sorted({T - int(i) for i in nearest}, reverse=True)
 
     enough = n
     while len(visited(enough)) < n:
@@ -96,9 +106,9 @@ def log_snr(q: Diffusion, n: int) -> list[int]:
     few = bisect.bisect_left(range(enough), n, lo=min(n, enough), key=lambda points: len(visited(points)))
     levels = visited(few)
     while len(levels) > n:  # one point more may visit two levels more
-        gaps = rising[[q.T - t for t in levels]].diff()
+        gaps = rising[[T - t for t in levels]].diff()
         del levels[int((gaps[:-1] + gaps[1:]).argmin()) + 1]
-    return [*levels, 0]
+    return levels
 
 
 def below(plan: Sequence[int], level: int) -> list[int]:
