@@ -381,7 +381,7 @@ def test_markdown_goes_between_the_marks(tmp_path: Path, monkeypatch: pytest.Mon
     slow = dataclasses.replace(ROW, name="slow", ratio=0.5, spread=(0.4, 0.6), slower="it does more")
     alone = dataclasses.replace(ROW, name="alone", ratio=None, spread=None, peer_seconds=None)
     found = bench.Measured([ROW, slow, alone], [CURVE])
-    monkeypatch.setattr(bench, "run", lambda full, progress, only: found)
+    monkeypatch.setattr(bench, "run", lambda full, progress, only, keep: found)
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
     assert cli.main(["bench", "--full", "--only", "core", "--markdown", str(page)]) == cli.DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from headwater.bench.curve import Curve, Point, grid, outcome
+from headwater.bench.curve import Curve, Point, everywhere, grid, outcome
 from headwater.bench.quality import SOLVERS, ClosedForm, PriorQuality, cells, distance, plan
 from headwater.core import DDIM, Diffusion
 from headwater.core.plan import network_calls
@@ -80,3 +80,15 @@ def test_a_shipped_prior_is_judged() -> None:
     assert [(p.solver, p.calls) for p in curve.points] == [("DDIM", 2), ("Heun", 3)]
     assert all(p.value > curve.floor > 0 for p in curve.points)
     assert isinstance(SOLVERS["DDIM"], DDIM)
+
+
+def test_one_solver_for_all_priors() -> None:
+    def curve(ddim: float, heun: float, floor: float = 0.1) -> Curve:
+        points = (Point("DDIM", 5, ddim, 0.1), Point("Heun", 9, heun, 0.1), Point("DDPM", 50, 1.0, 0.1))
+        return Curve("a prior", "a distance", points, floor)
+
+    assert everywhere([curve(1.1, 1.1), curve(1.4, 1.2)]).endswith("on every prior: Heun with 9 calls.")
+    assert everywhere([curve(1.1, 1.1), curve(1.2, 1.1)]).endswith("DDIM with 5 calls.")
+    assert everywhere([curve(1.1, 1.1), curve(9, 9, floor=0)]) == ""  # a closed form is no prior
+    best_elsewhere = Curve("another", "a distance", (Point("DDPM", 10, 1.0, 0.0),), 0.1)
+    assert everywhere([curve(1.1, 1.1), best_elsewhere]).startswith("No solver")

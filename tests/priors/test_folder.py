@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from headwater.core import network_calls
 from headwater.errors import UserError
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.priors import Prior, PriorConfig, ProcessConfig
@@ -148,3 +150,13 @@ def test_noise_laws_come_back(tmp_path: Path, noise: dict, law: str) -> None:
     found = Prior.from_pretrained(tmp_path / "p").noise
     assert type(found).__name__ == law
     assert all(getattr(found, k) == v for k, v in noise.items() if k != "kind")
+
+
+def test_the_economical_walk_fits_any_number_of_levels() -> None:
+    for name, calls in (("digits", 50), ("brain", 50)):
+        prior = Prior.from_pretrained(name)
+        plan, sampler = prior.economical
+        assert network_calls(sampler.plan(plan)) == calls
+        assert (plan[0], plan[-2:]) == (prior.process.T, [1, 0])
+    short = replace(prior.config, process=ProcessConfig(T=8, betas="cosine"))
+    assert len(Prior(prior.network, short).economical[0]) == 9

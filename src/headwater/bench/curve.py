@@ -38,11 +38,15 @@ class Curve:
         return found
 
     @property
-    def cheapest(self) -> Point:
-        """Fewest calls whose value is within two standard errors of the best; of several, the best."""
+    def not_worse(self) -> list[Point]:
+        """Points within two standard errors of the best."""
         best = min(self.points, key=lambda p: p.value)
-        alike = [p for p in self.points if p.value - best.value <= 2 * math.hypot(p.error, best.error)]
-        return min(alike, key=lambda p: (p.calls, p.value))
+        return [p for p in self.points if p.value - best.value <= 2 * math.hypot(p.error, best.error)]
+
+    @property
+    def cheapest(self) -> Point:
+        """Of those that are not worse the one with the fewest calls; of several, the best."""
+        return min(self.not_worse, key=lambda p: (p.calls, p.value))
 
 
 def grid(curve: Curve) -> list[list[str]]:
@@ -73,12 +77,25 @@ def outcome(curve: Curve) -> str:
     )
 
 
+def everywhere(found: Sequence[Curve]) -> str:
+    """Which solver is the cheapest of those that are not worse on any of several priors; may be empty."""
+    priors = [curve for curve in found if curve.floor]
+    if len(priors) < 2:
+        return ""
+    alike = set.intersection(*({(p.calls, p.solver) for p in curve.not_worse} for curve in priors))
+    if not alike:
+        return "No solver is within two standard errors of the best on every prior."
+    calls = min(alike)[0]
+    solvers = " and ".join(sorted(solver for n, solver in alike if n == calls))
+    return f"Cheapest within two standard errors of the best on every prior: {solvers} with {calls} calls."
+
+
 def curves(found: Sequence[Curve]) -> list[str]:
-    """Each curve as a plain table."""
+    """Each curve as a plain table, and what all of them say together."""
     parts = []
     for curve in found:
         cells = grid(curve)
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
         parts.append("\n".join([f"{curve.name}: {curve.measure}", *lines, outcome(curve)]))
-    return parts
+    return [*parts, *filter(None, [everywhere(found)])]

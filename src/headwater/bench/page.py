@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from headwater.atomic import write_file
-from headwater.bench.curve import Curve, grid, outcome
+from headwater.bench.curve import Curve, everywhere, grid, outcome
 from headwater.bench.row import Row, duration, memory, span, times_faster
 from headwater.errors import need
 
@@ -25,7 +25,7 @@ def markdown(command: str, where: Mapping[str, str], rows: Sequence[Row], curves
             _table(grid(curve)),
             outcome(curve),
         ]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *filter(None, [everywhere(curves)])])
 
 
 def around(file: Path) -> tuple[str, str]:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from headwater.claims.base import Outcome, Task, reproduction
 from headwater.claims.recorded import recorded
-from headwater.core import DPMSolver, network_calls
-from headwater.core.plan import log_snr
+from headwater.core import network_calls
 from headwater.data import load
 from headwater.metrics.classifier import generated_quality, train_classifier
 from headwater.priors import Prior
+from headwater.priors.prior import ECONOMICAL
 from headwater.report import Page, Section
 from headwater.run import Run
 
@@ -29,8 +29,6 @@ PRIORS = {
 }
 """Each shipped prior and the pictures that it was trained on."""
 
-STEPS = 20
-"""Network calls per sample: enough for a look; the full walk has 1,000."""
 PANELS = (
     "repaint",
     "anoddpm",
@@ -45,9 +43,6 @@ PANELS = (
     "score-mri",
 )
 """The methods on the page: at least one of each chapter. The others have the same page by `reproduce`."""
-FRESH, CALLS = ("digits", "emoji"), 70
-"""Priors drawn with fresh noise, in so many calls: a classifier judges the digits, and emoji are
-the most varied; there the error of fewer steps would show."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +75,7 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     seconds = time.monotonic() - began
     settings = {
         "effort": "quick",
-        "sampler of the samples": f"DPM-Solver++, {STEPS} calls",
-        "sampler of " + " and ".join(FRESH): f"DPM-Solver++ with fresh noise, {CALLS} calls",
+        "sampler of the samples": f"DPM-Solver++ with fresh noise, {ECONOMICAL} calls",
     }
     page.provenance("headwater tour --out demo", seeds, seconds, settings)
     page.write_json(out / "numbers.json")
@@ -98,9 +92,7 @@ def brief(measured: str, most: int = 120) -> str:
 def _samples(section: Section, run: Run) -> None:
     for name, (data, split) in PRIORS.items():
         prior = Prior.from_pretrained(name)
-        judged, fresh = name == "digits", name in FRESH
-        plan = log_snr(prior.process, CALLS if fresh else STEPS)
-        sampler = DPMSolver(kind="sde") if fresh else DPMSolver()
+        judged, (plan, sampler) = name == "digits", prior.economical
         drawn = prior.sample(128 if judged else 32, run, plan, sampler)
         real = load(data, split, prior.shape[1]).images
         order = torch.randperm(len(real), generator=torch.Generator().manual_seed(run.seed))[:32]

@@ -18,6 +18,7 @@ from headwater.core.plan import log_snr
 from headwater.data import save_picture
 from headwater.errors import need
 from headwater.priors import Prior
+from headwater.priors.prior import ECONOMICAL
 from headwater.report import Page
 
 SAMPLERS: dict[str, Sampler] = {
@@ -36,10 +37,10 @@ class Options(Work):
     prior: Annotated[str, tyro.conf.arg(help=PRIOR), tyro.conf.Positional]
     n: int = 64
     """How many."""
-    sampler: Literal["prior", "ddim", "dpm-solver", "dpm-solver-sde", "heun"] = "dpm-solver"
+    sampler: Literal["prior", "ddim", "dpm-solver", "dpm-solver-sde", "heun"] = "dpm-solver-sde"
     """`prior` is the prior's own ancestral walk; that and `dpm-solver-sde` draw fresh noise at each step."""
     steps: int | None = None
-    """Steps of the walk; by default 25, and every level for `prior`."""
+    """Steps of the walk; by default 50, and every level for `prior`."""
     label: int | None = None
     """Number of the class to draw, for priors that know classes."""
 
@@ -75,7 +76,7 @@ def run(argv: Sequence[str]) -> int:
 def _walk(options: Options, prior: Prior) -> tuple[Sampler, list[int]]:
     own, levels = options.sampler == "prior", prior.process.T
     sampler = prior.sampler if own else SAMPLERS[options.sampler]
-    steps = (levels if own else min(25, levels)) if options.steps is None else options.steps
+    steps = (levels if own else min(ECONOMICAL, levels)) if options.steps is None else options.steps
     need(1 <= steps <= levels, f"--steps: this prior has {levels} levels, give 1 to {levels}")
     spread = descend(levels, steps) if isinstance(sampler, Ancestral) else log_snr(prior.process, steps)
     return sampler, list(spread)
