@@ -60,8 +60,8 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     page = Page(
         "One diffusion prior, every downstream task",
         "Samples, filled holes, lesions found, parts labelled, captions drawn, texts, series, scans: by "
-        "networks that ship with the package, or were trained in this very run. Badges and figures are of this "
-        "run, on few pictures; the words in large type are the verdicts of full effort.",
+        "networks that ship with the package, or were trained in this very run. Badges and figures are of "
+        "this run, on few pictures; the words in large type are the verdicts of full effort.",
         kicker="Headwater tour",
     )
     run = Run(seed, batch=16, progress=progress)
