@@ -95,9 +95,9 @@ def _even(half_log_snr: Tensor, n: int) -> list[int]:
 
     def visited(points: int) -> list[int]:
         wanted = torch.linspace(float(rising[0]), float(rising[-1]), points, dtype=torch.float64)
-        below = (torch.searchsorted(rising, wanted, right=True) - 1).clamp(0, max(T - 2, 0))
-        above = (below + 1).clamp(max=T - 1)
-        nearest = below.where(wanted - rising[below] < rising[above] - wanted, above)
+        left = (torch.searchsorted(rising, wanted, right=True) - 1).clamp(0, max(T - 2, 0))
+        right = (left + 1).clamp(max=T - 1)
+        nearest = left.where(wanted - rising[left] < rising[right] - wanted, right)
         return sorted({T - int(i) for i in nearest}, reverse=True)
 
     enough = n

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from headwater.train.memory import Memory
+from headwater.train.memory import Memory, Note
 
 
 class LossSecondMoment(Memory):
@@ -44,7 +44,7 @@ class LossSecondMoment(Memory):
         index = torch.multinomial(p, n, replacement=True, generator=generator)
         return index + 1, (1 / (len(p) * p[index])).float()
 
-    def take(self, note: tuple[Tensor, ...]) -> None:
+    def take(self, note: Note) -> None:
         """A note is what `record` takes."""
         self.record(*note)
 
