@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from headwater.nets.upsampling import twice
+
 GROUPS = 32
 # Up to this many pixels plain products train a third faster than the fused kernel in bf16 on a CPU.
 SHORT = 256
@@ -132,7 +134,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1) if convolve else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+        return self.conv(twice(x))
 
 
 class Downsample(nn.Module):

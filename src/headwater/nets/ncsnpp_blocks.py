@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from headwater.nets.upsampling import twice
+
 _FILTER = (1.0, 3.0, 3.0, 1.0)
 """StyleGAN2's binomial filter."""
 
@@ -47,7 +49,7 @@ def halved(x: Tensor, fir: bool) -> Tensor:
 def doubled(x: Tensor, fir: bool) -> Tensor:
     """(B, C, H, W) -> (B, C, 2H, 2W)."""
     if not fir:
-        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return twice(x)
     planes = F.conv_transpose2d(x.flatten(0, 1)[:, None], 4 * _kernel(x), stride=2, padding=1)
     return planes[:, 0].unflatten(0, x.shape[:2])
 
