@@ -7,6 +7,10 @@ class UserError(ValueError):
     """Something the user can mend. The message is one sentence that says what to do."""
 
 
+class Unequal(UserError):
+    """Two ways that must compute the same do not."""
+
+
 class LeftAlone(UserError):
     """A process that shared the work is gone; it may have said why."""
 

@@ -26,7 +26,7 @@ from headwater.bench.purifier_gradient import PurifierGradient
 from headwater.bench.reverse_loop import ReverseLoop
 from headwater.bench.simplex_fields import SimplexFields
 from headwater.bench.suite import Comparison
-from headwater.bench.timing import agreement, alternate
+from headwater.bench.timing import agreement, alternate, relative_agreement
 from headwater.bench.training_mode import TrainingMode
 from headwater.bench.training_step import TrainingStep
 from headwater.cli.bench import Options
@@ -339,6 +339,41 @@ def test_a_bench_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(suite, "surroundings", lambda: elsewhere)
     assert bench.run(keep=tmp_path / "kept") == first
     assert measured == ["row", "curve", "row", "row"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Differing:
+    """A comparison whose sides do not compute the same."""
+
+    def rows(self, run: Run) -> list[Row]:
+        agreement(torch.zeros(1), torch.ones(1), 1e-4, "zeros and ones")
+        return [ROW]
+
+
+def test_sides_that_differ_are_refused_and_the_others_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, kept = tmp_path / "page.md", tmp_path / "kept"
+    sizes = {"core": (Differing(), Counted(5, [])), "series": (Counted(6, []),)}
+    monkeypatch.setattr(suite, "QUICK", sizes)
+    monkeypatch.setattr(suite, "QUICK_CURVES", ())
+    argv = ["bench", "--markdown", str(page), "--keep", str(kept)]
+    for _ in range(2):  # what was refused is not kept
+        assert cli.main(argv) == cli.FAILED
+        printed = capsys.readouterr()
+        assert "Not timed: core: bench: zeros and ones differ by 1.0e+00" in printed.out
+        assert "1 of the comparisons did not compute the same" in printed.err
+        assert page.read_text().count("| walk |") == 4
+        assert "Not timed: core: " in page.read_text()
+    assert cli.main([*argv, "--json"]) == cli.FAILED
+    assert len(json.loads(capsys.readouterr().out)["refused"]) == 1
+
+
+def test_rounding_is_judged_by_the_largest_value() -> None:
+    big = torch.tensor([1e3, 1.0])
+    assert relative_agreement(big + 1e-2, big, 1e-4, "walks").startswith("walks, of the largest value, to 1")
+    with pytest.raises(UserError, match="walks, of the largest value, differ"):
+        relative_agreement(big + 1, big, 1e-4, "walks")
 
 
 def test_a_damaged_measurement_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def test_both_sides_answer_alike_and_three_rows_come_out() -> None:
     assert "8.7 M numbers" in read.sizes
     assert "headwater inspect" in read.sizes
     assert read.slower
-    assert forward.equal.startswith("answers, as a share of the largest, to")
+    assert forward.equal.startswith("answers, of the largest value, to")
     assert "channels_last" in rounded.equal
     assert all(row.ratio == row.peer_seconds / row.ours_seconds for row in (read, forward, rounded))  # pyright: ignore[reportOptionalOperand]
 

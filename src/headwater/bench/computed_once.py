@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from headwater.bench.network import stirred
 from headwater.bench.row import Row
-from headwater.bench.timing import agreement, alternate
+from headwater.bench.timing import alternate, relative_agreement
 from headwater.core import Clip, Denoises, Prediction, White, last, respaced, reverse
 from headwater.core.sampler import DDIM, Ancestral
 from headwater.core.transition import Level
@@ -60,8 +60,7 @@ class ComputedOnce:
         }
         (ours, peer), sizes = made[self.part]()
         ends = ours(), peer()
-        size = float(ends[1].abs().max())
-        equal = agreement(ends[0] / size, ends[1] / size, TOLERANCE, "ends of walks, of the largest value,")
+        equal = relative_agreement(*ends, TOLERANCE, "ends of walks")
         name = f"once: {self.part}, {self.batch}"
         times = alternate(ours, peer, self.pairs, run, name, (self.steps, self.steps))
         how = "in two calls a step" if self.part == "guidance" else "computed again at every step"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from headwater.bench.row import Row
 from headwater.bench.surroundings import installed
-from headwater.bench.timing import agreement, alternate
+from headwater.bench.timing import alternate, relative_agreement
 from headwater.core import DDIM, Ancestral, Denoiser, Diffusion, DPMSolver, Heun, Sampler, last, reverse
 from headwater.core.denoiser import Network
 from headwater.core.noise import White
@@ -71,8 +71,7 @@ class CoreOverhead:
             return x
 
         ends = ours(_bends), peer(_bends)
-        size = float(ends[1].abs().max())
-        equal = agreement(ends[0] / size, ends[1] / size, TOLERANCE, "ends of walks by eps = sin x")
+        equal = relative_agreement(*ends, TOLERANCE, "ends of walks by eps = sin x")
         fixed: Network = lambda x, label: said  # noqa: E731
         calls = network_calls(sampler.plan(plan))
         name = f"step of {self.sampler}"

@@ -17,7 +17,7 @@ from torch import Tensor
 from headwater.bench.network import stirred
 from headwater.bench.row import Row
 from headwater.bench.surroundings import installed
-from headwater.bench.timing import agreement, alternate
+from headwater.bench.timing import alternate, relative_agreement
 from headwater.core.noise import Stream, White, derive
 from headwater.data.series import Table
 from headwater.methods.series.csdi import CSDI
@@ -26,8 +26,9 @@ from headwater.methods.series.windows import Scale
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.run import Run
 
-TOLERANCE = 1e-4
-"""In deviations of a column, at the end of the walk: PyPOTS computes its tables in float32."""
+TOLERANCE = 1e-5
+"""Of the largest value walked to: through 50 levels an untrained network drives values to hundreds of
+deviations, and their rounding with them. PyPOTS computes its tables in float32."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class CSDISampling:
 
         with self._same_noise():
             theirs = peer()
-        equal = agreement(ours(), theirs, TOLERANCE, "draws from the same noise and weights")
+        equal = relative_agreement(ours(), theirs, TOLERANCE, "draws from the same noise and weights")
         times = alternate(ours, peer, self.pairs, run, name, units)
         return [
             times.row(

@@ -6,26 +6,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from headwater.atomic import write_file
-from headwater.bench.curve import Curve, everywhere, grid, outcome
+from headwater.bench.curve import everywhere, grid, outcome
 from headwater.bench.row import Row, duration, memory, span, times_faster
+from headwater.bench.suite import Measured
 from headwater.errors import need
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 
 
-def markdown(command: str, where: Mapping[str, str], rows: Sequence[Row], curves: Sequence[Curve]) -> str:
-    """One table of all comparisons, what is below 1 and why, and the curves."""
+def markdown(command: str, where: Mapping[str, str], found: Measured) -> str:
+    """One table of all comparisons, what is below 1 and why, what was refused, and the curves."""
     head = ", ".join(f"{name} {value}" for name, value in where.items())
     parts = [f"`{command}`: {head}."]
-    if rows:
-        parts += [_comparisons(rows), _below(rows)]
-    for curve in curves:
+    if found.rows:
+        parts += [_comparisons(found.rows), _below(found.rows)]
+    parts += [f"Not timed: {sentence}." for sentence in found.refused]
+    for curve in found.curves:
         parts += [
             f"**{curve.name}**: {curve.measure}. Smaller is better.",
             _table(grid(curve)),
             outcome(curve),
         ]
-    return "\n\n".join([*parts, *filter(None, [everywhere(curves)])])
+    return "\n\n".join([*parts, *filter(None, [everywhere(found.curves)])])
 
 
 def around(file: Path) -> tuple[str, str]:

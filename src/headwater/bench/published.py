@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from headwater.bench.fresh_process import answer_of
 from headwater.bench.row import Row, duration
-from headwater.bench.timing import agreement
+from headwater.bench.timing import relative_agreement
 from headwater.run import Run
 
 TOLERANCE, ROUNDED = 1e-4, 5e-2
@@ -43,9 +42,9 @@ class PublishedModel:
             }
         ours, peer, rounded = found["ours"], found["peer"], found["rounded"]
         exact = answers["rounded"]["exact"]
-        same = _share(answers["ours"]["answer"], answers["peer"]["answer"], TOLERANCE, "answers")
-        last = _share(answers["rounded"]["channels_last"], exact, TOLERANCE, "channels_last")
-        bf16 = _share(answers["rounded"]["bf16"], exact, ROUNDED, "bf16")
+        same = relative_agreement(answers["ours"]["answer"], answers["peer"]["answer"], TOLERANCE, "answers")
+        last = relative_agreement(answers["rounded"]["channels_last"], exact, TOLERANCE, "channels_last")
+        bf16 = relative_agreement(answers["rounded"]["bf16"], exact, ROUNDED, "bf16")
         what = f"{found['write']['millions']:.1f} M numbers in fp32"
         tools = ", ".join(
             f"headwater {job} {duration(found[job]['seconds'])} and {found[job]['whole']:.0f} MB"
@@ -111,8 +110,3 @@ def _row(
         equal=equal,
         slower=slower,
     )
-
-
-def _share(ours: Tensor, peer: Tensor, tolerance: float, what: str) -> str:
-    scale = peer.abs().max()
-    return agreement(ours / scale, peer / scale, tolerance, f"{what}, as a share of the largest,")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from headwater.bench.network import SHIPPED, prior
 from headwater.bench.row import Row
-from headwater.bench.timing import agreement, alternate
+from headwater.bench.timing import alternate, relative_agreement
 from headwater.bench.weighing import peak
 from headwater.core import ReverseSDE, last, reverse
 from headwater.methods.robustness.diffpure import DiffPure
@@ -37,8 +37,7 @@ class PurifierGradient:
         """Check that both give the same gradient, time them, and weigh each in a process of its own."""
         ours, peer = self.work("ours"), self.work("plain")
         found, plain = ours(), peer()
-        size = float(plain.abs().max())
-        equal = agreement(found / size, plain / size, TOLERANCE, "gradients, of the largest entry,")
+        equal = relative_agreement(found, plain, TOLERANCE, "gradients")
         del found, plain
         name = f"DiffPure gradient, {self.steps} steps"
         times = alternate(ours, peer, self.pairs, run, name)

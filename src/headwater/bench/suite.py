@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,7 @@ from headwater.bench.simplex_fields import SimplexFields
 from headwater.bench.surroundings import surroundings
 from headwater.bench.training_mode import TrainingMode
 from headwater.bench.training_step import TrainingStep
-from headwater.errors import need
+from headwater.errors import Unequal, need
 from headwater.run import Run
 
 
@@ -41,6 +41,8 @@ class Measured:
 
     rows: list[Row]
     curves: list[Curve]
+    refused: list[str] = field(default_factory=list[str])
+    """Comparisons that were not timed, because their two sides do not compute the same: a sentence each."""
 
 
 QUICK: Mapping[str, Sequence[Comparison]] = {
@@ -118,8 +120,8 @@ def run(
     """Measure every comparison, or those named in `only`, on the threads that torch has now.
 
     full: the papers' sizes too. keep: folder for finished ones, which are not measured again.
-    Raises UserError for an unknown name, a missing peer, a comparison whose two sides do not compute the
-    same, or a damaged file of an earlier measurement.
+    A comparison whose two sides do not compute the same is refused, and the others are measured.
+    Raises UserError for an unknown name, a missing peer, or a damaged file of an earlier measurement.
     """
     for name in only:
         near = difflib.get_close_matches(name, NAMES, 1)
@@ -127,12 +129,12 @@ def run(
         need(name in NAMES, f"there is no comparison {name!r}: {hint}")
     chosen, studies = (FULL, FULL_CURVES) if full else (QUICK, QUICK_CURVES)
     how, kept = Run(progress=progress), Kept(keep, surroundings())
-    rows = [
-        row
-        for name, sizes in chosen.items()
-        if not only or name in only
-        for comparison in sizes
-        for row in kept.rows(comparison, partial(comparison.rows, how))
-    ]
+    rows: list[Row] = []
+    refused: list[str] = []
+    for name, comparison in ((n, c) for n, sizes in chosen.items() if not only or n in only for c in sizes):
+        try:
+            rows += kept.rows(comparison, partial(comparison.rows, how))
+        except Unequal as error:
+            refused.append(f"{name}: {error}")
     wanted = studies if not only or _CURVES in only else ()
-    return Measured(rows, [kept.curve(study, partial(study.curve, how)) for study in wanted])
+    return Measured(rows, [kept.curve(study, partial(study.curve, how)) for study in wanted], refused)

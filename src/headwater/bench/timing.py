@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from headwater.bench.row import Row
-from headwater.errors import UserError
+from headwater.errors import Unequal
 from headwater.run import Run
 
 
@@ -100,13 +100,19 @@ def _no_garbage_collection() -> Iterator[None]:
 def agreement(ours: Tensor, peer: Tensor, tolerance: float, what: str) -> str:
     """Largest absolute difference, in words.
 
-    Raises UserError beyond the tolerance: times of two things that differ mean nothing.
+    Raises Unequal beyond the tolerance: times of two things that differ mean nothing.
     """
     worst = float((ours - peer).abs().max()) if ours.shape == peer.shape else float("inf")
     # The negation also catches a difference that is not a number.
     if not worst <= tolerance:
-        raise UserError(
+        raise Unequal(
             f"bench: {what} differ by {worst:.1e}, more than {tolerance:.0e}: report this with the versions "
             f"of your packages (torch {torch.__version__})"
         )
     return f"{what} to {worst:.1e} (limit {tolerance:.0e})"
+
+
+def relative_agreement(ours: Tensor, peer: Tensor, tolerance: float, what: str) -> str:
+    """`agreement` in units of the peer's largest value: rounding grows with the numbers that are rounded."""
+    largest = peer.abs().max()
+    return agreement(ours / largest, peer / largest, tolerance, f"{what}, of the largest value,")

@@ -9,6 +9,7 @@ from typing import Literal
 
 from headwater.cli.options import parse
 from headwater.cli.work import Switch, answer
+from headwater.errors import need
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Options:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Measure, then print on what it was measured, the table and the curves."""
+    """Measure, then print on what it was measured, the table and the curves.
+
+    Raises UserError after that if the two sides of a comparison do not compute the same.
+    """
     options = parse(Options, argv, "headwater bench")
     from headwater import bench
 
@@ -57,8 +61,14 @@ def run(argv: Sequence[str]) -> int:
     if options.markdown:
         only = ["--only", *options.only] if options.only else []
         command = " ".join(["headwater bench", *(["--full"] if options.full else []), *only])
-        bench.put(options.markdown, bench.markdown(command, where, found.rows, found.curves))
+        bench.put(options.markdown, bench.markdown(command, where, found))
     head = ", ".join(f"{name} {value}" for name, value in where.items())
     tables = [bench.table(found.rows)] if found.rows else []
+    refused = [f"Not timed: {sentence}." for sentence in found.refused]
     values = {"surroundings": where, **asdict(found)}
-    return answer(options.json, "\n\n".join([head, *tables, *bench.curves(found.curves)]), values)
+    answer(options.json, "\n\n".join([head, *tables, *refused, *bench.curves(found.curves)]), values)
+    need(
+        not found.refused,
+        f"bench: {len(found.refused)} of the comparisons did not compute the same: see above",
+    )
+    return 0
