@@ -46,7 +46,8 @@ def blueprint(
 
 def fill(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     """Put a state of the right names and shapes into a `blueprint`: float32, on the CPU, not training."""
-    # Copies, since what was loaded may still be the file itself, mapped into memory.
+    # Copies, since what was loaded may still be the file itself, mapped into memory: where somebody writes
+    # over such a file, a process that still reads it is killed.
     own = {
         k: v.to(torch.float32 if v.is_floating_point() else v.dtype, copy=True).contiguous()
         for k, v in state.items()
