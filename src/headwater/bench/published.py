@@ -52,12 +52,12 @@ class PublishedModel:
         )
         diffusers = f"diffusers {version('diffusers')}, UNet2DModel"
         whole = max(found[job][part]["whole"] for job, part in (("ours", "read"), ("ours", "forward")))
-        once = f"one run each; memory with the weights, ours {whole:.0f} MB for the whole process"
+        memory = f"memory with the weights, ours {whole:.0f} MB for the whole process"
         return [
             _row(
                 f"read {self.name}",
                 (ours["read"], peer["read"]),
-                f"seconds to read {what}, files in the page cache, {once}; beside it {tools}",
+                f"seconds to read {what}, files in the page cache, one run each; {memory}; beside it {tools}",
                 f"{diffusers}.from_pretrained of the folder that ours was converted to",
                 same,
                 "the file is compared with its headers and hashed, its weights are looked through for what "
@@ -66,9 +66,10 @@ class PublishedModel:
             _row(
                 f"{self.name} at {self.side} x {self.side}",
                 (ours["forward"], peer["forward"]),
-                f"seconds for one picture, {what}, {once}",
+                f"seconds for one picture, median of three after the first, {what}; {memory}",
                 diffusers,
                 same,
+                "four fifths are convolutions, the same calls on both sides",
             ),
             _row(
                 f"{self.name} in bf16",
