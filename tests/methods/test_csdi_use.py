@@ -20,6 +20,7 @@ from headwater.methods.series.csdi import CSDI
 from headwater.methods.series.fitted_csdi import Chain, FittedCSDI
 from headwater.methods.series.masks import hide
 from headwater.methods.series.windows import Scale, cover, cut
+from headwater.nets import csdi as nets
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.run import Run
 from headwater.train.optimisation import Optimisation
@@ -112,6 +113,21 @@ def test_a_bound_keeps_draws_in_range(fitted: FittedCSDI) -> None:
         draws = replace(TINY, bound=bound).apply([table()], fitted, QUIET).samples[0]
         far = np.abs((draws - fitted.scale.mean[column]) / fitted.scale.std[column]).max()
         assert far == pytest.approx(bound, rel=1e-5)  # three steps of training reach any bound
+
+
+@pytest.mark.parametrize("way", ["input", "pasted"])
+def test_fewer_steps_cost_fewer_calls(way: str, fitted: FittedCSDI) -> None:
+    other = replace(fitted, given=way)
+    calls: list[int] = []
+    hook = fitted.network.register_forward_hook(lambda *_: calls.append(1))
+    every = replace(TINY, steps=4).apply([table()], other, QUIET).samples[0]
+    whole = len(calls)
+    few = replace(TINY, steps=2).apply([table()], other, QUIET).samples[0]
+    hook.remove()
+    assert np.array_equal(every, TINY.apply([table()], other, QUIET).samples[0])
+    assert len(calls) - whole == whole / 2
+    assert np.isfinite(few).all()
+    assert not np.array_equal(few, every)
 
 
 def test_a_forecast_adds_rows(fitted: FittedCSDI) -> None:
@@ -227,9 +243,12 @@ def test_errors_say_what_to_do(fitted: FittedCSDI) -> None:
         ({"strategy": "test"}, "horizon"),
         ({"samples": 0}, "samples"),
         ({"bound": -1.0}, "bound"),
+        ({"steps": 0}, "steps"),
     ):
         with pytest.raises(UserError, match=words):
             replace(TINY, **fields)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="the chain has 4 levels"):
+        replace(TINY, steps=5).apply([table()], fitted, QUIET)
     with pytest.raises(UserError, match="multiple of heads"):
         CSDIConfig(3, channels=9, heads=2)
 
@@ -246,3 +265,25 @@ def test_baselines() -> None:
     assert usual.fill(Table(np.array([[np.nan], [4.0]]), np.array([48.0, 60.0]), ("a",))).values.tolist() == [
         [2.0], [4.0]
     ]  # fmt: skip
+
+
+def test_parts_of_the_rows_attend_as_all_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU the layers take some rows at a time; a gradient, a GPU and the reference take all."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = CSDINet(CSDIConfig(5, layers=1, channels=8, heads=2, step_dim=8, time_dim=8, feature_dim=4))
+        torch.nn.init.normal_(network.diffmodel.output_projection2.weight)
+        x = torch.randn(3, 5, 8)
+    known = torch.rand(3, 5, 8, generator=torch.Generator().manual_seed(1)) < 0.5
+    side = network.side(torch.arange(8.0).expand(3, 8), known)
+    network.eval()
+
+    @torch.no_grad()
+    def answer(rows: int) -> torch.Tensor:
+        monkeypatch.setattr(nets, "ROWS", rows)
+        return network(x, torch.tensor([1, 2, 3]), side, x, known)
+
+    whole = network(x, torch.tensor([1, 2, 3]), side, x, known).detach()
+    assert whole.abs().mean() > 0.01
+    for rows in (1, 4, 100):
+        torch.testing.assert_close(answer(rows), whole, rtol=0, atol=2e-6)

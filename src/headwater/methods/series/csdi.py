@@ -54,7 +54,7 @@ class CSDI(Method):
         "unconditional one, with a smaller error than interpolation, and with calibrated intervals.",
     )
     needs: ClassVar[tuple[str, ...]] = ("series with some observed cells to learn from",)
-    applied: ClassVar[tuple[str, ...]] = ("samples", "overlap", "horizon", "bound")
+    applied: ClassVar[tuple[str, ...]] = ("samples", "steps", "overlap", "horizon", "bound")
 
     length: int = 48
     """Rows of a window: what the network sees at once."""
@@ -67,6 +67,8 @@ class CSDI(Method):
     """How the network learns of given cells; "pasted" is the unconditional variant."""
     samples: int = 100
     """Draws per window."""
+    steps: int | None = None
+    """Levels visited on the way down, one network call each; None: all of the chain, as in the paper."""
     overlap: int = 0
     """Rows that neighbouring windows of a long table share; each answers for the half far from its edge."""
     bound: float | None = None
@@ -93,6 +95,7 @@ class CSDI(Method):
 
     def __post_init__(self) -> None:
         need(self.length >= 1 and self.samples >= 1, "length and samples are 1 or more")
+        need(self.steps is None or self.steps >= 1, "steps is 1 or more, or none for all levels")
         need(0 <= self.overlap < self.length, "overlap is at least 0 and below length")
         need(self.bound is None or self.bound > 0, "bound is a positive number of deviations, or none")
         need(0 <= self.horizon < self.length, "horizon is at least 0 and below length")
@@ -128,17 +131,19 @@ class CSDI(Method):
         return FittedCSDI(network, columns, scale, self.length, self.chain, self.given)
 
     def apply(self, series: Series, fitted: FittedCSDI, run: Run | None = None) -> Imputation:
-        """Fill the empty cells; `samples`, `overlap`, `horizon` and `bound` are used, the rest is `fitted`'s.
+        """Fill the empty cells by the fields in `applied`; the rest is `fitted`'s.
 
         Draw i of window j of a table depends on (seed, table, j, i) alone. Raises UserError for other
-        columns than the fitted ones, or a table without any value.
+        columns than the fitted ones, a table without any value, or more steps than the chain has levels.
         """
         run = run or Run()
         check(series, fitted.columns)
+        T = fitted.chain.T
+        need(self.steps is None or self.steps <= T, f"the chain has {T} levels: set steps to that or less")
         need(self.overlap < fitted.length, f"overlap must be below the fitted length, {fitted.length}")
         series = [table.extended(self.horizon) if self.horizon else table for table in series]
         return Imputation.of(
-            series, impute(series, fitted, Drawing(self.samples, self.overlap, self.bound), run)
+            series, impute(series, fitted, Drawing(self.samples, self.overlap, self.bound, self.steps), run)
         )
 
     def evaluate(self, filled: Series, quantiles: Series, truth: Series, series: Series) -> dict[str, float]:

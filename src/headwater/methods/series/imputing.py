@@ -9,7 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headwater.core import Clip, Control, Diffusion, NoiseSource, Stream, White, descend, last, reverse
+from headwater.core import (
+    Clip,
+    Control,
+    Diffusion,
+    NoiseSource,
+    Stream,
+    White,
+    descend,
+    last,
+    respaced,
+    reverse,
+)
 from headwater.core.noise import derive
 from headwater.core.transition import Level
 from headwater.data.series import Array, Table
@@ -52,6 +63,7 @@ class Drawing:
     samples: int
     overlap: int = 0
     bound: float | None = None
+    steps: int | None = None
 
 
 def impute(tables: Sequence[Table], fitted: FittedCSDI, how: Drawing, run: Run) -> list[Imputed]:
@@ -95,11 +107,16 @@ def _rounds(
         for begin in range(0, how.samples, several):
             indices = range(begin, min(begin + several, how.samples))
             seeds = [derive(run.seed, 0, run.first + p.table, p.number, i) for p in part for i in indices]
-            yield part, indices, draw(fitted, windows, side, White().stream(seeds), how.bound)
+            yield part, indices, draw(fitted, windows, side, White().stream(seeds), how.bound, how.steps)
 
 
 def draw(
-    fitted: FittedCSDI, windows: Windows, side: Sequence[Tensor], noise: Stream, bound: float | None = None
+    fitted: FittedCSDI,
+    windows: Windows,
+    side: Sequence[Tensor],
+    noise: Stream,
+    bound: float | None = None,
+    steps: int | None = None,
 ) -> Tensor:
     """Walk from pure noise to draws of whole windows, (windows, n, K, L), normalised.
 
@@ -111,10 +128,9 @@ def draw(
     if fitted.given == "pasted":
         controls.append(Known(q, given, known, forward_chain(q, given, noise)))
     x = noise(given, q.T)
-    steps = reverse(
-        fitted.denoiser, x, descend(q.T), None, controls, noise, side=side, given=given, known=known
-    )
-    return last(steps).unflatten(0, (-1, n))
+    plan = descend(q.T) if steps is None else respaced(q.T, steps)
+    walk = reverse(fitted.denoiser, x, plan, None, controls, noise, side=side, given=given, known=known)
+    return last(walk).unflatten(0, (-1, n))
 
 
 def forward_chain(q: Diffusion, like: Tensor, noise: NoiseSource) -> NoiseSource:
