@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from headwater.bench.curve import Curve, Point, everywhere, grid, outcome
+from headwater.bench.method_quality import (
+    GlideQuality,
+    MaskQuality,
+    SeriesQuality,
+    pinball,
+    points_of,
+)
 from headwater.bench.quality import SOLVERS, ClosedForm, PriorQuality, cells, distance, plan
 from headwater.core import DDIM, Diffusion
 from headwater.core.plan import network_calls
@@ -80,6 +88,38 @@ def test_a_shipped_prior_is_judged() -> None:
     assert [(p.solver, p.calls) for p in curve.points] == [("DDIM", 2), ("Heun", 3)]
     assert all(p.value > curve.floor > 0 for p in curve.points)
     assert isinstance(SOLVERS["DDIM"], DDIM)
+
+
+def test_shipped_methods_are_judged() -> None:
+    found = [
+        GlideQuality(16, {"DDIM": (1,), "DPM-Solver++": (2,)}, judge=2).curve(QUIET),
+        MaskQuality(2, (1, 2)).curve(QUIET),
+        SeriesQuality(2, 2, (1, 3)).curve(QUIET),
+    ]
+    for curve in found:
+        assert len(curve.points) == 2
+        assert all(0 < p.value < 100 and p.error > 0 for p in curve.points)
+        assert "Cheapest within two standard errors" in outcome(curve)
+        assert "Two halves" not in outcome(curve)
+    assert everywhere(found) == ""  # they are no priors
+
+
+def test_errors_are_of_differences() -> None:
+    """What makes an item hard for every walk says nothing about which walk is better."""
+    item = np.random.default_rng(0).normal(0, 10, 400)
+    one, other = points_of({("A", 5): item + 1, ("B", 9): item})
+    assert one.value - other.value == pytest.approx(1)
+    assert max(one.error, other.error) < 1e-12
+    noise = np.random.default_rng(1).normal(0, 1, (2, 400))
+    one, other = points_of({("A", 5): item + noise[0], ("B", 9): item + noise[1]})
+    assert np.hypot(one.error, other.error) == pytest.approx((noise[0] - noise[1]).std() / 20, rel=0.05)
+
+
+def test_crps_of_bands() -> None:
+    """Bands of a point have the absolute error as their CRPS; the unit is the deviation."""
+    truth, where = np.array([[1.0, 4.0], [2.0, 0.0]]), np.array([[True, True], [False, False]])
+    bands = np.repeat((truth + np.array([[3.0, -1.0], [9.0, 9.0]]))[None], 19, 0)
+    assert pinball(bands, truth, where, np.array([3.0, 2.0])) == pytest.approx((1 + 0.5) / 2)
 
 
 def test_one_solver_for_all_priors() -> None:

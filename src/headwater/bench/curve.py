@@ -25,8 +25,8 @@ class Curve:
     name: str
     measure: str
     points: tuple[Point, ...]
-    floor: float
-    """What two halves of the true pictures differ by; 0 for a closed form."""
+    floor: float | None
+    """What two halves of the true pictures differ by; 0 for a closed form, None where it is not known."""
 
     @property
     def front(self) -> list[Point]:
@@ -67,14 +67,14 @@ def said(point: Point) -> str:
 
 def outcome(curve: Curve) -> str:
     """What the curve says: the best for each price, and the cheapest that is not worse than the best."""
-    best = ", ".join(f"{p.solver} {p.calls}" for p in curve.front)
-    if not curve.floor:
-        return f"Best for the price: {best}."
+    best = "Best for the price: " + ", ".join(f"{p.solver} {p.calls}" for p in curve.front) + "."
+    if curve.floor == 0:
+        return best
     p = curve.cheapest
-    return (
-        f"Two halves of the true pictures differ by {curve.floor:.3g}. Best for the price: {best}. Cheapest "
-        f"within two standard errors of the best: {p.solver} with {p.calls} calls, {said(p)}."
-    )
+    cheapest = f"Cheapest within two standard errors of the best: {p.solver} with {p.calls} calls, {said(p)}."
+    if curve.floor is None:
+        return f"{best} {cheapest}"
+    return f"Two halves of the true pictures differ by {curve.floor:.3g}. {best} {cheapest}"
 
 
 def everywhere(found: Sequence[Curve]) -> str:

@@ -15,6 +15,7 @@ from headwater.bench.csdi_sampling import CSDISampling
 from headwater.bench.curve import Curve
 from headwater.bench.few_labels import FewLabels
 from headwater.bench.kept import Kept
+from headwater.bench.method_quality import GlideQuality, MaskQuality, SeriesQuality
 from headwater.bench.pixel_features import PixelFeatures
 from headwater.bench.published import PublishedModel
 from headwater.bench.purifier_gradient import PurifierGradient
@@ -108,6 +109,12 @@ FULL_CURVES: Sequence[Study] = (
     PriorQuality("brain-simplex", 128, "cells", CALLS),
     PriorQuality("emoji", 128, "cells", CALLS),
     PriorQuality("emoji-parts", 128, "cells", CALLS),
+    GlideQuality(
+        192,
+        {"DDPM": (10, 25, 50, 150), "DDIM": (10, 25, 50), "DPM-Solver++": (5, 10, 15, 25, 50)},
+    ),
+    MaskQuality(120, (2, 3, 5, 10, 25, 100)),
+    SeriesQuality(60, 50, (3, 5, 10, 25, 50)),
 )
 
 _CURVES = "quality"

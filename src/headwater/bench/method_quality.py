@@ -1,0 +1,148 @@
+"""How good a method's results are for how many network calls, with the network that ships for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headwater.bench.curve import Curve, Point
+from headwater.bench.quality import Calls, distance
+from headwater.core.noise import derive
+from headwater.data.series import Array
+from headwater.data.shipped import Set, load
+from headwater.methods.segmentation.segdiff import FittedSegDiff, SegDiff
+from headwater.methods.series.csdi import CSDI
+from headwater.methods.series.fitted_csdi import FittedCSDI
+from headwater.methods.series.quantile_tables import Rows, read_quantiles
+from headwater.methods.shipped import shipped_fitted
+from headwater.methods.synthesis.fitted_glide import FittedGlide
+from headwater.methods.synthesis.glide import Glide
+from headwater.metrics.dual_encoder import train_dual_encoder
+from headwater.metrics.segmentation import dice
+from headwater.metrics.series import LEVELS
+from headwater.run import Run
+
+SAMPLERS: Mapping[str, Literal["ancestral", "ddim", "dpm-solver"]] = {
+    "DDPM": "ancestral",
+    "DDIM": "ddim",
+    "DPM-Solver++": "dpm-solver",
+}
+
+
+@dataclass(frozen=True)
+class GlideQuality:
+    """Frechet distance, in a dual encoder of the training pictures, of drawings to these pictures.
+
+    captions: so many names of training pictures are drawn, once each, at the usual guidance.
+    """
+
+    captions: int
+    calls: Calls
+    judge: int = 600
+    """Steps of the dual encoder's training."""
+
+    def curve(self, run: Run) -> Curve:
+        """Draw with every solver from the same start noise; the error is a jackknife over groups."""
+        fitted = FittedGlide.load("glide")
+        train = cast(Set, load("emoji", "train", fitted.shape[-1]))
+        names = cast(Sequence[str], train.names)
+        judge = train_dual_encoder(train.images, names, 0, self.judge, progress=run.progress)
+        order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
+        texts, points = [names[int(i)] for i in order[: self.captions]], []
+
+        @torch.no_grad()
+        def features(x: Tensor) -> Tensor:
+            return torch.cat([judge.image(part) for part in x.split(256)])
+
+        true = features(train.images)
+        for solver, budgets in self.calls.items():
+            for calls in budgets:
+                method = Glide(steps=str(calls), sampler=SAMPLERS[solver])
+                drawn = method.apply(texts, fitted, Run(seed=0, batch=48, progress=run.progress))
+                points.append(Point(solver, calls, *distance(features(drawn), true)))
+        what = f"Frechet distance in a dual encoder, {len(texts)} captions against {len(true)} pictures"
+        return Curve("glide", what, tuple(points), None)
+
+
+@dataclass(frozen=True)
+class MaskQuality:
+    """1 - Dice of SegDiff's consensus of nine masks on pictures that it was not trained on (`pool`)."""
+
+    pictures: int
+    calls: Sequence[int]
+
+    def curve(self, run: Run) -> Curve:
+        """Draw from the same noise; see `points_of`."""
+        fitted = FittedSegDiff.load(shipped_fitted("segdiff-skin-0"))
+        pool = cast(Set, load("emoji-parts-hue", "pool", fitted.shape[-1]))
+        rows = torch.linspace(0, len(pool) - 1, self.pictures).long()
+        truth = cast(Tensor, pool.labels)[rows] == pool.classes.index("skin")
+        found: dict[tuple[str, int], Array] = {}
+        for calls in self.calls:
+            method = SegDiff(samples=9, steps=calls, clip=(-1, 1), variance="small")
+            masks = method.apply(pool.images[rows], fitted, Run(seed=0, batch=72, progress=run.progress))
+            found["DDPM", calls] = 1 - dice(masks.labels > 0, truth).double().numpy()
+        what = f"1 - Dice of the consensus of nine masks, {self.pictures} pictures"
+        return Curve("segdiff-skin-0", what, points_of(found), None)
+
+
+@dataclass(frozen=True)
+class SeriesQuality:
+    """CRPS, in deviations of the training data, of CSDI's fillings of windows of the validation split."""
+
+    windows: int
+    draws: int
+    calls: Sequence[int]
+
+    def curve(self, run: Run) -> Curve:
+        """Half of the known cells are hidden; see `points_of`."""
+        fitted = FittedCSDI.load("csdi-air-0")
+        whole = load("air", "val")
+        columns = [whole.columns.index(name) for name in fitted.columns]
+        table = whole.filled(whole.values[:, columns], fitted.columns)
+        starts = np.linspace(0, len(table) - fitted.length, self.windows).round().astype(int).tolist()
+        truth = [replace(table.part(s, s + fitted.length), name=f"window {s}") for s in starts]
+        hidden = [
+            np.random.default_rng(derive(0, i)).random(t.values.shape) < 0.5 for i, t in enumerate(truth)
+        ]
+        given = [t.filled(np.where(h, np.nan, t.values)) for t, h in zip(truth, hidden, strict=True)]
+        found: dict[tuple[str, int], Array] = {}
+        for calls in self.calls:
+            method = CSDI(samples=self.draws, steps=calls, bound=10.0)
+            result = method.apply(given, fitted, Run(seed=0, batch=96, progress=run.progress))
+            bands = [read_quantiles(q, f) for q, f in zip(result.quantiles, result.filled, strict=True)]
+            found["DDPM", calls] = np.array(
+                [
+                    pinball(b, t.values, h & np.isfinite(t.values), fitted.scale.std)
+                    for b, t, h in zip(bands, truth, hidden, strict=True)
+                ]
+            )
+        what = f"CRPS in deviations, {self.windows} windows of which half is hidden, {self.draws} draws"
+        return Curve("csdi-air-0", what, points_of(found), None)
+
+
+def pinball(bands: Array, truth: Array, where: Rows, std: Array) -> float:
+    """CRPS over the cells `where` (L, K): the mean over levels and cells of twice the quantile loss."""
+    levels = np.array(LEVELS)[:, None, None]
+    loss = 2 * np.abs((bands - truth) * ((truth <= bands) - levels)) / std
+    return float(loss[:, where].mean())
+
+
+def points_of(found: Mapping[tuple[str, int], Array]) -> tuple[Point, ...]:
+    """Points from one number an item: the mean, and its standard error between walks.
+
+    All walks see the same items, so what makes an item hard for all of them is taken out of the error
+    (Cousineau 2005, with Morey's correction of 2008 for the walk's own share in the common mean).
+    """
+    common, walks = np.stack(list(found.values())).mean(0), len(found)
+    items = len(common)
+    own = (walks / (walks - 1) / items) ** 0.5
+    return tuple(
+        Point(solver, calls, float(of.mean()), float((of - common).std(ddof=1) * own))
+        for (solver, calls), of in found.items()
+    )
