@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from headwater.bench.fresh_process import answer_of
 from headwater.bench.row import Row, duration
-from headwater.bench.timing import relative_agreement
+from headwater.bench.timing import Times, relative_agreement
 from headwater.run import Run
 
 TOLERANCE, ROUNDED = 1e-4, 5e-2
@@ -35,7 +35,7 @@ class PublishedModel:
     def rows(self, run: Run) -> list[Row]:
         """Write the file, then measure; needs disk for two copies of the weights."""
         with tempfile.TemporaryDirectory() as place:
-            jobs = ("write", "inspect", "convert", "ours", "peer", "rounded")
+            jobs = ("write", "inspect", "convert", "ours", "peer", "together", "rounded")
             found = {job: self._job(job, place) for job in run.watch(jobs, what=self.name)}
             answers = {
                 job: load_file(Path(place, f"{job}.safetensors")) for job in ("ours", "peer", "rounded")
@@ -51,32 +51,35 @@ class PublishedModel:
             for job in ("inspect", "convert")
         )
         diffusers = f"diffusers {version('diffusers')}, UNet2DModel"
-        whole = max(found[job][part]["whole"] for job, part in (("ours", "read"), ("ours", "forward")))
-        memory = f"memory with the weights, ours {whole:.0f} MB for the whole process"
+        whole = max(ours[part]["whole"] for part in ("read", "forward"))
+        memory = f"with the weights, ours {whole:.0f} MB for the whole process"
+        read = [(side["read"][part],) for part in ("seconds", "cpu") for side in (ours, peer)]
         return [
-            _row(
+            Times(*read).row(
                 f"read {self.name}",
-                (ours["read"], peer["read"]),
-                f"seconds to read {what}, files in the page cache, one run each; {memory}; beside it {tools}",
-                f"{diffusers}.from_pretrained of the folder that ours was converted to",
-                same,
-                "the file is compared with its headers and hashed, its weights are looked through for what "
-                "is no number and copied, so that the file may go; the peer maps it and reads as it computes",
+                sizes=f"seconds to read {what}, files in the page cache, one run each; memory {memory}; "
+                f"beside it {tools}",
+                peer=f"{diffusers}.from_pretrained of the folder that ours was converted to",
+                equal=same,
+                peaks=(ours["read"]["peak"], peer["read"]["peak"]),
+                slower="the file is compared with its headers and hashed, its weights are looked through for "
+                "what is no number and copied, so that the file may go; the peer maps it and reads as it "
+                "computes",
             ),
-            _row(
+            Times(**found["together"]).row(
                 f"{self.name} at {self.side} x {self.side}",
-                (ours["forward"], peer["forward"]),
-                f"seconds for one picture, median of three after the first, {what}; {memory}",
-                diffusers,
-                same,
-                "four fifths are convolutions, the same calls on both sides",
+                sizes=f"seconds for one picture, {what}, both in one process; memory each alone, {memory}",
+                peer=diffusers,
+                equal=same,
+                peaks=(ours["forward"]["peak"], peer["forward"]["peak"]),
+                slower="four fifths are convolutions, the same calls on both sides",
             ),
-            _row(
+            Times(**rounded["times"]).row(
                 f"{self.name} in bf16",
-                (rounded["bf16"], rounded["exact"]),
-                f"seconds for one picture of {rounded['side']} x {rounded['side']}, channels last",
-                "the same network in fp32",
-                f"{bf16}, {last}",
+                sizes=f"seconds for one picture of {rounded['side']} x {rounded['side']}, channels last",
+                peer="the same network in fp32",
+                equal=f"{bf16}, {last}",
+                slower="this processor has no fast bf16",
             ),
         ]
 
@@ -85,29 +88,3 @@ class PublishedModel:
         failing = f"{job} of {self.name} failed"
         said = answer_of("headwater.bench.published_job", described, failing, "free memory and disk")
         return json.loads(said)
-
-
-def _row(
-    name: str,
-    pair: tuple[dict[str, float], dict[str, float]],
-    sizes: str,
-    peer: str,
-    equal: str,
-    slower: str = "",
-) -> Row:
-    (ours, theirs), ratio = pair, pair[1]["seconds"] / pair[0]["seconds"]
-    return Row(
-        name=name,
-        ours_seconds=ours["seconds"],
-        peer_seconds=theirs["seconds"],
-        ratio=ratio,
-        spread=(ratio, ratio),
-        ours_cpu_seconds=ours["cpu"],
-        peer_cpu_seconds=theirs["cpu"],
-        ours_peak_mb=ours.get("peak"),
-        peer_peak_mb=theirs.get("peak"),
-        sizes=sizes,
-        peer=peer,
-        equal=equal,
-        slower=slower,
-    )

@@ -10,9 +10,9 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from headwater.bench.peak_memory import peak_bytes
 from headwater.bench.published import PublishedModel
+from headwater.bench.timing import alternate
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_published import UNETS
 from headwater.priors import Prior, convert, inspect
+from headwater.run import Run
 
-ROUNDED_SIDE = 64
-RUNS = 3
-"""Pictures that are timed, after one that is not."""
+ROUNDED_SIDE, PAIRS = 64, 3
 
 
 def main(described: str) -> dict[str, Any]:
@@ -78,26 +78,32 @@ class Work:
         network, read = self._taken(lambda: UNet2DModel.from_pretrained(self.folder / "unet"))
         return {"read": read, "forward": self._forward(lambda x, t: network(x, t).sample, "peer")}
 
+    def together(self) -> dict[str, Any]:
+        """Both networks in one process, picture after picture in turn."""
+        from diffusers.models.unets.unet_2d import UNet2DModel
+
+        ours = Prior.from_pretrained(self.file).network
+        peer = UNet2DModel.from_pretrained(self.folder / "unet")
+        x, t = _input((1, 3, self.task.side, self.task.side))
+        return asdict(alternate(lambda: ours(x, t), lambda: peer(x, t), PAIRS, Run(progress=False), ""))
+
     def rounded(self) -> dict[str, Any]:
         """fp32, channels_last and bf16 on a smaller picture."""
         network = Prior.from_pretrained(self.file).network
         x, t = _input((1, 3, ROUNDED_SIDE, ROUNDED_SIDE))
-        network(x, t)
-        exact, plain = self._taken(lambda: network(x, t))
-        last: Tensor = network.to(memory_format=torch.channels_last)(x, t)  # pyright: ignore[reportCallIssue]
-        half = network.to(torch.bfloat16)
-        half(x, t)
-        bf16, fast = self._taken(lambda: half(x, t))
-        answers = {"exact": exact, "channels_last": last, "bf16": bf16}
+        last: nn.Module = deepcopy(network).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        answers = {"exact": network(x, t), "channels_last": last(x, t)}
+        half = last.to(torch.bfloat16)
+        answers["bf16"] = half(x, t)
         save_file({k: v.contiguous() for k, v in answers.items()}, self.place / "rounded.safetensors")
-        return {"side": ROUNDED_SIDE, "exact": _timed(plain), "bf16": _timed(fast)}
+        times = alternate(lambda: half(x, t), lambda: network(x, t), PAIRS, Run(progress=False), "")
+        return {"side": ROUNDED_SIDE, "times": asdict(times)}
 
     def _forward(self, network: nn.Module | Callable[..., Tensor], job: str) -> dict[str, float]:
         x, t = _input((1, 3, self.task.side, self.task.side))
-        answer = network(x, t)
+        answer, taken = self._taken(lambda: network(x, t))
         save_file({"answer": answer.contiguous()}, self.place / f"{job}.safetensors")
-        runs = [self._taken(lambda: network(x, t))[1] for _ in range(RUNS)]
-        return {part: median(run[part] for run in runs) for part in runs[0]}
+        return taken
 
     def _taken(self, call: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
         begun, worked = time.perf_counter(), time.process_time()
@@ -120,11 +126,6 @@ def _drawn(name: str, shape: torch.Size, draw: torch.Generator) -> Tensor:
     if len(shape) == 1:
         return torch.randn(shape, generator=draw).mul_(0.1).add_(float(name.endswith("weight")))
     return torch.randn(shape, generator=draw).mul_(shape[1:].numel() ** -0.5)
-
-
-def _timed(taken: dict[str, float]) -> dict[str, float]:
-    """Without memory, which earlier calls have spoilt."""
-    return {k: taken[k] for k in ("seconds", "cpu")}
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ FULL: Mapping[str, Sequence[Comparison]] = {
     "series": (CSDISampling(35, 4, 10, 3),),
     "published": (PublishedModel("256x256_diffusion_uncond", 256),),
 }
-"""The papers' sizes too: about an hour and a half and 6 GB."""
+"""The papers' sizes too: about two hours and 10 GB."""
 
 QUICK_CURVES: Sequence[Study] = (ClosedForm(LONG),)
 FULL_CURVES: Sequence[Study] = (

@@ -20,7 +20,7 @@ class Options:
     """
 
     full: Switch = False
-    """The papers' sizes too: about an hour and a half and 6 GB of memory instead of six minutes and 2 GB."""
+    """The papers' sizes too: about two hours and 10 GB of memory instead of six minutes and 2 GB."""
     only: tuple[
         Literal[
             "core",
