@@ -17,6 +17,9 @@ from headwater.errors import UserError
 from headwater.methods.series.csdi import CSDI
 from headwater.run import Run
 
+CHEAPEST = 25
+"""Steps that the shipped network takes by itself: the fewest that are not worse (docs/performance.md)."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the shipped CSDI; goes on where it stopped.")
@@ -35,7 +38,8 @@ def main() -> None:
                 fitted = variant.fit([train], Run(seed, keep=args.out / "training" / name))
                 fitted.save(args.out / name)
                 if args.ship:
-                    ship(name, "csdi", fitted, variant, args.out / "training" / name, about(variant, seed))
+                    record = replace(variant, steps=CHEAPEST) if given == "input" else variant
+                    ship(name, "csdi", fitted, record, args.out / "training" / name, about(variant, seed))
     except UserError as error:
         raise SystemExit(f"train_csdi: {error}") from None
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from headwater.core import White
 from headwater.data.series import Table
 from headwater.errors import UserError
+from headwater.methods.series import imputing
 from headwater.methods.series.baselines import Climatology, column_mean, interpolated
 from headwater.methods.series.csdi import CSDI
 from headwater.methods.series.fitted_csdi import Chain, FittedCSDI
 from headwater.methods.series.masks import hide
 from headwater.methods.series.windows import Scale, cover, cut
-from headwater.nets import csdi as nets
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.run import Run
 from headwater.train.optimisation import Optimisation
@@ -105,6 +105,19 @@ def test_what_depends_on_the_input_alone_is_computed_once(fitted: FittedCSDI) ->
         hook.remove()
     # Rows 0-7, 8-15, 12-19: two windows with gaps; the third answers for rows 14-19 and has one too.
     assert calls == {"side": 3, "network": 3 * 3 * 4}  # 5 draws, two at a time, in 4 steps
+
+
+def test_a_call_on_a_cpu_fits_its_cache(fitted: FittedCSDI, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    hook = fitted.network.register_forward_hook(lambda _, args, __: sizes.append(len(args[0])))
+    whole = TINY.apply([table()], fitted, replace(QUIET, batch=100)).samples[0]
+    assert max(sizes) == 15  # three windows, five draws each
+    sizes.clear()
+    monkeypatch.setattr(imputing, "CELLS", 2 * 8 * 3)
+    parts = TINY.apply([table()], fitted, replace(QUIET, batch=100)).samples[0]
+    hook.remove()
+    assert max(sizes) == 2
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-5)
 
 
 def test_a_bound_keeps_draws_in_range(fitted: FittedCSDI) -> None:
@@ -265,25 +278,3 @@ def test_baselines() -> None:
     assert usual.fill(Table(np.array([[np.nan], [4.0]]), np.array([48.0, 60.0]), ("a",))).values.tolist() == [
         [2.0], [4.0]
     ]  # fmt: skip
-
-
-def test_parts_of_the_rows_attend_as_all_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU the layers take some rows at a time; a gradient, a GPU and the reference take all."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = CSDINet(CSDIConfig(5, layers=1, channels=8, heads=2, step_dim=8, time_dim=8, feature_dim=4))
-        torch.nn.init.normal_(network.diffmodel.output_projection2.weight)
-        x = torch.randn(3, 5, 8)
-    known = torch.rand(3, 5, 8, generator=torch.Generator().manual_seed(1)) < 0.5
-    side = network.side(torch.arange(8.0).expand(3, 8), known)
-    network.eval()
-
-    @torch.no_grad()
-    def answer(rows: int) -> torch.Tensor:
-        monkeypatch.setattr(nets, "ROWS", rows)
-        return network(x, torch.tensor([1, 2, 3]), side, x, known)
-
-    whole = network(x, torch.tensor([1, 2, 3]), side, x, known).detach()
-    assert whole.abs().mean() > 0.01
-    for rows in (1, 4, 100):
-        torch.testing.assert_close(answer(rows), whole, rtol=0, atol=2e-6)
