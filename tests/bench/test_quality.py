@@ -11,6 +11,7 @@ from headwater.bench.method_quality import (
     GlideQuality,
     MaskQuality,
     SeriesQuality,
+    grain,
     pinball,
     points_of,
 )
@@ -92,7 +93,8 @@ def test_a_shipped_prior_is_judged() -> None:
 
 def test_shipped_methods_are_judged() -> None:
     found = [
-        GlideQuality(16, {"DDIM": (1,), "DPM-Solver++": (2,)}, judge=2).curve(QUIET),
+        GlideQuality(16, {"DDIM": (1,), "DPM-Solver++": (2,)}, "encoder", steps=2).curve(QUIET),
+        GlideQuality(4, {"DDIM": (1,), "DDPM, sections": (10,)}, "grain").curve(QUIET),
         MaskQuality(2, (1, 2)).curve(QUIET),
         SeriesQuality(2, 2, (1, 3)).curve(QUIET),
     ]
@@ -113,6 +115,14 @@ def test_errors_are_of_differences() -> None:
     noise = np.random.default_rng(1).normal(0, 1, (2, 400))
     one, other = points_of({("A", 5): item + noise[0], ("B", 9): item + noise[1]})
     assert np.hypot(one.error, other.error) == pytest.approx((noise[0] - noise[1]).std() / 20, rel=0.05)
+
+
+def test_grain_is_seen_where_edges_are_not() -> None:
+    flat = torch.zeros(1, 3, 16, 16)
+    flat[..., 8:] = 1
+    assert float(grain(flat)) == 0
+    noise = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert float(grain(flat + 0.1 * noise)) == pytest.approx(0.1 * 20**0.5 * 0.6745, rel=0.2)
 
 
 def test_crps_of_bands() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from headwater.bench.curve import Curve, Point
@@ -31,42 +33,78 @@ SAMPLERS: Mapping[str, Literal["ancestral", "ddim", "dpm-solver"]] = {
     "DDPM": "ancestral",
     "DDIM": "ddim",
     "DPM-Solver++": "dpm-solver",
+    "DDPM, sections": "ancestral",
+    "DDIM, sections": "ddim",
 }
+SECTIONS = {10: "5,2,1,1,1", 15: "8,3,2,1,1", 25: "13,5,3,2,2"}
+"""Half of the calls in the fifth of the levels that has the least noise, as in GLIDE's own "10,10,3,2,2"."""
 
 
 @dataclass(frozen=True)
 class GlideQuality:
-    """Frechet distance, in a dual encoder of the training pictures, of drawings to these pictures.
+    """Drawings of names of training pictures, once each, at the usual guidance.
 
-    captions: so many names of training pictures are drawn, once each, at the usual guidance.
+    judge: `encoder` is the Frechet distance, in a dual encoder of the training pictures, to these pictures.
+    `grain` is the size of the Laplacian in the flatter half of a drawing, which the encoder does not see and
+    people do.
     """
 
     captions: int
     calls: Calls
-    judge: int = 600
-    """Steps of the dual encoder's training."""
+    judge: Literal["encoder", "grain"]
+    steps: int = 600
+    """Of the dual encoder's training."""
 
     def curve(self, run: Run) -> Curve:
-        """Draw with every solver from the same start noise; the error is a jackknife over groups."""
-        fitted = FittedGlide.load("glide")
-        train = cast(Set, load("emoji", "train", fitted.shape[-1]))
-        names = cast(Sequence[str], train.names)
-        judge = train_dual_encoder(train.images, names, 0, self.judge, progress=run.progress)
-        order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
-        texts, points = [names[int(i)] for i in order[: self.captions]], []
+        """Draw with every solver from the same start noise; errors are a jackknife, or see `points_of`."""
+        names, images = _emoji()
+        texts = tuple(names[i] for i in _order(len(names))[: self.captions])
+        drawn = {
+            (solver, calls): _drawings(texts, solver, calls, run.progress)
+            for solver, budgets in self.calls.items()
+            for calls in budgets
+        }
+        if self.judge == "grain":
+            real = float(grain(images).mean())
+            points = points_of({key: grain(x).double().numpy() for key, x in drawn.items()})
+            what = (
+                f"size of the Laplacian in the flatter half of {len(texts)} drawings, {real:.3g} in pictures"
+            )
+            return Curve("glide, grain", what, points, None)
+        judge = train_dual_encoder(images, names, 0, self.steps, progress=run.progress)
 
         @torch.no_grad()
         def features(x: Tensor) -> Tensor:
             return torch.cat([judge.image(part) for part in x.split(256)])
 
-        true = features(train.images)
-        for solver, budgets in self.calls.items():
-            for calls in budgets:
-                method = Glide(steps=str(calls), sampler=SAMPLERS[solver])
-                drawn = method.apply(texts, fitted, Run(seed=0, batch=48, progress=run.progress))
-                points.append(Point(solver, calls, *distance(features(drawn), true)))
+        true = features(images)
+        found = tuple(Point(*key, *distance(features(x), true)) for key, x in drawn.items())
         what = f"Frechet distance in a dual encoder, {len(texts)} captions against {len(true)} pictures"
-        return Curve("glide", what, tuple(points), None)
+        return Curve("glide", what, found, None)
+
+
+def _emoji() -> tuple[Sequence[str], Tensor]:
+    train = cast(Set, load("emoji", "train", FittedGlide.load("glide").shape[-1]))
+    return cast(Sequence[str], train.names), train.images
+
+
+def _order(n: int) -> list[int]:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
+
+
+@cache
+def _drawings(texts: tuple[str, ...], solver: str, calls: int, progress: bool) -> Tensor:
+    """Both judges see the same drawings."""
+    steps = SECTIONS[calls] if solver.endswith("sections") else str(calls)
+    method = Glide(steps=steps, sampler=SAMPLERS[solver])
+    return method.apply(texts, FittedGlide.load("glide"), Run(seed=0, batch=48, progress=progress))
+
+
+def grain(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B,): the median of the Laplacian's size in each channel, averaged over channels."""
+    kernel = torch.tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]])[None, None]
+    size = F.conv2d(x.flatten(0, 1)[:, None], kernel).abs()
+    return size.flatten(1).quantile(0.5, 1).view(len(x), -1).mean(1)
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,13 @@ FULL: Mapping[str, Sequence[Comparison]] = {
 }
 """The papers' sizes too: about two hours and 10 GB."""
 
+_GLIDE = {
+    "DDPM": (10, 25, 50, 150),
+    "DDIM": (10, 25, 50),
+    "DPM-Solver++": (5, 10, 15, 25, 50),
+    "DDPM, sections": (10, 15, 25),
+    "DDIM, sections": (10, 15, 25),
+}
 QUICK_CURVES: Sequence[Study] = (ClosedForm(LONG),)
 FULL_CURVES: Sequence[Study] = (
     *QUICK_CURVES,
@@ -109,10 +116,8 @@ FULL_CURVES: Sequence[Study] = (
     PriorQuality("brain-simplex", 128, "cells", CALLS),
     PriorQuality("emoji", 128, "cells", CALLS),
     PriorQuality("emoji-parts", 128, "cells", CALLS),
-    GlideQuality(
-        192,
-        {"DDPM": (10, 25, 50, 150), "DDIM": (10, 25, 50), "DPM-Solver++": (5, 10, 15, 25, 50)},
-    ),
+    GlideQuality(192, _GLIDE, "encoder"),
+    GlideQuality(192, _GLIDE, "grain"),
     MaskQuality(120, (2, 3, 5, 10, 25, 100)),
     SeriesQuality(60, 50, (3, 5, 10, 25, 50)),
 )
