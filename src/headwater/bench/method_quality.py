@@ -67,9 +67,7 @@ class GlideQuality:
         if self.judge == "grain":
             real = float(grain(images).mean())
             points = points_of({key: grain(x).double().numpy() for key, x in drawn.items()})
-            what = (
-                f"size of the Laplacian in the flatter half of {len(texts)} drawings, {real:.3g} in pictures"
-            )
+            what = f"size of the Laplacian in the flatter half of {len(texts)} drawings, pictures {real:.3g}"
             return Curve("glide, grain", what, points, None)
         judge = train_dual_encoder(images, names, 0, self.steps, progress=run.progress)
 
@@ -97,7 +95,7 @@ def _drawings(texts: tuple[str, ...], solver: str, calls: int, progress: bool) -
     """Both judges see the same drawings."""
     steps = SECTIONS[calls] if solver.endswith("sections") else str(calls)
     method = Glide(steps=steps, sampler=SAMPLERS[solver])
-    return method.apply(texts, FittedGlide.load("glide"), Run(seed=0, batch=48, progress=progress))
+    return method.apply(list(texts), FittedGlide.load("glide"), Run(seed=0, batch=48, progress=progress))
 
 
 def grain(x: Tensor) -> Tensor:
