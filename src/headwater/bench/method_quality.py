@@ -26,7 +26,7 @@ from headwater.methods.synthesis.fitted_glide import FittedGlide
 from headwater.methods.synthesis.glide import Glide
 from headwater.metrics.dual_encoder import train_dual_encoder
 from headwater.metrics.segmentation import dice
-from headwater.metrics.series import LEVELS
+from headwater.metrics.series import LEVELS, quantile_loss
 from headwater.run import Run
 
 SAMPLERS: Mapping[str, Literal["ancestral", "ddim", "dpm-solver"]] = {
@@ -164,9 +164,8 @@ class SeriesQuality:
 
 def pinball(bands: Array, truth: Array, where: Rows, std: Array) -> float:
     """CRPS over the cells `where` (L, K): the mean over levels and cells of twice the quantile loss."""
-    levels = np.array(LEVELS)[:, None, None]
-    loss = 2 * np.abs((bands - truth) * ((truth <= bands) - levels)) / std
-    return float(loss[:, where].mean())
+    losses = [quantile_loss(b / std, truth / std, where, q) for b, q in zip(bands, LEVELS, strict=True)]
+    return float(np.mean(losses)) / int(where.sum())
 
 
 def points_of(found: Mapping[tuple[str, int], Array]) -> tuple[Point, ...]:

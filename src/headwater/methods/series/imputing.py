@@ -16,7 +16,6 @@ from headwater.core import (
     NoiseSource,
     Stream,
     White,
-    descend,
     last,
     respaced,
     reverse,
@@ -135,7 +134,7 @@ def draw(
     if fitted.given == "pasted":
         controls.append(Known(q, given, known, forward_chain(q, given, noise)))
     x = noise(given, q.T)
-    plan = descend(q.T) if steps is None else respaced(q.T, steps)
+    plan = respaced(q.T, steps or q.T)
     walk = reverse(fitted.denoiser, x, plan, None, controls, noise, side=side, given=given, known=known)
     return last(walk).unflatten(0, (-1, n))
 
