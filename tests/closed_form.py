@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headwater.core import Diffusion, Prediction
-from headwater.core.denoiser import labels
+from headwater.core.prediction import labels
 from headwater.core.transition import Level, fit
 
 F64 = torch.float64

@@ -10,7 +10,7 @@ import yaml
 
 from headwater.atomic import write_file
 from headwater.cli.options import plain
-from headwater.methods.shipped import FOLDER
+from headwater.gallery import FOLDER
 
 
 def ship(name: str, target: str, fitted: Any, method: object, training: Path, about: dict[str, str]) -> None:

@@ -67,7 +67,10 @@ def inputs(at: Path) -> None:
     (at / "texts.txt").write_text("\n".join(TEXTS) + "\n")
     (at / "holes.txt").write_text("the river ___s to\na ____ is a thing\n")
     (at / "sources.txt").write_text("And he went unto the city.\nThou shalt not steal.\n")
-    rows = [{"name": f"p{i}.png", "text": t, "caption": t} for i, t in enumerate(("a red heart", "a sad cat", "sun"))]
+    rows = [
+        {"name": f"p{i}.png", "text": t, "caption": t}
+        for i, t in enumerate(("a red heart", "a sad cat", "sun"))
+    ]
     (at / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pairs = [{"name": str(i), "source": t, "target": t[:12]} for i, t in enumerate(TEXTS)]
     (at / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
@@ -129,9 +132,10 @@ FIT = {
     "ddpm-segmentation": ("--prior", "emoji-parts", "--image", "parts", "--labels", "part-labels"),
 }
 APPLY = {
-    "repaint": ("--prior", "digits", "--image", "some-digits", "--known", "known.png", "--steps", "6", "--jump",
-                "2", "--resample", "2"),
-    "anoddpm": ("--prior", "brain-simplex", "--image", "some-slices", "--level", "6", "--reconstructions", "2"),
+    "repaint": ("--prior", "digits", "--image", "some-digits", "--known", "known.png", "--steps", "6",
+                "--jump", "2", "--resample", "2"),
+    "anoddpm": ("--prior", "brain-simplex", "--image", "some-slices", "--level", "6",
+                "--reconstructions", "2"),
     "anoddpm/steps": ("--prior", "brain", "--image", "some-slices", "--level", "60", "--steps", "4"),
     "diffpure": ("--prior", "digits", "--image", "some-digits", "--steps", "4"),
     "diffpure/ode": ("--prior", "digits", "--image", "some-digits", "--steps", "4", "--kind", "ode"),
@@ -139,7 +143,8 @@ APPLY = {
     "score-mri": ("--prior", "brain", "--kspace", "kspace", "--steps", "5", "--samples", "2"),
     "score-mri/real": ("--prior", "brain", "--kspace", "kspace", "--steps", "5", "--image", "real"),
     "segdiff": ("--fitted", "segdiff-skin-0", "--image", "colour", "--steps", "3", "--samples", "2"),
-    "diffuseq": ("--fitted", "diffuseq-verses", "--source", "sources.txt", "--steps", "4", "--candidates", "2"),
+    "diffuseq": ("--fitted", "diffuseq-verses", "--source", "sources.txt", "--steps", "4",
+                 "--candidates", "2"),
     "clip-diffusion-lm": ("--fitted", "clip-diffusion-lm", "--image", "parts"),
     "csdi": ("--fitted", "csdi-air-0", "--series", "series.csv", "--samples", "3", "--steps", "4"),
     "csdi/plain": ("--fitted", "csdi-air-0-unconditional", "--series", "series.csv", "--samples", "3"),

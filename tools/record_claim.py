@@ -10,7 +10,7 @@ from headwater.atomic import read_json, write_file
 from headwater.errors import UserError, need
 from headwater.methods.catalogue import METHODS
 
-PLACE = Path(__file__).parent.parent / "src" / "headwater" / "claims" / "recorded.json"
+PLACE = Path(__file__).parent.parent / "src" / "headwater" / "experiments" / "recorded.json"
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from headwater.priors import Prior
+from headwater.models import Prior
 
-SHIPPED = Path(__file__).parent.parent / "src" / "headwater" / "priors" / "shipped"
+SHIPPED = Path(__file__).parent.parent / "src" / "headwater" / "models" / "shipped"
 TOLERANCE = 0.01
 
 

@@ -13,15 +13,16 @@ from typing import cast
 
 from fitted_card import ship
 
-from headwater.claims.clip_diffusion_lm import SHIPPED
 from headwater.cli.options import fill, read_options
 from headwater.data import load
 from headwater.errors import UserError
-from headwater.methods.text.clip_diffusion_lm import CLIPDiffusionLM
+from headwater.methods.catalogue import entry
+from headwater.methods.text.clip_diffusion_lm.claim import SHIPPED
+from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM
 from headwater.metrics.dual_encoder import DualEncoder
-from headwater.run import Run
+from headwater.sampling import Run
 
-RECIPE = Path(__file__).parent.parent / "recipes" / SHIPPED / "small.yaml"
+RECIPE = entry(SHIPPED).recipe("small")
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
                 "Data": f"emoji, split train, {len(data):,} pictures with their names",
                 "Sees": f"through a dual encoder trained first on the same, {method.feature_steps} steps",
                 "Made by": "tools/train_captioner.py --out DIR --ship",
-                "Judged": "docs/methods/clip-diffusion-lm.md",
+                "Judged": "the README of the method clip-diffusion-lm",
                 "Licence": "MIT and Apache-2.0, as the pictures",
             }
             halved = replace(fitted, captions=fitted.captions.half())

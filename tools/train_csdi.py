@@ -12,10 +12,10 @@ from pathlib import Path
 
 from fitted_card import ship
 
-from headwater.claims.csdi import COLUMNS, FULL, SHIPPED, air
 from headwater.errors import UserError
-from headwater.methods.series.csdi import CSDI
-from headwater.run import Run
+from headwater.methods.series.csdi.claim import COLUMNS, FULL, SHIPPED, air
+from headwater.methods.series.csdi.method import CSDI
+from headwater.sampling import Run
 
 CHEAPEST = 25
 """Steps that the shipped network takes by itself: the fewest that are not worse (docs/performance.md)."""
@@ -53,7 +53,7 @@ def about(method: CSDI, seed: int) -> dict[str, str]:
         "Data": "air, split train (2010 to 2012)",
         "Seed": str(seed),
         "Made by": "tools/train_csdi.py --out DIR --ship",
-        "Judged": "docs/methods/csdi.md",
+        "Judged": "the README of the method csdi",
         "Licence": "CC BY 4.0, as the data",
     }
 

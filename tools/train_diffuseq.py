@@ -13,13 +13,14 @@ from pathlib import Path
 
 from fitted_card import ship
 
-from headwater.claims.diffuseq_arms import LONGEST, SHIPPED, Verses, left_to_right
 from headwater.cli.options import fill, read_options
 from headwater.errors import UserError
-from headwater.methods.text.diffuseq import DiffuSeq
-from headwater.run import Run
+from headwater.methods.catalogue import entry
+from headwater.methods.text.diffuseq.claim_arms import LONGEST, SHIPPED, Verses, left_to_right
+from headwater.methods.text.diffuseq.method import DiffuSeq
+from headwater.sampling import Run
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "diffuseq" / "small.yaml"
+RECIPE = entry("diffuseq").recipe("small")
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def about(pairs: int) -> dict[str, str]:
         "Writes": "verses of the King James version in modern English",
         "Data": f"verses, split train, {pairs:,} pairs of at most {LONGEST} words a side",
         "Made by": "tools/train_diffuseq.py --out DIR --ship",
-        "Judged": "docs/methods/diffuseq.md",
+        "Judged": "the README of the method diffuseq",
         "Licence": "MIT, as the data",
     }
 

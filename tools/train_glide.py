@@ -16,11 +16,10 @@ from fitted_card import ship
 from headwater.cli.options import fill, read_options
 from headwater.data import load
 from headwater.errors import UserError
-from headwater.methods.synthesis.glide import Glide
-from headwater.methods.synthesis.glide_inpaint import GlideInpaint
-from headwater.run import Run
-
-RECIPES = Path(__file__).parent.parent / "recipes"
+from headwater.methods.catalogue import entry
+from headwater.methods.synthesis.glide.method import Glide
+from headwater.methods.synthesis.glide_inpaint.method import GlideInpaint
+from headwater.sampling import Run
 
 
 def main() -> None:
@@ -33,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         name, kind = ("glide-inpaint", GlideInpaint) if args.inpaint else ("glide", Glide)
-        recipe = RECIPES / name / "small.yaml"
+        recipe = entry(name).recipe("small")
         method = fill(kind, read_options(recipe), str(recipe))
         if args.steps:
             method = replace(method, training=replace(method.training, steps=args.steps))
@@ -45,7 +44,7 @@ def main() -> None:
                 "Draws": f"{data.images.shape[-1]} x {data.images.shape[-1]} RGB emoji from a caption",
                 "Data": f"emoji, split train, {len(data.images):,} pictures with their names",
                 "Made by": f"tools/train_glide.py --out DIR{' --inpaint' if args.inpaint else ''} --ship",
-                "Judged": "docs/methods/" + name + ".md",
+                "Judged": f"the README of the method {name}",
                 "Licence": "MIT and Apache-2.0, as the pictures",
             }
             ship(name, name, fitted, method, args.out / "training", about)

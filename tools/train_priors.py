@@ -1,6 +1,7 @@
 """Train one shipped prior: `python tools/train_priors.py NAME --out DIR [--max-minutes M]`.
 
-The recipe is recipes/priors/NAME.yaml. Started again with the same DIR, it goes on where it stopped.
+The recipe is NAME.yaml of src/headwater/training/recipes. Started again with the
+same DIR, it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ import argparse
 from pathlib import Path
 
 from headwater.errors import UserError
-from headwater.train import Recipe, fit
-
-RECIPES = Path(__file__).parent.parent / "recipes" / "priors"
+from headwater.training import RECIPES, Recipe, fit
 
 
 def main() -> None:

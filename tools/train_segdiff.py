@@ -3,7 +3,7 @@
 For each seed SegDiff and the plain U-Net that it is held against, for the same time. Started again with the
 same DIR, it goes on where it stopped. --ship also writes the weights in half precision into the package.
 --costs times an update of every arm; --rates compares learning rates on the split `pool`, which no arm is
-trained or judged on: what they print is kept in claims/mask_networks.py.
+trained or judged on: what they print is kept in mask_claim_networks.py of methods/segmentation/shared.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from pathlib import Path
 from fitted_card import ship
 from torch import Tensor
 
-from headwater.claims.mask_ensembles import CONSENSUS, mean_dice
-from headwater.claims.mask_networks import (
+from headwater.errors import UserError
+from headwater.methods.segmentation.segdiff.method import SegDiff
+from headwater.methods.segmentation.shared.mask_claim import CONSENSUS, mean_dice
+from headwater.methods.segmentation.shared.mask_claim_networks import (
     COSTS,
     DATA,
     PLAIN,
@@ -32,9 +34,7 @@ from headwater.claims.mask_networks import (
     pictures,
     places,
 )
-from headwater.errors import UserError
-from headwater.methods.segmentation.segdiff import SegDiff
-from headwater.run import Run
+from headwater.sampling import Run
 
 RATES = (1e-3, 2e-3, 4e-3)
 CHEAPEST = 2
@@ -82,7 +82,7 @@ def train(name: str, seed: int, updates: int, out: Path, shipped: bool) -> None:
             "Data": f"{DATA}, split train, {len(data):,} pictures with their masks",
             "Seed": str(seed),
             "Made by": f"tools/train_segdiff.py --out DIR --seeds {seed + 1} --ship",
-            "Judged": "docs/methods/segdiff.md",
+            "Judged": "the README of the method segdiff",
             "Licence": "CC BY-SA 4.0, as the pictures",
         }
         target = "supervised-unet" if name == PLAIN else "segdiff"

@@ -1,6 +1,12 @@
 """Headwater: one diffusion prior, every downstream task.
 
-Names are imported when first used, so that `import headwater` costs next to nothing.
+    import headwater as hw
+
+    prior = hw.Prior.from_pretrained("digits")
+    filled = hw.RePaint(steps=25, jump=5, resample=5).apply(prior, image, known, hw.Run(seed=0))
+
+Names are imported when first used, so that `import headwater` costs next to nothing. Every method of
+`headwater list` is one of them.
 """
 
 from __future__ import annotations
@@ -8,10 +14,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from headwater.methods.catalogue import METHODS
+
 if TYPE_CHECKING:
+    from headwater.controls import Clip as Clip
     from headwater.core import DDIM as DDIM
     from headwater.core import Ancestral as Ancestral
-    from headwater.core import Clip as Clip
     from headwater.core import Control as Control
     from headwater.core import Denoiser as Denoiser
     from headwater.core import Diffusion as Diffusion
@@ -25,32 +33,48 @@ if TYPE_CHECKING:
     from headwater.core import last as last
     from headwater.core import respaced as respaced
     from headwater.core import reverse as reverse
-    from headwater.core.noise import PowerLaw as PowerLaw
-    from headwater.core.noise import Truncated as Truncated
-    from headwater.core.noise import White as White
-    from headwater.core.simplex import Simplex as Simplex
     from headwater.data import load as load
     from headwater.errors import UserError as UserError
-    from headwater.priors import Prior as Prior
-    from headwater.priors import shipped as shipped
-    from headwater.run import Run as Run
+    from headwater.methods.anomaly.anoddpm.method import AnoDDPM as AnoDDPM
+    from headwater.methods.medical.score_mri.method import ScoreMRI as ScoreMRI
+    from headwater.methods.restoration.repaint.method import RePaint as RePaint
+    from headwater.methods.robustness.diffpure.method import DiffPure as DiffPure
+    from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation as DDPMSegmentation
+    from headwater.methods.segmentation.implicit_ensembles.method import (
+        ImplicitEnsembles as ImplicitEnsembles,
+    )
+    from headwater.methods.segmentation.segdiff.method import SegDiff as SegDiff
+    from headwater.methods.series.csdi.method import CSDI as CSDI
+    from headwater.methods.synthesis.d3pm_images.method import D3PMImages as D3PMImages
+    from headwater.methods.synthesis.glide.method import Glide as Glide
+    from headwater.methods.synthesis.glide_inpaint.method import GlideInpaint as GlideInpaint
+    from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM as CLIPDiffusionLM
+    from headwater.methods.text.d3pm.method import D3PM as D3PM
+    from headwater.methods.text.diffuseq.method import DiffuSeq as DiffuSeq
+    from headwater.models import Prior as Prior
+    from headwater.models import shipped as shipped
+    from headwater.noise import PowerLaw as PowerLaw
+    from headwater.noise import Simplex as Simplex
+    from headwater.noise import Truncated as Truncated
+    from headwater.noise import White as White
+    from headwater.sampling import Run as Run
 
     __version__: str
 
 _CORE = (
     *("Ancestral", "DDIM", "DPMSolver", "FlowODE", "Heun", "Langevin", "PredictorCorrector"),
-    *("Clip", "Control", "Denoiser", "Diffusion"),
+    *("Control", "Denoiser", "Diffusion"),
     *("descend", "jumps", "last", "respaced", "reverse"),
 )
 _HOMES = {
     **dict.fromkeys(_CORE, "headwater.core"),
-    **dict.fromkeys(("PowerLaw", "Truncated", "White"), "headwater.core.noise"),
-    "Simplex": "headwater.core.simplex",
+    "Clip": "headwater.controls",
     "load": "headwater.data",
     "UserError": "headwater.errors",
-    "Prior": "headwater.priors",
-    "shipped": "headwater.priors",
-    "Run": "headwater.run",
+    **dict.fromkeys(("Prior", "shipped"), "headwater.models"),
+    **dict.fromkeys(("PowerLaw", "Simplex", "Truncated", "White"), "headwater.noise"),
+    "Run": "headwater.sampling",
+    **{e.attribute: f"headwater.methods.{e.chapter}.{e.room}.method" for e in METHODS.values()},
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -31,15 +31,15 @@ from headwater.bench.training_mode import TrainingMode
 from headwater.bench.training_step import TrainingStep
 from headwater.cli.bench import Options
 from headwater.core import DDIM, DPMSolver, Sampler
-from headwater.core.simplex import Simplex
 from headwater.errors import UserError
-from headwater.methods.robustness.diffpure import DiffPure
-from headwater.methods.segmentation.pixel_classifier import PixelEnsemble
+from headwater.methods.robustness.diffpure.method import DiffPure
+from headwater.methods.segmentation.ddpm_segmentation.pixel_classifier import PixelEnsemble
 from headwater.nets.csdi import CSDINet
 from headwater.nets.image_conditioned import SummedUNet
 from headwater.nets.text2im import Text2Im
-from headwater.run import Run
-from headwater.train.recipe import Architecture
+from headwater.noise import Simplex
+from headwater.sampling import Run
+from headwater.training.recipe import Architecture
 
 # DPMSolverMultistepScheduler turns a tensor into an array in a way that numpy is going to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")

@@ -13,8 +13,8 @@ import torch
 from headwater.bench import published_job
 from headwater.bench.published import PublishedModel
 from headwater.errors import UserError
-from headwater.priors import conversion, diffusers
-from headwater.run import Run
+from headwater.models import conversion, diffusers
+from headwater.sampling import Run
 
 THIN = PublishedModel("256x256_diffusion_uncond", 32, 1 / 8)
 

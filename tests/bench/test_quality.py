@@ -17,9 +17,9 @@ from headwater.bench.method_quality import (
 )
 from headwater.bench.quality import SOLVERS, ClosedForm, PriorQuality, cells, distance, plan
 from headwater.core import DDIM, Diffusion
-from headwater.core.plan import network_calls
 from headwater.core.schedule import betas
-from headwater.run import Run
+from headwater.core.timesteps import network_calls
+from headwater.sampling import Run
 
 QUIET = Run(progress=False)
 
@@ -44,7 +44,8 @@ def test_widths_are_those_of_samples() -> None:
     """DDPM's width by propagating widths is what drawing would give."""
     narrow = ClosedForm({"DDPM": (8,)}, widths=(0.5,))
     (point,) = narrow.curve(QUIET).points
-    from headwater.core import Ancestral, Denoiser, White, last, reverse
+    from headwater.core import Ancestral, Denoiser, last, reverse
+    from headwater.noise import White
 
     q = Diffusion.vp(betas("cosine", 1000))
 

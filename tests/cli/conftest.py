@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from headwater.cli import main
+from headwater.models import Prior, PriorConfig, ProcessConfig
 from headwater.nets.adm import UNet, UNetConfig
-from headwater.priors import Prior, PriorConfig, ProcessConfig
 
 SIDE = 16
 

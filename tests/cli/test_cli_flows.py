@@ -13,9 +13,9 @@ import yaml
 from PIL import Image
 
 from headwater.cli.work import as_json
-from headwater.core.noise import White
 from headwater.data import read_picture
-from headwater.priors import Prior
+from headwater.models import Prior
+from headwater.noise import White
 
 
 def test_apply_writes_every_picture_and_keeps_what_is_known(headwater, repaint, tmp_path, pictures, mask):

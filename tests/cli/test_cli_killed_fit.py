@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from headwater.train import checkpoint
+from headwater.training import checkpoint
 
 STEPS = 40
 TINY = {

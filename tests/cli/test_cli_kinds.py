@@ -32,8 +32,8 @@ from headwater.methods.base import (
     Volumes,
 )
 from headwater.methods.catalogue import METHODS, Entry
-from headwater.run import Run
-from headwater.train.optimisation import Optimisation
+from headwater.sampling import Run
+from headwater.training.optimisation import Optimisation
 
 PAPER = Paper("A title", "A. Author", 2020, "0000.00000", "It works.")
 

@@ -170,7 +170,7 @@ def test_ctrl_c_is_one_sentence(headwater, repaint, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("headwater.methods.restoration.repaint.reverse", interrupted)
+    monkeypatch.setattr("headwater.methods.restoration.repaint.method.reverse", interrupted)
     assert "stopped" in headwater(*repaint()).sentence(130)
 
 
@@ -178,7 +178,7 @@ def test_a_bug_is_said_to_be_one(headwater, repaint, monkeypatch, tmp_path):
     def broken(*_: object, **__: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr("headwater.methods.restoration.repaint.reverse", broken)
+    monkeypatch.setattr("headwater.methods.restoration.repaint.method.reverse", broken)
     said = headwater(*repaint())
     assert said.code == 1
     assert "this is a bug (KeyError: 'x')" in said.err

@@ -19,7 +19,7 @@ from headwater.cli.kinds import Request
 from headwater.cli.parts import Part, Parts
 from headwater.cli.walk import Walk
 from headwater.methods.base import Kind
-from headwater.run import Run
+from headwater.sampling import Run
 from under_torchrun import torchrun
 
 IMAGES = Kind("images", "pictures")

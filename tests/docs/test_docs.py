@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headwater.claims.recorded import recorded
 from headwater.cli import VERBS, main
 from headwater.data import shipped as data
+from headwater.experiments.recorded import recorded
 from headwater.methods.catalogue import METHODS
 
 ROOT = Path(__file__).parents[2]
-DOCS = sorted((ROOT / "docs").rglob("*.md"))
+DOCS = [*sorted((ROOT / "docs").rglob("*.md")), *(entry.folder / "README.md" for entry in METHODS.values())]
 FRONT = [ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES = [*FRONT, *DOCS]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -129,9 +129,13 @@ def test_nothing_is_left_to_fill_in(page: Path) -> None:
 
 def test_every_method_has_a_page_and_a_line_in_the_tables() -> None:
     for name in METHODS:
-        assert (ROOT / "docs" / "methods" / f"{name}.md").is_file(), name
+        page = METHODS[name].folder / "README.md"
+        assert page.is_file(), name
         for table in ("README.md", "README.zh-CN.md", "docs/index.md"):
-            assert f"methods/{name}.md" in (ROOT / table).read_text(encoding="utf-8"), (table, name)
+            assert page.relative_to(ROOT).as_posix() in (ROOT / table).read_text(encoding="utf-8"), (
+                table,
+                name,
+            )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,8 @@ def test_every_method_has_a_page_and_a_line_in_the_tables() -> None:
 )
 def test_verdicts_are_those_that_were_recorded(table: str, words: dict[str, str]) -> None:
     text = (ROOT / table).read_text(encoding="utf-8")
-    rows = re.findall(r"^\|.*\(docs/methods/([\w-]+)\.md\).*\|([^|]+)\|$", text, re.M)
+    rows = re.findall(r"^\|.*\(src/headwater/methods/\w+/(\w+)/README\.md\).*\|([^|]+)\|$", text, re.M)
+    rows = [(room.replace("_", "-"), cell) for room, cell in rows]
     assert {name for name, _ in rows} == set(METHODS)
     told = {name: cell.strip() for name, cell in rows if name in recorded()}
     assert told == {name: words[found.verdict] for name, found in recorded().items()}
@@ -162,4 +167,6 @@ def test_data_page_agrees_with_the_manifest() -> None:
 def test_site_holds_every_page() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     listed = re.findall(r"[\w/-]+\.md", str(site["nav"]))
-    assert sorted(listed) == [page.relative_to(ROOT / "docs").as_posix() for page in DOCS]
+    rooms = [f"methods/{name}.md" for name in METHODS]  # put there by tools/site.py
+    own = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(listed) == sorted([*own, *rooms])

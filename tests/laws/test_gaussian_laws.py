@@ -21,14 +21,14 @@ from headwater.core import (
     Prediction,
     PredictorCorrector,
     Sampler,
-    White,
     descend,
     last,
     respaced,
     reverse,
 )
-from headwater.core.denoiser import Preconditioned, RealAndImaginary
 from headwater.core.schedule import BETAS, betas, geometric, zero_terminal_snr
+from headwater.nets.wrappers import Preconditioned, RealAndImaginary
+from headwater.noise import White
 
 PROCESSES = {
     **{name: Diffusion.vp(betas(name, 100)) for name in BETAS},

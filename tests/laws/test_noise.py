@@ -9,17 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.core.noise import (
-    Noise,
-    PowerLaw,
-    Truncated,
-    White,
-    derive,
-    octave_covariance,
-    octave_variance,
-    seeds,
-)
-from headwater.core.simplex import Simplex
+from headwater.noise import Noise, PowerLaw, Simplex, Truncated, White, derive, seeds
+from headwater.noise.laws import octave_covariance, octave_variance
 
 LAWS = [
     White(),

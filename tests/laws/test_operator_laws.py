@@ -6,18 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from headwater.core.operator import (
-    Coils,
-    Consistent,
-    Convention,
-    Fourier,
-    OfReal,
-    Operator,
-    Sampled,
-    Turned,
-    inner,
-    least_squares,
-)
+from headwater.controls import Consistent
+from headwater.operators import Coils, Fourier, OfReal, Operator, Sampled, Turned, inner, least_squares
+from headwater.operators.linear import Convention
 
 SHAPE = (2, 1, 6, 8)
 

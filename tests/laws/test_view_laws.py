@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from closed_form import F64, Exact
-from headwater.core import Ancestral, Diffusion, Prediction, White, descend, last, reverse
+from headwater.core import Ancestral, Diffusion, Prediction, descend, last, reverse
 from headwater.core.schedule import betas, geometric
 from headwater.core.transition import LangevinMove, Level
 from headwater.core.views import View, exploding
+from headwater.noise import White
 
 VP = Diffusion.vp(betas("linear", 50))
 

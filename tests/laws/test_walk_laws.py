@@ -13,22 +13,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from closed_form import F64, Exact
+from headwater.controls import Clip, DynamicThreshold
 from headwater.core import (
     DDIM,
     Ancestral,
     ClassifierFree,
-    Clip,
     Control,
     Denoiser,
     Diffusion,
     DPMSolver,
-    DynamicThreshold,
     FlowODE,
     Heun,
     Langevin,
     Prediction,
     PredictorCorrector,
-    White,
     below,
     descend,
     jumps,
@@ -38,9 +36,10 @@ from headwater.core import (
     reverse,
     through,
 )
-from headwater.core.plan import churned, log_snr, spaced
 from headwater.core.sampler import stays
 from headwater.core.schedule import betas, betas_of_scheduler, geometric, karras, zero_terminal_snr
+from headwater.core.timesteps import churned, log_snr, spaced
+from headwater.noise import White
 
 law = settings(max_examples=200, derandomize=True, deadline=None)
 LINEAR = Diffusion.vp(betas("linear", 50))

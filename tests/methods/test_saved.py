@@ -12,7 +12,7 @@ from torch import nn
 
 from headwater.bench.peak_memory import peak_bytes
 from headwater.errors import UserError
-from headwater.methods.saved import load_network, save_network
+from headwater.models.saved import load_network, save_network
 
 
 def build(about: dict[str, Any]) -> nn.Module:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from headwater.priors.published import NETWORKS, built
+from headwater.models.published import NETWORKS, built
 
 TABLE: dict[str, tuple[int, int, str]] = json.loads(
     Path(__file__).with_name("published_sizes.json").read_text()

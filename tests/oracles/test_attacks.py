@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from headwater.methods.robustness.attacks import APGD, PGD, Threat
-from headwater.methods.robustness.attacks.apgd import checkpoints
-from headwater.methods.robustness.attacks.gradient import Objective, losses
+from headwater.attacks import APGD, PGD, Threat
+from headwater.attacks.apgd import checkpoints
+from headwater.attacks.gradient import Objective, losses
 
 THREATS = [Threat("linf", 0.1), Threat("l2", 0.5)]
 

@@ -15,16 +15,17 @@ from headwater.core import (
     Diffusion,
     NoiseSource,
     Prediction,
-    White,
     descend,
     jumps,
     last,
     reverse,
     through,
 )
-from headwater.core.discrete import Discrete, discretised_gaussian, uniform
 from headwater.core.schedule import betas
 from headwater.core.transition import Level
+from headwater.discrete import Discrete, uniform
+from headwater.discrete.process import discretised_gaussian
+from headwater.noise import White
 
 CORRELATION, GIVEN = 0.9, 1.5
 

@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from closed_form import F64, Exact
+from headwater.controls import Clip
 from headwater.core import (
-    Clip,
     Denoiser,
     Diffusion,
     DPMSolver,
     Recomputed,
     ReverseSDE,
     Sampler,
-    White,
     descend,
     last,
     reverse,
 )
 from headwater.core.schedule import betas, geometric
+from headwater.noise import White
 
 MEAN, STD, N = 0.3, 0.5, 20_000
 CONTINUOUS = Diffusion.vp_sde(torch.linspace(0.001, 1, 1000, dtype=F64))

@@ -26,13 +26,13 @@ from headwater.core import (
     Langevin,
     PredictorCorrector,
     Sampler,
-    White,
     descend,
     last,
     reverse,
 )
-from headwater.core.plan import log_snr
 from headwater.core.schedule import betas, geometric
+from headwater.core.timesteps import log_snr
+from headwater.noise import White
 
 MEAN, STD, N = 0.3, 0.5, 20_000
 VP = Diffusion.vp(betas("linear", 1000))

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from closed_form import Tape
+from headwater.controls import Clip
 from headwater.core import (
     DDIM,
     Ancestral,
     ClassifierMean,
     ClassifierScore,
-    Clip,
     Denoiser,
     Diffusion,
     respaced,

@@ -15,15 +15,9 @@ from torch import Tensor
 
 from closed_form import F64, Uniforms
 from headwater.core import Ancestral, Categorical, Prediction, descend, reverse
-from headwater.core.discrete import (
-    Discrete,
-    RankOne,
-    absorbing,
-    discretised_gaussian,
-    mask_and_replace,
-    uniform,
-)
 from headwater.core.schedule import betas
+from headwater.discrete import Discrete, absorbing, mask_and_replace, uniform
+from headwater.discrete.process import RankOne, discretised_gaussian
 
 Load = Callable[[str], Any]
 

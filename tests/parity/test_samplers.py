@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from closed_form import F64, Exact, Tape
+from headwater.controls import Clip
 from headwater.core import (
     DDIM,
     Ancestral,
-    Clip,
     Control,
     Denoiser,
     Diffusion,
@@ -35,9 +35,9 @@ from headwater.core import (
     jumps,
     reverse,
 )
-from headwater.core.denoiser import Preconditioned
-from headwater.core.plan import churned, spaced
 from headwater.core.schedule import betas_of_scheduler, geometric, karras
+from headwater.core.timesteps import churned, spaced
+from headwater.nets.wrappers import Preconditioned
 
 Load = Callable[[str], Any]
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from headwater.core import simplex
-from headwater.core.noise import seeds
-from headwater.core.simplex import Simplex, octaves, tables
+from headwater.noise import Simplex, seeds, simplex
+from headwater.noise.simplex import octaves, tables
 
 GoldenReader = Callable[[str], Any]
 

@@ -197,7 +197,7 @@ def payloads(canary: Path) -> dict[str, tuple[bytes, str]]:
 
 READER = """
 import json, pathlib, sys
-from headwater.priors.state import load_state, contents
+from headwater.models.state import load_state, contents
 from headwater.errors import UserError
 folder = pathlib.Path(sys.argv[1])
 load_state(folder / "good.pt"), load_state(folder / "good.safetensors")
@@ -267,7 +267,7 @@ def test_refusals_take_little_memory(refusals) -> None:
 
 def test_hand_made_files_of_the_same_kind_are_read(tmp_path: Path) -> None:
     """The builder above makes valid files when nothing is wrong with them, so refusals mean something."""
-    from headwater.priors.state import load_state
+    from headwater.models.state import load_state
 
     (tmp_path / "good.pt").write_bytes(archive(state(tensor((2, 2), (2, 1)))))
     (tmp_path / "good.safetensors").write_bytes(safe(one()))
@@ -285,7 +285,7 @@ def test_hand_made_files_of_the_same_kind_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_usual_nestings_are_taken_off(tmp_path: Path, wrap: Callable) -> None:
-    from headwater.priors.state import contents, load_state
+    from headwater.models.state import contents, load_state
 
     plain = {"a": torch.randn(3, 4).t(), "b": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)}
     plain |= {
@@ -305,7 +305,7 @@ def test_usual_nestings_are_taken_off(tmp_path: Path, wrap: Callable) -> None:
 
 def test_every_instruction_that_torch_writes_is_known(tmp_path: Path) -> None:
     """A whole network with an optimiser beside it, as trainers save them."""
-    from headwater.priors.state import load_state
+    from headwater.models.state import load_state
 
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8))
     optimiser = torch.optim.AdamW(network.parameters())

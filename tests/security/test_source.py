@@ -19,7 +19,7 @@ def dotted(node: ast.AST) -> str:
 
 
 def faults(source: str, state: bool = False) -> Iterator[str]:
-    """Descriptions of what is forbidden; `state` is for priors/state.py, which may load, once, safely."""
+    """Descriptions of what is forbidden; `state` is for models/state.py, which may load, once, safely."""
     loads = 0
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -55,7 +55,7 @@ def test_source_runs_nothing_from_files() -> None:
     found = {}
     for path in SOURCE.rglob("*.py"):
         name = path.relative_to(SOURCE).as_posix()
-        said = list(faults(path.read_text(encoding="utf-8"), name == "priors/state.py"))
+        said = list(faults(path.read_text(encoding="utf-8"), name == "models/state.py"))
         if said:
             found[name] = said
     assert not found

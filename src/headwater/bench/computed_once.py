@@ -13,17 +13,19 @@ from torch import Tensor, nn
 from headwater.bench.network import stirred
 from headwater.bench.row import Row
 from headwater.bench.timing import alternate, relative_agreement
-from headwater.core import Clip, Denoises, Prediction, White, last, respaced, reverse
+from headwater.controls import Clip
+from headwater.core import Denoises, Prediction, last, respaced, reverse
 from headwater.core.sampler import DDIM, Ancestral
 from headwater.core.transition import Level
-from headwater.methods.segmentation.mask_diffusion import draw_masks
-from headwater.methods.segmentation.segdiff import FittedSegDiff, SegDiff
-from headwater.methods.series.fitted_csdi import Chain, FittedCSDI
-from headwater.methods.series.imputing import draw
-from headwater.methods.series.windows import Scale, Windows
-from headwater.methods.synthesis.fitted_glide import FittedGlide
+from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
+from headwater.methods.segmentation.shared.mask_diffusion import draw_masks
+from headwater.methods.series.csdi.fitted import Chain, FittedCSDI
+from headwater.methods.series.csdi.imputing import draw
+from headwater.methods.series.csdi.windows import Scale, Windows
+from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
 from headwater.nets.csdi import CSDIConfig, CSDINet
-from headwater.run import Run
+from headwater.noise import White
+from headwater.sampling import Run
 
 TOLERANCE = 1e-4
 Part = Literal["guidance", "captions", "picture", "side information"]

@@ -12,11 +12,11 @@ from headwater.bench.row import Row
 from headwater.bench.surroundings import installed
 from headwater.bench.timing import alternate, relative_agreement
 from headwater.core import DDIM, Ancestral, Denoiser, Diffusion, DPMSolver, Heun, Sampler, last, reverse
-from headwater.core.denoiser import Network
-from headwater.core.noise import White
-from headwater.core.plan import network_calls
+from headwater.core.prediction import Network
 from headwater.core.schedule import betas
-from headwater.run import Run
+from headwater.core.timesteps import network_calls
+from headwater.noise import White
+from headwater.sampling import Run
 
 Name = Literal["Ancestral", "DDIM", "DPMSolver", "Heun"]
 SAMPLERS: dict[Name, Sampler] = {

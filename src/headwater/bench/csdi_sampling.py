@@ -18,13 +18,13 @@ from headwater.bench.network import stirred
 from headwater.bench.row import Row
 from headwater.bench.surroundings import installed
 from headwater.bench.timing import alternate, relative_agreement
-from headwater.core.noise import Stream, White, derive
 from headwater.data.series import Table
-from headwater.methods.series.csdi import CSDI
-from headwater.methods.series.fitted_csdi import Chain, FittedCSDI
-from headwater.methods.series.windows import Scale
+from headwater.methods.series.csdi.fitted import Chain, FittedCSDI
+from headwater.methods.series.csdi.method import CSDI
+from headwater.methods.series.csdi.windows import Scale
 from headwater.nets.csdi import CSDIConfig, CSDINet
-from headwater.run import Run
+from headwater.noise import Stream, White, derive
+from headwater.sampling import Run
 
 TOLERANCE = 1e-5
 """Of the largest value walked to: through 50 levels an untrained network drives values to hundreds of

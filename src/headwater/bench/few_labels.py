@@ -16,14 +16,14 @@ from headwater.bench.pixel_features import BLOCKS, TOLERANCE, PixelFeatures
 from headwater.bench.row import Row
 from headwater.bench.timing import agreement, alternate
 from headwater.bench.weighing import peak
-from headwater.methods.segmentation.ddpm_segmentation import DDPMSegmentation
-from headwater.methods.segmentation.decoder_features import read_features, shared_noise
-from headwater.methods.segmentation.fitted import PixelClassifiers
+from headwater.methods.segmentation.ddpm_segmentation.decoder_features import read_features, shared_noise
+from headwater.methods.segmentation.ddpm_segmentation.fitted import PixelClassifiers
+from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation
+from headwater.models.config import PriorConfig
+from headwater.models.prior import Prior
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_published import UNETS
-from headwater.priors.config import PriorConfig
-from headwater.priors.prior import Prior
-from headwater.run import Run
+from headwater.sampling import Run
 
 
 @dataclass(frozen=True)

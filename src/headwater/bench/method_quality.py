@@ -14,20 +14,20 @@ from torch import Tensor
 
 from headwater.bench.curve import Curve, Point
 from headwater.bench.quality import Calls, distance
-from headwater.core.noise import derive
 from headwater.data.series import Array
 from headwater.data.shipped import Set, load
-from headwater.methods.segmentation.segdiff import FittedSegDiff, SegDiff
-from headwater.methods.series.csdi import CSDI
-from headwater.methods.series.fitted_csdi import FittedCSDI
-from headwater.methods.series.quantile_tables import Rows, read_quantiles
-from headwater.methods.shipped import shipped_fitted
-from headwater.methods.synthesis.fitted_glide import FittedGlide
-from headwater.methods.synthesis.glide import Glide
+from headwater.gallery import shipped_fitted
+from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
+from headwater.methods.series.csdi.fitted import FittedCSDI
+from headwater.methods.series.csdi.method import CSDI
+from headwater.methods.series.csdi.quantile_tables import Rows, read_quantiles
+from headwater.methods.synthesis.glide.method import Glide
+from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
 from headwater.metrics.dual_encoder import train_dual_encoder
 from headwater.metrics.segmentation import dice
 from headwater.metrics.series import LEVELS, quantile_loss
-from headwater.run import Run
+from headwater.noise import derive
+from headwater.sampling import Run
 
 SAMPLERS: Mapping[str, Literal["ancestral", "ddim", "dpm-solver"]] = {
     "DDPM": "ancestral",

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headwater.priors.config import PriorConfig
-from headwater.priors.prior import Prior
-from headwater.train.recipe import Architecture
+from headwater.models.config import PriorConfig
+from headwater.models.prior import Prior
+from headwater.training.recipe import Architecture
 
 SHIPPED = Architecture(channel_mult=(1, 2, 2), num_head_channels=32)
 

@@ -13,8 +13,8 @@ from headwater.bench.naive_features import naive_logits
 from headwater.bench.row import Row
 from headwater.bench.timing import agreement, alternate
 from headwater.bench.weighing import peak
-from headwater.methods.segmentation.pixel_classifier import PixelEnsemble
-from headwater.run import Run
+from headwater.methods.segmentation.ddpm_segmentation.pixel_classifier import PixelEnsemble
+from headwater.sampling import Run
 
 TOLERANCE = 1e-4
 BLOCKS = {5: (1024, 8), 6: (512, 8), 7: (512, 8), 8: (512, 4), 12: (256, 2)}

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from headwater.bench.fresh_process import answer_of
 from headwater.bench.row import Row, duration
 from headwater.bench.timing import Times, relative_agreement
-from headwater.run import Run
+from headwater.sampling import Run
 
 TOLERANCE, ROUNDED = 1e-4, 5e-2
 """Largest difference, as a share of the largest answer: between two orders of summation, and in bf16."""

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from headwater.bench.peak_memory import peak_bytes
 from headwater.bench.published import PublishedModel
 from headwater.bench.timing import alternate
+from headwater.models import Prior, convert, inspect
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_published import UNETS
-from headwater.priors import Prior, convert, inspect
-from headwater.run import Run
+from headwater.sampling import Run
 
 ROUNDED_SIDE, PAIRS = 64, 3
 

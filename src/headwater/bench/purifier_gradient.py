@@ -14,9 +14,9 @@ from headwater.bench.row import Row
 from headwater.bench.timing import alternate, relative_agreement
 from headwater.bench.weighing import peak
 from headwater.core import ReverseSDE, last, reverse
-from headwater.methods.robustness.diffpure import DiffPure
-from headwater.priors.prior import Prior
-from headwater.run import Run
+from headwater.methods.robustness.diffpure.method import DiffPure
+from headwater.models.prior import Prior
+from headwater.sampling import Run
 
 TOLERANCE = 1e-5
 """Of the largest entry of the gradient."""

@@ -25,14 +25,14 @@ from headwater.core import (
     last,
     reverse,
 )
-from headwater.core.plan import log_snr, network_calls, spaced
 from headwater.core.schedule import betas
+from headwater.core.timesteps import log_snr, network_calls, spaced
 from headwater.core.transition import Transition
 from headwater.data.shipped import Set, load
 from headwater.metrics.classifier import train_classifier
 from headwater.metrics.frechet import frechet_distance
-from headwater.priors.prior import Prior
-from headwater.run import Run
+from headwater.models.prior import Prior
+from headwater.sampling import Run
 
 SOLVERS: Mapping[str, Sampler] = {
     "DDPM": Ancestral(),

@@ -13,9 +13,9 @@ from headwater.bench.row import Row
 from headwater.bench.surroundings import installed
 from headwater.bench.timing import agreement, alternate
 from headwater.core import DDIM, Ancestral
-from headwater.core.plan import spaced
-from headwater.run import Run
-from headwater.train.recipe import Architecture
+from headwater.core.timesteps import spaced
+from headwater.sampling import Run
+from headwater.training.recipe import Architecture
 
 TOLERANCE = 1e-4
 

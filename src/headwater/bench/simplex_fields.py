@@ -14,10 +14,9 @@ from torch import Tensor
 from headwater.bench.row import Row
 from headwater.bench.surroundings import installed
 from headwater.bench.timing import agreement, alternate
-from headwater.core.noise import seeds
-from headwater.core.simplex import Simplex
 from headwater.errors import need
-from headwater.run import Run
+from headwater.noise import Simplex, seeds
+from headwater.sampling import Run
 
 TOLERANCE = 1e-9
 

@@ -27,7 +27,7 @@ from headwater.bench.surroundings import surroundings
 from headwater.bench.training_mode import TrainingMode
 from headwater.bench.training_step import TrainingStep
 from headwater.errors import Unequal, need
-from headwater.run import Run
+from headwater.sampling import Run
 
 
 class Comparison(Protocol):

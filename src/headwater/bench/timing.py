@@ -14,7 +14,7 @@ from torch import Tensor
 
 from headwater.bench.row import Row
 from headwater.errors import Unequal
-from headwater.run import Run
+from headwater.sampling import Run
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from headwater.bench.network import SHIPPED, stirred
 from headwater.bench.row import Row
 from headwater.bench.timing import agreement, alternate
 from headwater.bench.training_step import TOLERANCE, TrainingStep
-from headwater.run import Run
-from headwater.train.feed import Pictures
-from headwater.train.processes import Processes
-from headwater.train.recipe import Architecture, Recipe
-from headwater.train.training import Training, build
+from headwater.sampling import Run
+from headwater.training.feed import Pictures
+from headwater.training.processes import Processes
+from headwater.training.recipe import Architecture, Recipe
+from headwater.training.training import Training, build
 
 _COMPARED = 3
 

@@ -15,12 +15,12 @@ from headwater.bench.network import SHIPPED, as_diffusers, stirred
 from headwater.bench.row import Row
 from headwater.bench.surroundings import installed
 from headwater.bench.timing import agreement, alternate
-from headwater.priors.config import ProcessConfig
-from headwater.run import Run
-from headwater.train.feed import Pictures
-from headwater.train.processes import Processes
-from headwater.train.recipe import Architecture, Recipe
-from headwater.train.training import build
+from headwater.models.config import ProcessConfig
+from headwater.sampling import Run
+from headwater.training.feed import Pictures
+from headwater.training.processes import Processes
+from headwater.training.recipe import Architecture, Recipe
+from headwater.training.training import build
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
 _COMPARED = 3

@@ -33,11 +33,11 @@ from headwater.cli.showing import show
 from headwater.cli.walk import Walk
 from headwater.cli.work import Resumed, answer, as_json, usable
 from headwater.errors import UserError, need
+from headwater.gallery import run_folder
 from headwater.methods.catalogue import entry
-from headwater.methods.shipped import run_folder
-from headwater.priors import Prior
+from headwater.models import Prior
 from headwater.report import Page
-from headwater.train.processes import Processes, processes
+from headwater.training.processes import Processes, processes
 
 _SKIPPED, _PAGE = "skipped.json", "index.html"
 

@@ -12,7 +12,7 @@ import tyro
 from headwater.cli.options import parse
 from headwater.cli.work import Switch, answer
 from headwater.errors import need
-from headwater.priors.conversion import convert
+from headwater.models.conversion import convert
 
 
 @dataclass(frozen=True, kw_only=True)

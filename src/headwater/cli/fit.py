@@ -27,10 +27,10 @@ from headwater.cli.record import open_output, write_record
 from headwater.cli.resume import same_run
 from headwater.cli.work import Resumed, Switch, Work, answer, usable
 from headwater.errors import need
-from headwater.methods.catalogue import entry
-from headwater.priors import Prior
-from headwater.train import Recipe, fit
-from headwater.train.processes import Processes, processes
+from headwater.methods.catalogue import entry, recipe_file
+from headwater.models import Prior
+from headwater.training import RECIPES, Recipe, fit
+from headwater.training.processes import Processes, processes
 
 _RESULTS = ("prior", "samples")
 """What a training leaves that a rerun must reproduce; checkpoints depend on the clock."""
@@ -55,9 +55,10 @@ class Training:
 class FitPrior(Training):
     """Train a prior on a folder of pictures, an .npz or a shipped set: OUT/prior is the result.
 
-    usage: headwater fit prior DATA --out OUT [--recipe FILE] [OPTIONS]
+    usage: headwater fit prior DATA --out OUT [--recipe NAME|FILE] [OPTIONS]
 
-    --recipe FILE starts from a recipe of recipes/priors; options given beside it replace its values.
+    --recipe NAME starts from the recipe of a shipped prior, or from a file like it; options given beside it
+    replace its values.
     """
 
     max_minutes: float | None = None
@@ -119,13 +120,12 @@ def _options(name: str, method: Any, words: list[str]) -> Any:
     fields |= inputs_of(function)
     kind = options_of("fit", name, Resumed if _goes_on(method) else Work, fields, spare(function))
     kind = with_method(kind, method)
-    kind.__doc__ = (
-        f"{kind.__doc__}\n\n--recipe FILE takes hyper-parameters from a file like those of recipes/{name}."
-    )
+    taken = "--recipe NAME|FILE takes hyper-parameters from a recipe of the method or from a file like it."
+    kind.__doc__ = f"{kind.__doc__}\n\n{taken}"
     start = None
     if recipe is not None:
-        values = read_options(Path(recipe))
-        start = dataclasses.replace(fill(kind, {}, prog), method=fill(method, values, Path(recipe).name))
+        path = entry(name).recipe(recipe)
+        start = dataclasses.replace(fill(kind, {}, prog), method=fill(method, read_options(path), path.name))
     return parse(kind, words, prog, start)
 
 
@@ -153,7 +153,9 @@ def _prior(words: list[str]) -> int:
     if words and not words[0].startswith("-"):
         words = ["--data", *words]
     # tyro's stand-in for "not given": the recipe has no output folder.
-    start = None if recipe is None else FitPrior(recipe=Recipe.load(recipe), out=tyro.MISSING)
+    start = None
+    if recipe is not None:
+        start = FitPrior(recipe=Recipe.load(recipe_file(RECIPES, recipe)), out=tyro.MISSING)
     options = parse(FitPrior, words, "headwater fit prior", start)
     with processes(usable(options.device)) as team:
         _open(options, team)
@@ -174,13 +176,15 @@ def _own_prior(name: str, method: Any, words: list[str]) -> int:
     fields: dict[str, tuple[Any, str]] = {
         "data": (str, "a folder of pictures, an .npz or a shipped set"),
         "recipe": (
-            Path | None,
-            "a recipe like those of recipes/priors; by default the method's own small one",
+            str | None,
+            "a recipe of the method, or a file like it; by default the small one",
         ),
     }
     kind = options_of("fit", name, Training, fields, {"recipe": None})
     options: Any = parse(kind, words, f"headwater fit {name}")
-    recipe = None if options.recipe is None else Recipe.load(options.recipe, data=options.data)
+    recipe = None
+    if options.recipe is not None:
+        recipe = Recipe.load(entry(name).recipe(options.recipe), data=options.data)
     more = {"resume": options.resume, "device": options.device, "progress": not options.json}
     with processes(usable(options.device)) as team:
         _open(options, team)

@@ -11,7 +11,7 @@ import tyro
 
 from headwater.cli.options import parse
 from headwater.cli.work import Switch, answer
-from headwater.priors.inspection import inspect
+from headwater.models.inspection import inspect
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 
-from headwater.claims.recorded import recorded
 from headwater.cli.usage import WrongUsage
+from headwater.experiments.recorded import recorded
 from headwater.methods.catalogue import METHODS
 
 _USAGE = """usage: headwater list [--json]
@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
 
 def shipped_priors() -> list[str]:
     """Names of the priors that come with the package."""
-    folder = files("headwater") / "priors" / "shipped"
+    folder = files("headwater") / "models" / "shipped"
     return (
         sorted(p.name for p in folder.iterdir() if (p / "config.json").is_file()) if folder.is_dir() else []
     )
@@ -56,7 +56,7 @@ def shipped_priors() -> list[str]:
 
 def shipped_fitted() -> list[str]:
     """Names of the fitted methods that come with the package, for `apply --fitted NAME`."""
-    from headwater.methods.shipped import names
+    from headwater.gallery import names
 
     return names()
 

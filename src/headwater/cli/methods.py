@@ -25,7 +25,7 @@ PRIOR = "a shipped prior, a folder, a guided-diffusion file or a hub name"
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotations of a method's function; names that only type checkers import are supplied."""
-    from headwater.train import Recipe
+    from headwater.training import Recipe
 
     return typing.get_type_hints(function, localns={"Recipe": Recipe}, include_extras=True)
 

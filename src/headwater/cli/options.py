@@ -183,7 +183,7 @@ def _below(hints: Mapping[str, Any], name: str) -> str:
 
 
 def _value(hint: Any, value: Any, where: str, base: Any) -> Any:
-    from headwater.priors.schema import fit
+    from headwater.models.schema import fit
 
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):

@@ -12,11 +12,11 @@ from typing import Annotated
 import tyro
 
 from headwater.atomic import write_file
-from headwater.claims.base import Effort, Task, reproduction
 from headwater.cli.options import parse
 from headwater.cli.record import open_output
 from headwater.cli.work import Switch, answer, as_json
 from headwater.errors import need
+from headwater.experiments.base import Effort, Task, reproduction
 from headwater.report import Page
 
 

@@ -14,11 +14,11 @@ from headwater.cli.options import parse
 from headwater.cli.record import open_output, write_record
 from headwater.cli.work import Work, answer
 from headwater.core import DDIM, Ancestral, DPMSolver, Heun, Sampler, descend, network_calls
-from headwater.core.plan import log_snr
+from headwater.core.timesteps import log_snr
 from headwater.data import save_picture
 from headwater.errors import need
-from headwater.priors import Prior
-from headwater.priors.prior import ECONOMICAL
+from headwater.models import Prior
+from headwater.models.prior import ECONOMICAL
 from headwater.report import Page
 
 SAMPLERS: dict[str, Sampler] = {

@@ -8,11 +8,11 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from headwater.claims.recorded import Recorded, recorded
 from headwater.cli.methods import fitted_class, helps, kinds, results, spare, verb_of
 from headwater.cli.options import plain
 from headwater.cli.usage import WrongUsage, nearest
 from headwater.cli.work import answer
+from headwater.experiments.recorded import Recorded, recorded
 from headwater.methods.base import Method
 from headwater.methods.catalogue import entry
 

@@ -25,7 +25,7 @@ class Options:
 def run(argv: Sequence[str]) -> int:
     """Run the tour and print where its page is."""
     options = parse(Options, argv, "headwater tour")
-    from headwater.claims.tour import tour
+    from headwater.experiments.tour import tour
 
     done = tour(options.out, options.seed, progress=not options.json)
     values = {

@@ -18,7 +18,7 @@ from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import taken_apart
 from headwater.cli.parts import Part, Parts
 from headwater.methods.base import Kind
-from headwater.run import Run
+from headwater.sampling import Run
 
 SHOWN = 12
 """Items on the page."""

@@ -13,7 +13,7 @@ import tyro
 
 from headwater.cli.usage import WrongUsage, nearest
 from headwater.errors import UserError
-from headwater.run import Run
+from headwater.sampling import Run
 
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A flag without a --no- form."""

@@ -5,11 +5,9 @@ Override what you need. `before` and `after` change x between steps, so multiste
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
-from headwater.core.denoiser import Prediction
+from headwater.core.prediction import Prediction
 from headwater.core.transition import Transition
 
 
@@ -40,27 +38,3 @@ def edits_x(control: Control) -> bool:
     """Whether a control changes x between steps."""
     kind = type(control)
     return kind.before is not Control.before or kind.after is not Control.after
-
-
-@dataclass(frozen=True)
-class Clip(Control):
-    """Keep the estimate of the clean data within [low, high]; the noise estimate follows."""
-
-    low: float = -1.0
-    high: float = 1.0
-
-    def denoised(self, pred: Prediction) -> Prediction:
-        return pred.with_x0(pred.x0.clamp(self.low, self.high))
-
-
-@dataclass(frozen=True)
-class DynamicThreshold(Control):
-    """Clip x0 to its own quantile when that exceeds 1, then rescale (Saharia et al. 2022, sec. 2.3)."""
-
-    quantile: float = 0.995
-
-    def denoised(self, pred: Prediction) -> Prediction:
-        flat = pred.x0.flatten(1)
-        bound = flat.abs().quantile(self.quantile, dim=1).clamp(min=1)
-        bound = bound.reshape(-1, *[1] * (pred.x0.ndim - 1))
-        return pred.with_x0(pred.x0.clamp(-bound, bound) / bound)

@@ -1,86 +1,17 @@
-"""A network told how to read its output, and the prediction it then makes."""
+"""A network told how to read its output."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from headwater.core.likelihood import bound
+from headwater.core.prediction import Network, Prediction, Target, Variance, labels
 from headwater.core.process import Diffusion
 from headwater.core.transition import Coefficient, Level, fit
-
-Network = Callable[..., Tensor]
-"""network(x (B, C, ...), label (B,), **cond) -> (B, C or 2C, ...)."""
-
-Target = Literal["eps", "x0", "v", "score"]
-Variance = Literal["fixed", "learned", "learned_range"]
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a denoiser says about x (B, ...) at level t: an estimate `x0` of the clean data.
-
-    x = alpha x0 + sigma eps always holds: the noise, score and velocity follow from x0, so an edit of x0
-    (`with_x0`) carries over to them. For a discrete process x0 holds logits and alpha is None.
-    `fraction` (learned range) or `logvar` (learned) is the network's word on the variance, if any.
-    """
-
-    x: Tensor
-    t: Level
-    x0: Tensor
-    label: Tensor
-    alpha: Coefficient | None = None
-    sigma: Coefficient | None = None
-    fraction: Tensor | None = None
-    logvar: Tensor | None = None
-
-    def _scales(self) -> tuple[Coefficient, Coefficient]:
-        if self.alpha is None or self.sigma is None:
-            raise ValueError("a discrete prediction has categories, no noise")
-        return self.alpha, self.sigma
-
-    @property
-    def eps(self) -> Tensor:
-        """The noise in x, (B, ...)."""
-        a, b = self._scales()
-        return (self.x - a * self.x0) / b
-
-    @property
-    def score(self) -> Tensor:
-        """grad log p(x_t) = -eps / sigma_t, (B, ...)."""
-        return -self.eps / self._scales()[1]
-
-    @property
-    def v(self) -> Tensor:
-        """alpha eps - sigma x0, (B, ...) (Salimans & Ho 2022)."""
-        a, b = self._scales()
-        return a * self.eps - b * self.x0
-
-    def with_x0(self, x0: Tensor) -> Prediction:
-        """The same x with another estimate of the clean data; eps changes with it."""
-        return replace(self, x0=x0)
-
-
-class Denoises(Protocol):
-    """Anything that predicts: a `Denoiser`, a guided one, a closed form."""
-
-    @property
-    def process(self) -> Any: ...
-
-    def __call__(
-        self, x: Tensor, t: Level, previous: Prediction | None = None, **cond: Any
-    ) -> Prediction: ...
-
-
-def labels(table: Tensor, t: Level, x: Tensor) -> Tensor:
-    """What the network is told for each sample of x, (B,) float32 (float64 if x is)."""
-    kind = torch.float64 if x.dtype in (torch.float64, torch.complex128) else torch.float32
-    if isinstance(t, int):
-        return torch.full((len(x),), table[t].item(), dtype=kind, device=x.device)
-    return table[t.cpu()].to(x.device, kind).expand(len(x))
 
 
 def _vanishes(alpha: Coefficient) -> bool:
@@ -192,43 +123,8 @@ class Denoiser:
         mse = (out - self.target(x0, eps, t)).abs().square().flatten(1).mean(1)
         if spread is None:
             return mse, None
-        from headwater.core.likelihood import bound
-
         a, b = (fit(v, x) for v in self.process.scales(t))
         fixed = Prediction(x, t, self._x0(x, out.detach(), a, b), label, a, b)
         ranged = self.variance == "learned_range"
         told = replace(fixed, fraction=(spread + 1) / 2) if ranged else replace(fixed, logvar=spread)
         return mse, bound(self.process, told, x0)
-
-
-class Preconditioned(nn.Module):
-    """EDM's wrapper: D(x; sigma) = c_skip x + c_out F(c_in x; c_noise), a network that predicts x0.
-
-    Karras et al. 2022, Table 1 and eq. 7; the label it is told is sigma. `data_std` is sigma_data.
-    """
-
-    def __init__(self, network: nn.Module, data_std: float = 0.5) -> None:
-        super().__init__()
-        self.network = network
-        self.data_std = data_std
-
-    def forward(self, x: Tensor, label: Tensor, **cond: Any) -> Tensor:
-        """x (B, ...), label (B,) = sigma. Returns the estimate of x0, (B, ...)."""
-        sigma = label.reshape(-1, *[1] * (x.ndim - 1))
-        total = sigma.square() + self.data_std**2
-        inner = self.network(x / total.sqrt(), label.log() / 4, **cond)
-        return self.data_std**2 / total * x + sigma * self.data_std / total.sqrt() * inner
-
-
-class RealAndImaginary(nn.Module):
-    """Serve a complex image with a network of real ones: both parts in one doubled batch (Score-MRI)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor, label: Tensor, **cond: Any) -> Tensor:
-        """x (B, ...) complex, label (B,); conditions are repeated for both parts."""
-        twice = {k: torch.cat([v, v]) if isinstance(v, Tensor) else v for k, v in cond.items()}
-        real, imag = self.network(torch.cat([x.real, x.imag]), torch.cat([label, label]), **twice).chunk(2)
-        return torch.complex(real, imag)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headwater.core.control import Control
-from headwater.core.denoiser import Denoises, Prediction
+from headwater.core.prediction import Denoises, Prediction
 from headwater.core.transition import Gaussian, Level, Transition
 
 LogProb = Callable[[Tensor, Tensor], Tensor]

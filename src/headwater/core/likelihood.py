@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from headwater.core.denoiser import Prediction
+from headwater.core.prediction import Prediction
 from headwater.core.process import Diffusion
 from headwater.core.transition import Level, fit
 

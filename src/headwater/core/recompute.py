@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from headwater.core.denoiser import Denoises, Prediction
+from headwater.core.prediction import Denoises, Prediction
 from headwater.core.transition import Level
 
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from headwater.core.denoiser import Prediction
 from headwater.core.likelihood import model_log_variance
+from headwater.core.prediction import Prediction
 from headwater.core.process import Diffusion
 from headwater.core.transition import Gaussian, LangevinMove, Transition, fit, root
 

@@ -17,7 +17,19 @@ Coefficient = float | Tensor
 """A level's number: a float for one level, (B,) float64 for one per sample; see `fit`."""
 
 NoiseSource = Callable[[Tensor, Level], Tensor]
-"""(like, level) -> fresh noise of like's shape, dtype and device; see `headwater.core.noise`."""
+"""(like, level) -> fresh noise of like's shape, dtype and device; see `headwater.noise.laws`."""
+
+
+class AmbientNoise:
+    """White noise from torch's global generator, for training and for walks that need not be repeatable."""
+
+    def __call__(self, like: Tensor, level: Level = 0) -> Tensor:
+        return torch.randn_like(like)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Uniforms on (0, 1), shaped like the real tensor `like`."""
+        kind = torch.float64 if like.dtype == torch.float64 else torch.float32
+        return torch.rand(like.shape, dtype=kind, device=like.device).clamp(min=torch.finfo(kind).tiny)
 
 
 class Transition(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwater.core.denoiser import Denoises, Prediction
+from headwater.core.prediction import Denoises, Prediction
 from headwater.core.process import Diffusion
 from headwater.core.transition import Level, fit
 

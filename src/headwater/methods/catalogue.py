@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from headwater.errors import UserError
@@ -18,65 +20,75 @@ class Entry:
     """One line of `headwater list`."""
 
     chapter: str
-    module: str
+    room: str
+    """Folder of the method below its chapter."""
     attribute: str
     summary: str
 
+    def module(self, name: str) -> ModuleType:
+        """A module of the method's room: `method`, `claim`."""
+        return import_module(f"headwater.methods.{self.chapter}.{self.room}.{name}")
+
     def load(self) -> type[Method]:
         """The method's class."""
-        return getattr(import_module(f"headwater.methods.{self.module}"), self.attribute)
+        return getattr(self.module("method"), self.attribute)
+
+    @property
+    def folder(self) -> Path:
+        """The method's room."""
+        return Path(__file__).parent / self.chapter / self.room
+
+    def recipe(self, given: str) -> Path:
+        """The recipe of that name in the method's room, or else the file `given`."""
+        return recipe_file(self.folder / "recipes", given)
 
 
 METHODS: dict[str, Entry] = {
-    "repaint": Entry(
-        "restoration", "restoration.repaint", "RePaint", "fill any hole with any unconditional prior"
-    ),
-    "anoddpm": Entry(
-        "anomaly", "anomaly.anoddpm", "AnoDDPM", "find what a prior of healthy pictures would not draw"
-    ),
+    "repaint": Entry("restoration", "repaint", "RePaint", "fill any hole with any unconditional prior"),
+    "anoddpm": Entry("anomaly", "anoddpm", "AnoDDPM", "find what a prior of healthy pictures would not draw"),
     "ddpm-segmentation": Entry(
         "segmentation",
-        "segmentation.ddpm_segmentation",
+        "ddpm_segmentation",
         "DDPMSegmentation",
         "label every pixel from 20 labelled pictures and a frozen prior",
     ),
     "segdiff": Entry(
         "segmentation",
-        "segmentation.segdiff",
+        "segdiff",
         "SegDiff",
         "train on masks, draw several for each picture, keep what they agree on",
     ),
     "implicit-ensembles": Entry(
         "segmentation",
-        "segmentation.implicit_ensembles",
+        "implicit_ensembles",
         "ImplicitEnsembles",
         "train on masks; their mean segments, their variance says where to look twice",
     ),
-    "d3pm": Entry("text", "text.d3pm", "D3PM", "write and complete texts by undoing random edits"),
-    "diffuseq": Entry("text", "text.diffuseq", "DiffuSeq", "rewrite texts, all words at once"),
+    "d3pm": Entry("text", "d3pm", "D3PM", "write and complete texts by undoing random edits"),
+    "diffuseq": Entry("text", "diffuseq", "DiffuSeq", "rewrite texts, all words at once"),
     "clip-diffusion-lm": Entry(
-        "text", "text.clip_diffusion_lm", "CLIPDiffusionLM", "caption pictures, all words at once"
+        "text", "clip_diffusion_lm", "CLIPDiffusionLM", "caption pictures, all words at once"
     ),
-    "csdi": Entry("series", "series.csdi", "CSDI", "fill gaps in series, or forecast them, with intervals"),
+    "csdi": Entry("series", "csdi", "CSDI", "fill gaps in series, or forecast them, with intervals"),
     "diffpure": Entry(
         "robustness",
-        "robustness.diffpure",
+        "diffpure",
         "DiffPure",
         "wash an attack out of a picture with noise and a walk back",
     ),
-    "glide": Entry("synthesis", "synthesis.glide", "Glide", "draw what a caption says"),
+    "glide": Entry("synthesis", "glide", "Glide", "draw what a caption says"),
     "glide-inpaint": Entry(
-        "synthesis", "synthesis.glide_inpaint", "GlideInpaint", "fill a hole with what a caption says"
+        "synthesis", "glide_inpaint", "GlideInpaint", "fill a hole with what a caption says"
     ),
     "d3pm-images": Entry(
         "synthesis",
-        "synthesis.d3pm_images",
+        "d3pm_images",
         "D3PMImages",
         "draw pictures by undoing random changes of grey values",
     ),
     "score-mri": Entry(
         "medical",
-        "medical.score_mri",
+        "score_mri",
         "ScoreMRI",
         "reconstruct undersampled k-space with any magnitude prior",
     ),
@@ -90,3 +102,19 @@ def entry(name: str) -> Entry:
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(METHODS)}"
         raise UserError(f"no method is called {name!r}: {hint}")
     return METHODS[name]
+
+
+def recipe_file(folder: Path, given: str) -> Path:
+    """The recipe of that name in a folder, or else the file `given`.
+
+    Raises UserError, naming the recipes that there are, for a plain name that is neither.
+    """
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if given in known:
+        return folder / f"{given}.yaml"
+    path = Path(given)
+    if len(path.parts) == 1 and not path.suffix and not path.exists():
+        near = difflib.get_close_matches(given, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}, or give a file"
+        raise UserError(f"there is no recipe {given!r}: {hint}")
+    return path

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headwater.core.codec import Embedding
+from headwater.codecs import Embedding
 from headwater.nets.bert import DISTILBERT, EPS, Encoder, check_sizes, check_total, renamed
 
 Fusion = Literal["concat", "add"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from headwater.core.codec import Embedding
+from headwater.codecs import Embedding
 from headwater.nets.adm_blocks import timestep_embedding
 from headwater.nets.bert import BERT, EPS, Encoder, check_sizes, check_total, renamed
 

@@ -1,0 +1,24 @@
+"""What every test shares: quiet threads and the golden arrays."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from arrays import GOLDEN, Golden
+
+# More threads than quiet cores make small networks many times slower.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+# A shell starts background jobs with Ctrl-C ignored, and tests that press it would wait for nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def golden() -> Callable[[str], Golden]:
+    """`golden("adm/schedules")` reads tests/parity/golden/adm/schedules.npz."""
+    return lambda name: Golden(GOLDEN / f"{name}.npz")

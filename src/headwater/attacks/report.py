@@ -1,0 +1,118 @@
+"""What a suite found. No robustness figure is ever rendered without the strongest attack beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from headwater.attacks.threat import Threat
+from headwater.metrics.statistics import wilson_interval
+from headwater.report import Section
+
+WORST = "worst case over all attacks"
+KNOWN = "noise known to the attacker"
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Which pictures a model still gets right: bool (N,) without attack, and under each attack.
+
+    A picture holds under an attack if it holds clean, and if the true class wins strictly more of `votes`
+    evaluations with fresh noise than any other class, for every candidate of that attack: once broken, it
+    stays broken.
+    """
+
+    threat: Threat
+    votes: int
+    clean: Tensor
+    held: Mapping[str, Tensor]
+    known: Tensor | None = None
+    """Under an attack that knows the noise of the evaluation: what is left without the help of chance."""
+
+    @property
+    def worst(self) -> Tensor:
+        """Pictures that hold under every attack, bool (N,)."""
+        found = self.clean
+        for held in self.held.values():
+            found = found & held
+        return found
+
+    @property
+    def strongest(self) -> str:
+        """The attack under which fewest pictures hold."""
+        return min(self.held, key=lambda name: int(self.held[name].sum()))
+
+    @property
+    def doubts(self) -> list[str]:
+        """Signs that the figures flatter the model."""
+        counts = {name: int(held.sum()) for name, held in self.held.items()}
+        exact = [n for name, n in counts.items() if "exact" in name]
+        weaker = [name for name, n in counts.items() if "exact" not in name and exact and n < min(exact)]
+        found = [
+            f"{name} breaks more than exact gradients do: they may be masked, give them more steps or draws"
+            for name in weaker
+        ]
+        if self.known is not None and int(self.known.sum()) > int(self.worst.sum()):
+            found.append("knowing the noise helps the attacker less than not knowing it: add steps")
+        return found
+
+    def rows(self) -> list[tuple[str, float, float, float]]:
+        """(name, accuracy, low, high) with Wilson's 95 % interval; the first is the worst case."""
+        named = {WORST: self.worst, **self.held, "no attack": self.clean}
+        if self.known is not None:
+            named[KNOWN] = self.known
+        return [(name, *_share(held)) for name, held in named.items()]
+
+    def line(self, name: str) -> str:
+        """Accuracy under one attack in a sentence, the worst case beside it. Raises KeyError."""
+        return f"{_text(*_share(self.held[name]))} under {name}; {self.summary()}"
+
+    def summary(self) -> str:
+        """The figure to quote."""
+        return (
+            f"{_text(*_share(self.worst))} in the worst case of {len(self.held)} attacks "
+            f"({self.threat}; strongest alone: {self.strongest}, {_text(*_share(self.held[self.strongest]))})"
+        )
+
+    def __str__(self) -> str:
+        width = max(len(name) for name, *_ in self.rows())
+        lines = [
+            f"{len(self.clean)} pictures, {self.threat}, {self.votes} votes; strongest: {self.strongest}"
+        ]
+        lines += [f"  {name:{width}}  {_text(*figures)}" for name, *figures in self.rows()]
+        return "\n".join([*lines, *self.doubts])
+
+    def tell(self, section: Section, caption: str = "") -> None:
+        """Add the table to a page, worst case first."""
+        section.table(
+            ["attack", "still right", "95 % interval, from", "to"],
+            [[name, *figures] for name, *figures in self.rows()],
+            caption=f"{caption} {self.threat}, {len(self.clean)} pictures, {self.votes} votes; "
+            f"strongest single attack: {self.strongest}.".strip(),
+            decimals={"still right": 3, "95 % interval, from": 3, "to": 3},
+        )
+        for doubt in self.doubts:
+            section.note(doubt)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "threat": str(self.threat),
+            "votes": self.votes,
+            "n": len(self.clean),
+            "strongest": self.strongest,
+            "accuracy": {name: {"share": p, "low": a, "high": b} for name, p, a, b in self.rows()},
+            "doubts": self.doubts,
+        }
+
+
+def _share(held: Tensor) -> tuple[float, float, float]:
+    right, n = int(held.sum()), len(held)
+    return right / n, *wilson_interval(right, n)
+
+
+def _text(share: float, low: float, high: float) -> str:
+    return f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"

@@ -1,0 +1,133 @@
+"""Run every attack on a model and say what is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headwater.attacks.apgd import APGD
+from headwater.attacks.gradient import Defended, Seeded, seen
+from headwater.attacks.pgd import PGD
+from headwater.attacks.report import Report
+from headwater.attacks.threat import Threat
+from headwater.errors import need
+from headwater.noise import derive
+from headwater.sampling import Run
+
+_ATTACK, _VOTE, _FIXED = 0x41, 0x56, 0x46
+
+
+class Attack(Protocol):
+    """Finds pictures of the threat's ball that a model may get wrong."""
+
+    def perturb(
+        self, model: nn.Module, threat: Threat, images: Tensor, labels: Tensor, seeds: Sequence[int]
+    ) -> list[Tensor]:
+        """Candidates, each like images (B, C, H, W) in [0, 1]; row i depends on seeds[i] alone."""
+        ...
+
+
+def usual_attacks(model: nn.Module, steps: int = 20, draws: int = 8) -> dict[str, Attack]:
+    """What a model of its kind should face: with a purifier, attacks that know of it more and more."""
+    if isinstance(model, Defended):
+        return {
+            "classifier only": APGD(steps, 1, "classifier"),
+            "BPDA + EOT": PGD(steps, draws, "bpda"),
+            "exact gradient + EOT": PGD(steps, draws),
+            "exact APGD + EOT": APGD(steps, draws),
+        }
+    many = draws if isinstance(model, Seeded) else 1
+    return {
+        "exact PGD": PGD(steps, many),
+        "exact APGD": APGD(steps, many),
+        "exact APGD, dlr": APGD(steps, many, loss="dlr"),
+    }
+
+
+def suite(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    attacks: Mapping[str, Attack] | None = None,
+    votes: int = 10,
+    run: Run | None = None,
+    known_noise: int = 0,
+) -> Report:
+    """Attack `model` on images (N, C, H, W) in [0, 1] with labels (N,) int64.
+
+    model: any module from [0, 1] to logits; a random one should be `Seeded`, so that each attack and each
+        vote is a function of (run.seed, picture) whatever the batch.
+    attacks: `usual_attacks(model)` by default. A picture that one attack broke is not spared the others.
+    votes: evaluations of a random model per candidate; others get one.
+    known_noise: steps of PGD with the very noise of a single evaluation, if not 0: shows how much of the
+        robustness is chance. Not part of the worst case.
+
+    Raises UserError for pictures outside [0, 1], labels that do not fit, or a model without a gradient.
+    """
+    run = run or Run()
+    _check(images, labels, votes)
+    attacks = usual_attacks(model) if attacks is None else attacks
+    need(len(attacks) > 0, "name at least one attack: robustness without an attack is accuracy")
+    votes = votes if isinstance(model, Seeded) else 1
+    clean: list[Tensor] = []
+    held: dict[str, list[Tensor]] = {name: [] for name in attacks}
+    known: list[Tensor] = []
+    rounds = list(run.chunks(len(images)))
+    for rows, part in run.watch(rounds, what="pictures attacked"):
+        x, y = images[rows].to(run.device), labels[rows].to(run.device)
+        own = [derive(run.seed, part.first + i) for i in range(len(x))]
+        right = holds(model, x, y, votes, [derive(seed, _VOTE) for seed in own])
+        clean.append(right.cpu())
+        for number, (name, attack) in enumerate(attacks.items()):
+            left = right
+            candidates = attack.perturb(model, threat, x, y, [derive(seed, _ATTACK, number) for seed in own])
+            for k, candidate in enumerate(candidates):
+                seeds = [derive(seed, _VOTE, number, k) for seed in own]
+                left = left & holds(model, threat.project(candidate, x), y, votes, seeds)
+            held[name].append(left.cpu())
+        if known_noise and isinstance(model, Seeded):
+            fixed = [derive(seed, _FIXED) for seed in own]
+            left = _correct(model, x, y, fixed)
+            for candidate in PGD(known_noise, fixed=True).perturb(model, threat, x, y, fixed):
+                left = left & _correct(model, candidate, y, fixed)
+            known.append(left.cpu())
+    return Report(
+        threat,
+        votes,
+        torch.cat(clean),
+        {name: torch.cat(parts) for name, parts in held.items()},
+        torch.cat(known) if known else None,
+    )
+
+
+@torch.no_grad()
+def holds(model: nn.Module, images: Tensor, labels: Tensor, votes: int, seeds: Sequence[int]) -> Tensor:
+    """Whether the true class wins strictly more of `votes` independent evaluations than any other, (B,)."""
+    logits = seen(model)
+    ballots = torch.stack([logits(images, [derive(s, k) for s in seeds]).argmax(1) for k in range(votes)])
+    classes = int(ballots.max().maximum(labels.max())) + 1
+    counts = F.one_hot(ballots, classes).sum(0)
+    own = counts.gather(1, labels[:, None])[:, 0]
+    rival = counts.scatter(1, labels[:, None], -1).amax(1)
+    return own > rival
+
+
+@torch.no_grad()
+def _correct(model: Seeded, images: Tensor, labels: Tensor, seeds: Sequence[int]) -> Tensor:
+    return model.seeded(images, seeds).argmax(1) == labels
+
+
+def _check(images: Tensor, labels: Tensor, votes: int) -> None:
+    need(images.ndim == 4 and len(images) > 0, "give images (N, C, H, W) with N of 1 or more")
+    need(
+        labels.shape == images.shape[:1] and labels.dtype == torch.int64,
+        f"labels are {tuple(labels.shape)} of {labels.dtype}: give one int64 class per picture",
+    )
+    inside = bool(((images >= 0) & (images <= 1)).all())
+    need(inside, "attacks work on pictures in [0, 1]: rescale them")
+    need(votes >= 1, "votes is 1 or more")

@@ -1,0 +1,136 @@
+"""What DiffuSeq is measured against: the same network, reading from left to right, one word at a time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from headwater.data.tokenizer import Tokenizer
+from headwater.methods.base import Texts
+from headwater.methods.text.diffuseq.sequence_pairs import Pairs, pack, targets
+from headwater.models.saved import load_network, save_network
+from headwater.nets.bert import Past
+from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
+from headwater.noise import derive
+from headwater.sampling import Run
+from headwater.training.optimisation import Optimisation, train
+from headwater.training.order import batch_rows
+
+_KIND = "autoregressive"
+_WEIGHTS = 0x4152_3031
+"""Purpose of the seed of the first weights."""
+
+
+class NextWord(nn.Module):
+    """`TextDenoiser` without its time: logits of the word after each position, which sees those before it."""
+
+    def __init__(self, config: TextDenoiserConfig) -> None:
+        super().__init__()
+        self.body = TextDenoiser(config)
+        self.body.time = nn.Sequential()
+
+    def forward(self, ids: Tensor, place: Tensor, seen: Tensor, past: list[Past] | None = None) -> Tensor:
+        """ids, place (B, L) int64 -> (B, L, V). place: positions in the row; seen: as `Encoder`'s."""
+        codec, body = self.body.codec(), self.body
+        h = body.drop(body.norm(body.up(codec.encode(ids)) + body.position[place]))
+        return codec.logits(body.down(body.encoder(h, seen, past)))
+
+
+@dataclass(frozen=True, eq=False)
+class Autoregressive:
+    """A trained network and its vocabulary."""
+
+    network: NextWord
+    tokenizer: Tokenizer
+
+    @classmethod
+    def fit(
+        cls,
+        source: Texts,
+        target: Texts,
+        tokenizer: Tokenizer,
+        config: TextDenoiserConfig,
+        training: Optimisation,
+        run: Run,
+    ) -> Autoregressive:
+        """Learn to continue source[i] by target[i] and its [SEP], by cross entropy."""
+        pairs = pack(tokenizer, source, target, config.length)
+        place = torch.arange(config.length - 1, device=run.device)[None]
+        causal = torch.ones(config.length - 1, config.length - 1, dtype=torch.bool, device=run.device).tril()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(run.seed, _WEIGHTS))
+            network = NextWord(config)
+
+        def loss(network: nn.Module, step: int) -> Tensor:
+            batch = pairs.rows(batch_rows(run.seed, len(source), training.batch, step)).to(run.device)
+            wanted = batch.ids.masked_fill(~batch.target | (batch.ids == tokenizer.pad), -100)[:, 1:]
+            logits = network(batch.ids[:, :-1], place.expand(len(wanted), -1), causal)
+            return F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+
+        trained = train(network, loss, training, run)
+        return cls(cast(NextWord, trained), tokenizer)
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights, sizes and vocabulary, whole or not at all."""
+        about = {
+            "kind": _KIND,
+            "network": asdict(self.network.body.config),
+            "tokenizer": self.tokenizer.to_json(),
+        }
+        save_network(folder, self.network, about)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> Autoregressive:
+        """Read what `save` wrote. Raises UserError for a folder that is damaged or another method's."""
+        network, about = load_network(folder, _build, _KIND, device)
+        return cls(cast(NextWord, network), Tokenizer.from_json(str(about.get("tokenizer"))))
+
+    @torch.inference_mode()
+    def write(self, source: Texts, run: Run) -> tuple[list[str], int]:
+        """The greedy continuation of each source, and the network calls per batch at most.
+
+        Keys and values of earlier words are kept, so a call costs one word.
+        """
+        texts: list[str] = []
+        calls = 0
+        for rows, part in run.chunks(len(source)):
+            written, n = self._batch(pack(self.tokenizer, source[rows], None, self._length), part.device)
+            calls = max(calls, n)
+            texts += targets(self.tokenizer, Pairs(written.cpu(), torch.ones_like(written.cpu()).bool()))
+        return texts, calls
+
+    @property
+    def _length(self) -> int:
+        return self.network.body.config.length
+
+    def _batch(self, pairs: Pairs, device: str) -> tuple[Tensor, int]:
+        heads = [ids[~target] for ids, target in zip(pairs.ids, pairs.target, strict=True)]
+        longest = max(map(len, heads))
+        ids = torch.stack([F.pad(h, (longest - len(h), 0), value=self.tokenizer.pad) for h in heads])
+        real = torch.stack([torch.arange(longest) >= longest - len(h) for h in heads]).to(device)
+        ids, place = ids.to(device), (real.cumsum(1) - 1).clamp(min=0)
+        causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
+        # Padding before a text sees itself: a row that sees nothing would be not a number.
+        seen = causal & real[:, None] | torch.eye(longest, dtype=torch.bool, device=device)
+        past = [Past() for _ in range(self.network.body.config.layers)]
+        logits = self.network(ids, place, seen[:, None], past)
+        written: list[Tensor] = []
+        ended = torch.zeros(len(ids), dtype=torch.bool, device=device)
+        last = place[:, -1:]
+        while True:
+            word = logits[:, -1].argmax(-1).where(~ended, self.tokenizer.sep)
+            written.append(word)
+            ended, last = ended | (word == self.tokenizer.sep), last + 1
+            if bool((ended | (last[:, 0] >= self._length)).all()):
+                return torch.stack(written, 1), len(written)
+            real = F.pad(real, (0, 1), value=True)
+            logits = self.network(word[:, None], last.clamp(max=self._length - 1), real[:, None, None], past)
+
+
+def _build(about: dict[str, Any]) -> NextWord:
+    return NextWord(TextDenoiserConfig(**about["network"]))

@@ -1,0 +1,133 @@
+"""Supervised segmentation: a U-Net of the prior's own architecture that maps a picture to class logits.
+
+DatasetDDPM's second stage, and the baseline of the claims about segmentation. DatasetDDPM's paper trains a
+DeepLabV3 there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from headwater.data.augment import rotate_hue
+from headwater.errors import need
+from headwater.methods.base import Images, Labels
+from headwater.models import PriorConfig
+from headwater.models.saved import load_network, save_network
+from headwater.noise import derive
+from headwater.sampling import Run
+from headwater.training.optimisation import Optimisation, train
+from headwater.training.order import batch_rows
+
+
+def course(steps: int, lr: float = 1e-3) -> Optimisation:
+    """Batches of 16; a rate that rises over the first twentieth and falls to 0 along half a cosine."""
+    return Optimisation(
+        steps, 16, lr=lr, warmup=max(1, steps // 20), decay="cosine", weight_decay=1e-4, grad_clip=1.0
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FittedUNet:
+    """A trained U-Net from pictures to class logits, in eval mode."""
+
+    network: nn.Module
+    architecture: PriorConfig
+    """What builds the network; its `shape` is that of the pictures."""
+
+    @torch.inference_mode()
+    def predict(self, image: Images, run: Run) -> Labels:
+        """Most likely class of every pixel: (B, C, H, W) to int64 (B, H, W)."""
+        found = []
+        for rows, _ in run.chunks(len(image)):
+            x = image[rows].to(run.device)
+            found.append(self.network(x, torch.zeros(len(x), device=run.device)).argmax(1).cpu())
+        return torch.cat(found)
+
+    def save(self, folder: str | Path) -> None:
+        """Write network.safetensors and about.json, whole or not at all."""
+        about = {"network": dict(self.architecture.network), "shape": list(self.architecture.shape)}
+        save_network(folder, self.network, {"kind": _KIND, **about})
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> FittedUNet:
+        """Read what `save` wrote. Raises UserError for a folder that is damaged or of something else."""
+        network, about = load_network(folder, lambda a: _described(a).build_network(), _KIND, device)
+        return cls(network, _described(about))
+
+
+@dataclass(frozen=True)
+class SupervisedUNet:
+    """Cross-entropy on pictures that are changed at random; unless told otherwise the last weights count."""
+
+    training: Optimisation = field(default_factory=lambda: course(2000))
+    shift: int = 3
+    """Largest random shift in pixels; what comes in at the rim repeats the border."""
+    mirror: bool = True
+    """Mirror half of the pictures."""
+    hue: bool = True
+    """Turn the hue of each picture, where it has one."""
+    ignore: int = 255
+    """Label of pixels that do not count."""
+
+    def fit(self, architecture: PriorConfig, image: Images, labels: Labels, run: Run) -> FittedUNet:
+        """Train from fresh weights. image (N, C, H, W) in [-1, 1]; labels int64 (N, H, W).
+
+        architecture: the prior whose network is used, with one output channel per class; its weights play
+        no part. Raises UserError where no pixel is labelled.
+        """
+        seen = labels != self.ignore
+        need(bool(seen.any()), "no labelled pixel is left to learn from: check ignore")
+        bare = _bare(architecture, image, int(labels[seen].max()) + 1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(run.seed, _SUPERVISED))
+            network = bare.build_network()
+
+        def loss(network: nn.Module, step: int) -> Tensor:
+            draws = torch.Generator().manual_seed(derive(run.seed, _SUPERVISED, step))
+            rows = batch_rows(run.seed, len(image), self.training.batch, step)
+            x, truth = self.change(image[rows], labels[rows], draws)
+            answer = network(x.to(run.device), torch.zeros(len(x), device=run.device))
+            return F.cross_entropy(answer, truth.to(run.device), ignore_index=self.ignore)
+
+        about = {k: v for k, v in asdict(self).items() if k != "training"}
+        return FittedUNet(train(network, loss, self.training, run, about), bare)
+
+    def change(self, image: Images, labels: Labels, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Each picture with its label map mirrored, shifted and hue-turned at random, as one."""
+        n, (height, width) = len(image), image.shape[-2:]
+        reach = self.shift
+        x = F.pad(image, (reach,) * 4, mode="replicate")
+        y = F.pad(labels[:, None].float(), (reach,) * 4, mode="replicate").long()[:, 0]
+        mirrored = (torch.rand(n, generator=generator) < 0.5) & self.mirror
+        corners = torch.randint(2 * reach + 1, (n, 2), generator=generator).tolist()
+        rows: list[tuple[Tensor, Tensor]] = []
+        for i, (top, left) in enumerate(corners):
+            cut = (slice(top, top + height), slice(left, left + width))
+            one, its = x[i][:, cut[0], cut[1]], y[i][cut]
+            rows.append((one.flip(-1), its.flip(-1)) if mirrored[i] else (one, its))
+        x, y = (torch.stack(v) for v in zip(*rows, strict=True))
+        if self.hue and x.shape[1] == 3:
+            x = rotate_hue(x, 360 * torch.rand(n, generator=generator))
+        return x, y
+
+
+def _bare(architecture: PriorConfig, image: Images, classes: int) -> PriorConfig:
+    """The architecture without class labels, with one output channel per class."""
+    network = {k: v for k, v in architecture.network.items() if k != "num_classes"}
+    channels, height, width = image.shape[1:]
+    return PriorConfig({**network, "out_channels": classes}, (channels, height, width))
+
+
+def _described(about: dict[str, Any]) -> PriorConfig:
+    channels, height, width = (int(v) for v in about["shape"])
+    return PriorConfig(dict(about["network"]), (channels, height, width))
+
+
+_KIND = "supervised-unet"
+_SUPERVISED = 0x53555045

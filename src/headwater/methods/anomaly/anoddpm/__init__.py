@@ -1,0 +1,1 @@
+"""The room of AnoDDPM: start at method.py."""

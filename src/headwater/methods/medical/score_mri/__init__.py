@@ -1,0 +1,1 @@
+"""The room of Score-MRI: start at method.py."""

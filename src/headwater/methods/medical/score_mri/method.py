@@ -1,0 +1,168 @@
+"""Score-MRI: reconstruct any undersampled k-space with one prior of magnitude pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from headwater.controls import Consistent
+from headwater.core import Ancestral, Diffusion, Langevin, PredictorCorrector, last, network_calls, reverse
+from headwater.core.timesteps import log_snr
+from headwater.errors import need
+from headwater.methods.base import Magnitude, Mask, Method, Paper, Volumes
+from headwater.methods.medical.score_mri.measured import Measured, measured, operator, stacked
+from headwater.methods.medical.score_mri.prior_view import brightness_gain, magnitude_denoiser
+from headwater.metrics.image import psnr, ssim
+from headwater.models import Prior
+from headwater.operators import OfReal
+from headwater.sampling import Run
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What comes out, in the units of the k-space: mean and standard deviation over the samples."""
+
+    magnitude: Magnitude
+    uncertainty: Magnitude
+
+
+@dataclass(frozen=True)
+class ScoreMRI(Method):
+    """Walk down a variance-exploding chain by predictor and corrector; after every move put the measured
+    coefficients back (Chung & Ye 2022, Alg. 2 to 5).
+
+        x <- x + (sigma_i^2 - sigma_i-1^2) s(x, i) + sqrt(sigma_i^2 - sigma_i-1^2) z        predictor
+        x <- x + a s(x, i) + sqrt(2 a) z,   a = 2 (snr |z| / |s|)^2                         corrector
+        x <- x + A^+ (y - A x)                                                              data
+
+    s is the score of magnitude pictures in [0, 1], applied to real and imaginary part of x separately. Any
+    prior will do: one of a variance-preserving chain of pictures in [-1, 1] is seen through a `View`.
+
+    Deviates from the reference code: `phased` turns the image by its smooth phase, known from the centre of
+    k-space, so that the prior meets pictures that are nearly real and positive (the reference normalises
+    the phase of its test data into [0, 1] radian instead). Alg. 5 is what the paper says, one image with
+    data consistency in all coils; the code feeds coil images through the maps twice. Maps and brightness
+    come from measured data alone (the code takes them from full k-space). Real images get the mirror image
+    of each coefficient too. The corrector comes first in all algorithms; the last step adds no noise.
+    """
+
+    paper: ClassVar[Paper] = Paper(
+        title="Score-based diffusion models for accelerated MRI",
+        authors="Hyungjin Chung, Jong Chul Ye",
+        year=2022,
+        venue="Medical Image Analysis",
+        arxiv="2110.05243",
+        code="HJ-harry/score-MRI",
+        claim="One score model trained on magnitude pictures reconstructs real, complex and multi-coil data "
+        "under sampling patterns that it never saw, and the spread of its samples shows where it errs.",
+    )
+    needs: ClassVar[tuple[str, ...]] = (
+        "a prior of magnitude pictures of that size",
+        "k-space with a fully measured centre",
+    )
+
+    steps: int | None = None
+    """Levels on the way down, even in log sigma; None visits all of the prior's. The paper has 2000."""
+    highest: float | None = None
+    """Noise level to start at, for pictures in 0..1: the zero-filled image is noised that far. None: at the
+    prior's highest, as the paper; 3 saves a third of the steps of a prior that goes up to 80."""
+    snr: float = 0.16
+    """Signal-to-noise ratio of the corrector."""
+    corrections: int = 1
+    """Corrector moves on each level."""
+    samples: int = 1
+    """Reconstructions drawn per slice; the mean is returned. One has no uncertainty: 4 or more show it."""
+    image: Literal["phased", "complex", "real"] = "phased"
+    """What is sought: a complex image in the frame of its smooth phase; in the frame that it was measured in
+    (the paper's Alg. 3); or an image that is real (Alg. 2; one coil)."""
+    combine: Literal["sense", "ssos"] = "sense"
+    """Coils: one image seen through coil maps (Alg. 5), or one image for each coil, then the root of the
+    sum of squares (Alg. 4)."""
+    damping: float = 0.3
+    """How far SENSE forgives errors of the maps: A^+ minimises |A x - y|^2 + damping |x|^2."""
+    brightness: float | None = None
+    """99th percentile of a picture of the prior, of 0..1; k-space is scaled to it. None: drawn pictures
+    tell."""
+
+    def apply(
+        self, prior: Prior, kspace: Volumes, known: Mask | None = None, run: Run | None = None
+    ) -> Reconstruction:
+        """Reconstruct n slices.
+
+        kspace: n tensors complex64 (H, W) or (coils, H, W), origin in the middle (fastMRI), of the prior's H
+            and W, zeros where nothing was measured. known: bool (n or 1, 1, H, W), True = measured; without
+            it, what is not 0 counts as measured.
+        Returns n pictures float32 (H, W) twice. Raises UserError for other sizes, k-space without anything
+        measured, or a centre too small for coil maps.
+        """
+        run = run or Run()
+        self._check(prior)
+        y, mask = stacked(kspace, known, prior.shape[1:], run.device)
+        need(
+            self.image != "real" or y.shape[1] == 1,
+            "with several coils no image is real: set image to phased",
+        )
+        scan = measured(y, mask, self.combine, self.image == "phased")
+        scan = scan.scaled(brightness_gain(prior, scan, self.brightness, run))
+        found = self.sample(prior, scan, run).abs() / scan.gain
+        if self.combine == "ssos":
+            found = found.unflatten(0, (len(y), -1)).square().sum(1).sqrt()
+        spread = found.std(1) if self.samples > 1 else torch.zeros_like(found[:, 0])
+        return Reconstruction(list(found.mean(1).cpu()), list(spread.cpu()))
+
+    def plan(self, q: Diffusion) -> list[int]:
+        """Levels of a variance-exploding process that are visited. UserError where none is left."""
+        whole = log_snr(q, self.steps or q.T)
+        kept = [t for t in whole if self.highest is None or float(q.sigma[t]) <= self.highest]
+        need(len(kept) > 1, f"no level has a noise of at most {self.highest}: start higher")
+        return kept
+
+    def sample(self, prior: Prior, scan: Measured, run: Run) -> Tensor:
+        """Draw `samples` images of each row of a scan: (rows, samples, H, W), real or complex.
+
+        Sample k of row i depends on (run.seed, k, i) alone.
+        """
+        denoiser = magnitude_denoiser(prior, self.image)
+        plan = self.plan(denoiser.process)
+        sampler = PredictorCorrector(Ancestral("large"), Langevin(self.snr, "part"), self.corrections)
+        calls = network_calls(sampler.plan(plan))
+        drawn: list[Tensor] = []
+        for rows, part in run.chunks(len(scan.y)):
+            here = scan.rows(rows)
+            a = operator(here, self.damping)
+            a = OfReal(a) if self.image == "real" else a
+            for k in range(self.samples):
+                noise = part.stream(len(here.y), prior.noise, purpose=k)
+                what = f"slices {rows.start + 1}-{rows.stop}, sample {k + 1} of {self.samples}"
+                with torch.inference_mode():
+                    x = denoiser.process.sample(a.adjoint(here.y), plan[0], noise)
+                    x = a.project(x, here.y)
+                    steps = reverse(denoiser, x, plan, sampler, [Consistent(a, here.y)], noise)
+                    drawn.append(last(part.watch(steps, calls, what))[:, 0])
+        return _regrouped(drawn, self.samples)
+
+    def evaluate(self, magnitude: Magnitude, truth: Magnitude) -> dict[str, float]:
+        """psnr (dB) and ssim, means over slices, against fully sampled pictures whose maximum is the peak."""
+        need(len(magnitude) == len(truth), f"{len(magnitude)} pictures, {len(truth)} truths: give pairs")
+        found = []
+        for ours, real in zip(magnitude, truth, strict=True):
+            need(ours.shape == real.shape, f"{tuple(ours.shape)} has a truth {tuple(real.shape)}: give pairs")
+            pair, peak = (ours[None, None], real[None, None]), float(real.max())
+            found.append((float(psnr(*pair, peak)), float(ssim(*pair, peak))))
+        means = torch.tensor(found, dtype=torch.float64).mean(0)
+        return {"psnr": float(means[0]), "ssim": float(means[1])}
+
+    def _check(self, prior: Prior) -> None:
+        T = prior.process.T
+        need(prior.shape[0] == 1, "this prior draws colour pictures: take one of grey magnitude pictures")
+        need(self.steps is None or 1 <= self.steps <= T, f"this prior has {T} levels: set steps to 1..{T}")
+        need(self.samples >= 1 and self.corrections >= 0, "give 1 sample or more, 0 corrections or more")
+
+
+def _regrouped(drawn: list[Tensor], samples: int) -> Tensor:
+    """Chunks in the order (slices, sample) to one (rows, samples, H, W)."""
+    chunks = [torch.stack(drawn[i : i + samples], 1) for i in range(0, len(drawn), samples)]
+    return torch.cat(chunks)

@@ -1,0 +1,1 @@
+"""The room of RePaint: start at method.py."""

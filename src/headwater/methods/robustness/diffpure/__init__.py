@@ -1,0 +1,1 @@
+"""The room of DiffPure: start at method.py."""

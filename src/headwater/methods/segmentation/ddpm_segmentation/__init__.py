@@ -1,0 +1,1 @@
+"""The room of DDPM-Seg: start at method.py."""

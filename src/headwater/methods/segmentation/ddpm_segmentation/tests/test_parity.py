@@ -1,0 +1,117 @@
+"""Features, pixel classifiers, vote and uncertainty against the reference's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from headwater.bench.naive_features import naive_logits
+from headwater.methods.segmentation.ddpm_segmentation.decoder_features import read_features
+from headwater.methods.segmentation.ddpm_segmentation.fitted import PixelClassifiers, stacked
+from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation
+from headwater.methods.segmentation.ddpm_segmentation.pixel_classifier import image_uncertainty, predict
+from headwater.methods.segmentation.ddpm_segmentation.pixel_features import PixelFeatures
+from headwater.models import Prior, PriorConfig
+from headwater.sampling import Run
+
+TOLERANCE = 2e-5  # stated with the arrays
+
+
+class Case:
+    def __init__(self, data: Any) -> None:
+        self.data, config = data, data.config
+        net = {k: v for k, v in config["net"].items() if k != "image_size"}
+        prior = PriorConfig({"kind": "adm", **net}, (3, *config["size"]), variance="learned_range")
+        network = prior.build_network().eval()
+        network.load_state_dict(data.under("w/unet"), strict=True)
+        self.prior = Prior(network, prior)
+        self.steps, self.blocks = config["steps"], config["blocks"]
+        self.size = (config["dim"][0], config["dim"][1])
+        members = range(config["ensemble"])
+        self.ensemble = stacked([data.under(f"w/mlp{k}") for k in members])
+
+    def maps(self, image: int) -> list[Tensor]:
+        x0, noise = self.data["in/x0"][image : image + 1], self.data["in/noise"]
+        return read_features(self.prior, x0, self.steps, self.blocks, noise, Run())
+
+
+@pytest.fixture(params=["features_mlp", "features_mlp_upsampled_image"])
+def case(request: pytest.FixtureRequest, golden: Callable[[str], Any]) -> Case:
+    return Case(golden(f"ddpm-seg/{request.param}"))
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
+
+
+def test_activations_agree_in_order(case: Case) -> None:
+    stored = list(case.data.under("out/activation").values())
+    maps = case.maps(0)
+    assert len(maps) == len(stored) == len(case.steps) * len(case.blocks)
+    for actual, expected in zip(maps, stored, strict=True):
+        close(actual, expected)
+
+
+def test_looked_up_features_agree(case: Case) -> None:
+    height, width = case.size
+    pixel = torch.arange(height * width).view(height, width)
+    found = PixelFeatures(case.maps(0), case.size)(pixel).permute(2, 0, 1)
+    close(found, case.data["out/features"])
+    both = [torch.cat(pair) for pair in zip(case.maps(0), case.maps(1), strict=True)]
+    second = PixelFeatures(both, case.size)(height * width + pixel.flatten())
+    close(second.mean(0), case.data["out/features_image1_mean"])
+
+
+def test_logits_agree_without_the_stack(case: Case) -> None:
+    maps = case.maps(0)
+    found = [case.ensemble.logits(k, maps, case.size).flatten(2)[0].T for k in range(case.ensemble.members)]
+    close(torch.stack(found), case.data["out/logits"])
+
+
+def test_logits_agree_pixel_by_pixel(case: Case) -> None:
+    pixel = torch.arange(case.size[0] * case.size[1]).expand(case.ensemble.members, -1)
+    with torch.no_grad():
+        found = case.ensemble(PixelFeatures(case.maps(0), case.size)(pixel))
+    close(found, case.data["out/logits"])
+
+
+def test_vote_and_uncertainty_agree(case: Case) -> None:
+    for image in (0, 1):
+        labels, uncertainty = predict(case.ensemble, case.maps(image), case.size)
+        close(image_uncertainty(uncertainty)[0], case.data[f"out/js_top10/{image}"], 1e-5)
+        close(labels[0], case.data[f"out/labels/{image}"])
+    _, uncertainty = predict(case.ensemble, case.maps(0), case.size)
+    close(uncertainty[0, 0], case.data["out/js_map/0"], 1e-5)
+
+
+def test_mean_iou_agrees(case: Case) -> None:
+    method = DDPMSegmentation(ignore=case.data.config["ignore_label"])
+    truth = case.data["in/gt"]
+    labels = torch.stack([case.data[f"out/labels/{i}"] for i in (0, 1)])
+    assert method.evaluate(labels, truth)["miou_reference"] == pytest.approx(
+        float(case.data["out/miou"]), abs=1e-12
+    )
+    truth = torch.cat([labels[:1], truth[1:]])
+    found = method.evaluate(labels, truth)["miou_reference"]
+    assert found == pytest.approx(float(case.data["out/miou_labels_as_gt"]), abs=1e-12)
+
+
+def test_apply_is_the_whole_chain(case: Case) -> None:
+    if case.size != tuple(case.data.config["size"]):
+        pytest.skip("apply gives labels of the picture's own size")
+    fitted = PixelClassifiers(
+        case.ensemble, case.data["in/noise"], tuple(case.steps), tuple(sorted(case.blocks))
+    )
+    found = DDPMSegmentation().apply(case.prior, case.data["in/x0"], fitted, Run(batch=1))
+    close(found.labels[1], case.data["out/labels/1"])
+    close(found.score, torch.stack([case.data[f"out/js_top10/{i}"] for i in (0, 1)]), 1e-5)
+
+
+def test_the_naive_stack_gives_the_same_logits(case: Case) -> None:
+    maps = case.maps(1)
+    ours = torch.stack([case.ensemble.logits(k, maps, case.size) for k in range(case.ensemble.members)])
+    close(ours, naive_logits(case.ensemble, maps, case.size))

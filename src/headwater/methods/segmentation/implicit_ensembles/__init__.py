@@ -1,0 +1,1 @@
+"""The room of Implicit ensembles: start at method.py."""

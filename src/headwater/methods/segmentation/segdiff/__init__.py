@@ -1,0 +1,1 @@
+"""The room of SegDiff: start at method.py."""

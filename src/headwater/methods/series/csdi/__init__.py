@@ -1,0 +1,1 @@
+"""The room of CSDI: start at method.py."""

@@ -1,0 +1,143 @@
+"""A fitted CSDI: what `CSDI.fit` returns, how it is kept, and how published checkpoints become one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from headwater.core import Denoiser, Diffusion
+from headwater.core.schedule import betas
+from headwater.errors import UserError, need
+from headwater.gallery import shipped_fitted
+from headwater.methods.series.csdi.windows import Scale
+from headwater.models.saved import load_network, save_network
+from headwater.models.state import load_state, unexpected
+from headwater.nets.csdi import CSDIConfig, CSDINet
+
+KIND = "csdi"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The noise schedule: `T` variances from `start` to `end`; "quadratic" spaces their roots evenly."""
+
+    T: int = 50
+    """Levels."""
+    schedule: Literal["quadratic", "linear"] = "quadratic"
+    """How the variances are spaced."""
+    start: float = 1e-4
+    """The first variance."""
+    end: float = 0.5
+    """The last variance."""
+
+    def __post_init__(self) -> None:
+        need(1 <= self.T <= 100_000, f"a chain has 1 to 100000 levels, not {self.T}")
+        need(0 < self.start <= self.end < 1, "betas lie between 0 and 1, the first not above the last")
+        need(self.schedule in ("quadratic", "linear"), "schedule is 'quadratic' or 'linear'")
+
+    def process(self) -> Diffusion:
+        """Level t = 1 .. T of the process is step t - 1 of the paper's code."""
+        return Diffusion.vp(betas(self.schedule, self.T, start=self.start, end=self.end))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedCSDI:
+    """A network and what its numbers mean.
+
+    network: `CSDINet`, or anything with its `side` and its call.
+    columns: names of the K columns. scale: in which mean, deviation and time step they are measured.
+    length: rows of a window.
+    """
+
+    network: nn.Module
+    columns: tuple[str, ...]
+    scale: Scale
+    length: int
+    chain: Chain
+    given: Literal["input", "pasted"] = "input"
+    """As in `CSDIConfig`."""
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """It wants the conditions side, given and known of `CSDINet.forward`."""
+        return Denoiser(self.network, self.chain.process(), "eps")
+
+    def save(self, folder: str | Path) -> None:
+        """Write the network and a description, whole or not at all."""
+        need(isinstance(self.network, CSDINet), "only a CSDINet can be saved")
+        config = asdict(self.network.config)  # type: ignore[arg-type]
+        about = {"kind": KIND, "network": config, "columns": list(self.columns), "length": self.length}
+        scale = {"mean": self.scale.mean.tolist(), "std": self.scale.std.tolist(), "step": self.scale.step}
+        save_network(folder, self.network, {**about, "scale": scale, "chain": asdict(self.chain)})
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> FittedCSDI:
+        """Read what `save` wrote, or what ships under a name. Raises UserError for any other folder."""
+        folder = shipped_fitted(folder)
+        network, about = load_network(folder, lambda a: CSDINet(CSDIConfig(**a["network"])), KIND, device)
+        try:
+            held = about["scale"]
+            scale = Scale(np.array(held["mean"], float), np.array(held["std"], float), float(held["step"]))
+            columns = tuple(str(c) for c in about["columns"])
+            fitted = cls(network, columns, scale, int(about["length"]), Chain(**about["chain"]))
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{folder} does not say what its numbers mean: fit again") from None
+        config: CSDIConfig = network.config  # type: ignore[assignment]
+        shapes = {len(columns), len(scale.mean), len(scale.std), config.features}
+        need(len(shapes) == 1 and fitted.length >= 1, f"the two files in {folder} disagree: fit again")
+        return cls(network, columns, scale, fitted.length, fitted.chain, config.given)
+
+    @classmethod
+    def from_reference(
+        cls,
+        path: str | Path,
+        config: Mapping[str, Any],
+        columns: Sequence[str] = (),
+        scale: Scale | None = None,
+        length: int = 48,
+    ) -> FittedCSDI:
+        """A checkpoint of ermongroup/CSDI (.pth or .safetensors) with its config.
+
+        config: its `diffusion` and `model` parts, as in the reference's YAML files, and `target_dim`.
+        columns, scale: the reference keeps neither; without, columns are x0, x1, ... and values are taken
+        as already normalised. Raises UserError for a file that is no such checkpoint, or linear attention.
+        """
+        network = CSDINet(reference_config(config))
+        state = load_state(path)
+        shapes = [{k: tuple(v.shape) for k, v in s.items()} for s in (network.state_dict(), state)]
+        wrong = unexpected(*shapes)
+        need(not wrong, f"{path} does not fit its config ({wrong}): give the config it was trained with")
+        network.load_state_dict(state)
+        k, diffusion = network.config.features, config["diffusion"]
+        schedule = "quadratic" if diffusion["schedule"] == "quad" else "linear"
+        chain = Chain(diffusion["num_steps"], schedule, diffusion["beta_start"], diffusion["beta_end"])
+        names = tuple(columns) or tuple(f"x{i}" for i in range(k))
+        need(len(names) == k, f"the checkpoint has {k} columns, {len(names)} names were given")
+        scale = scale or Scale(np.zeros(k), np.ones(k), 1.0)
+        frozen = network.eval().requires_grad_(False)
+        return cls(frozen, names, scale, length, chain, network.config.given)
+
+
+def reference_config(config: Mapping[str, Any]) -> CSDIConfig:
+    """`CSDIConfig` of the reference's configuration. Raises UserError for what is not built here."""
+    try:
+        diffusion, model = config["diffusion"], config["model"]
+        need(not diffusion.get("is_linear"), "linear attention is not built here: use a quadratic checkpoint")
+        return CSDIConfig(
+            features=config["target_dim"],
+            layers=diffusion["layers"],
+            channels=diffusion["channels"],
+            heads=diffusion["nheads"],
+            step_dim=diffusion["diffusion_embedding_dim"],
+            time_dim=model["timeemb"],
+            feature_dim=model["featureemb"],
+            given="pasted" if model["is_unconditional"] else "input",
+        )
+    except KeyError as error:
+        raise UserError(f"the config does not give {error}: take the reference's YAML file") from None

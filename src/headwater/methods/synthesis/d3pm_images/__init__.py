@@ -1,0 +1,1 @@
+"""The room of D3PM on pictures: start at method.py."""

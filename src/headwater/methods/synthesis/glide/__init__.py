@@ -1,0 +1,1 @@
+"""The room of GLIDE: start at method.py."""

@@ -1,0 +1,1 @@
+"""The room of GLIDE's inpainting: start at method.py."""

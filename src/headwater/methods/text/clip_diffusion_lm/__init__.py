@@ -1,0 +1,1 @@
+"""The room of CLIP-Diffusion-LM: start at method.py."""

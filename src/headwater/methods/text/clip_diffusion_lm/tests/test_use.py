@@ -1,0 +1,170 @@
+"""The captioner as a user meets it: pictures in, captions out, folders, wrong input; what it must learn."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from headwater.data.tokenizer import Tokenizer
+from headwater.errors import UserError
+from headwater.methods.text.clip_diffusion_lm.caption_rows import read, written
+from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner
+from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM
+from headwater.methods.text.clip_diffusion_lm.picture_features import Clip, neighbours
+from headwater.sampling import Run
+from headwater.training.optimisation import Optimisation
+
+QUIET = Run(progress=False)
+COLOURS = {"red": (1.0, -1.0, -1.0), "green": (-1.0, 1.0, -1.0), "blue": (-1.0, -1.0, 1.0)}
+METHOD = CLIPDiffusionLM(
+    size=8,
+    features="trained",
+    feature_steps=60,
+    tokenizer="word",
+    vocabulary=32,
+    words="random",
+    length=5,
+    dim=16,
+    hidden=24,
+    layers=1,
+    heads=2,
+    feedforward=32,
+    dropout=0.0,
+    T=50,
+    levels=4,
+    training=Optimisation(250, 12, lr=5e-3, decay="linear"),
+)
+
+
+PLACES = {"upper": slice(0, 4), "lower": slice(4, 8), "whole": slice(0, 8)}
+
+
+def scenes() -> tuple[torch.Tensor, list[str]]:
+    """A colour in a half of the picture or all of it, three times each."""
+    pictures, captions = [], []
+    for colour, rgb in COLOURS.items():
+        for place, rows in PLACES.items():
+            picture = torch.zeros(3, 8, 8)
+            picture[:, rows] = torch.tensor(rgb)[:, None, None]
+            pictures += [picture] * 3
+            captions += [f"the {place} is {colour}"] * 3
+    noise = torch.randn(len(pictures), 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return (torch.stack(pictures) + 0.05 * noise).clamp(-1, 1), captions
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FittedCaptioner:
+    return METHOD.fit(*scenes(), QUIET)
+
+
+@pytest.mark.parametrize("sampler", ["fixed-point", "ancestral"])
+def test_it_learns_to_describe(fitted: FittedCaptioner, sampler: str) -> None:
+    pictures, captions = scenes()
+    found = replace(METHOD, sampler=sampler).apply(pictures, fitted, QUIET)
+    assert METHOD.evaluate(found, captions)["exact"] >= 0.8
+
+
+def test_captions_depend_on_neither_batch_nor_neighbours(fitted: FittedCaptioner) -> None:
+    pictures, _ = scenes()
+    method = replace(METHOD, guidance=0.5, sampler="ancestral", steps=3)
+    whole = method.apply(pictures[:6], fitted, Run(3, batch=6, progress=False))
+    later = method.apply(pictures[4:6], fitted, Run(3, batch=1, progress=False, first=4))
+    assert whole[4:] == later
+
+
+def test_a_folder_keeps_everything(fitted: FittedCaptioner, tmp_path: Path) -> None:
+    pictures, _ = scenes()
+    fitted.save(tmp_path / "fitted")
+    again = FittedCaptioner.load(tmp_path / "fitted")
+    method = replace(METHOD, guidance=1.0)
+    assert method.apply(pictures, again, QUIET) == method.apply(pictures, fitted, QUIET)
+    assert again.shape == (3, 8, 8)
+
+
+def test_frozen_words_stay_and_trained_words_move() -> None:
+    brief = replace(METHOD, feature_steps=2, training=Optimisation(3, 4, lr=1e-2))
+    pictures, captions = scenes()
+    for words, moves in (("random", False), ("trained", True)):
+        first, later = (
+            replace(brief, words=words, training=replace(brief.training, steps=n)).fit(
+                pictures, captions, QUIET
+            )
+            for n in (1, 3)
+        )
+        assert torch.equal(first.network.table, later.network.table) is not moves
+        assert torch.equal(first.network.head, later.network.head) is not moves
+
+
+def test_an_interrupted_fit_with_frozen_words_goes_on_exactly(tmp_path: Path) -> None:
+    pictures, captions = scenes()
+    how = Optimisation(6, 8, lr=1e-3, checkpoint_every=0.0)
+    method = replace(METHOD, feature_steps=2, dropout=0.1, training=how)
+    whole = method.fit(pictures, captions, Run(progress=False, keep=tmp_path))
+    shutil.rmtree(max(tmp_path.glob("step-*")))
+    resumed = method.fit(pictures, captions, Run(progress=False, keep=tmp_path))
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+
+
+def test_rows_of_captions() -> None:
+    tokenizer = Tokenizer.train(["red above blue"], 32, "word")
+    rows = written(tokenizer, ["red above blue", "red above blue red blue"], 5)
+    red, above, blue = tokenizer.split(["red above blue"])[0]
+    sep, pad = tokenizer.sep, tokenizer.pad
+    assert rows.tolist() == [[red, above, blue, sep, pad], [red, above, blue, red, sep]]
+    assert read(tokenizer, torch.tensor([[red, red, above, above, blue]])) == ["red above blue"]
+    assert read(tokenizer, torch.tensor([[red, sep, blue, pad, pad]])) == ["red"]
+
+
+def test_the_nearest_text_of_another_name() -> None:
+    unit = torch.eye(3)
+    assert neighbours(unit, unit).tolist() == [0, 1, 2]
+    near = unit + 0.1 * unit.roll(1, 1)
+    assert neighbours(near, unit, torch.tensor([0, 1, 2])).tolist() == [1, 2, 0]
+    assert neighbours(near, unit, torch.tensor([0, 0, 2]))[0] == 2
+
+
+def test_a_published_clip_and_published_words(tmp_path: Path) -> None:
+    """Models of transformers in a local folder stand in for those on the hub."""
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**small, "vocab_size": 40, "max_position_embeddings": 12, "eos_token_id": 3, "pad_token_id": 0}
+    vision = {**small, "image_size": 8, "patch_size": 4}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=10)
+    torch.manual_seed(0)
+    transformers.CLIPModel(config).save_pretrained(tmp_path)
+    pictures, captions = scenes()
+    tokenizer = Tokenizer.train(captions, 40, "word").model
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", sep_token="[SEP]"
+    )
+    fast.save_pretrained(tmp_path)
+    method = replace(METHOD, features=str(tmp_path), training=Optimisation(2, 4, lr=1e-3))
+    fitted = method.fit(pictures, captions, QUIET)
+    assert fitted.captions.shape == (27, 10)
+    assert fitted.captions.norm(dim=1) == pytest.approx(10**0.5, abs=1e-5)
+    fitted.save(tmp_path / "fitted")
+    again = FittedCaptioner.load(tmp_path / "fitted")
+    assert isinstance(again.eyes, Clip)
+    assert method.apply(pictures, again, QUIET) == method.apply(pictures, fitted, QUIET)
+
+
+def test_wrong_input_is_told_in_a_sentence(fitted: FittedCaptioner, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, captions = scenes()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for method, image, caption, words in (
+        (METHOD, pictures, captions[1:], "give one each"),
+        (METHOD, pictures[:, :, :4], captions, "resize"),
+        (replace(METHOD, features="nobody/has-this-clip"), pictures, captions, "no CLIP called"),
+        (replace(METHOD, words="published"), pictures, captions, "no model called"),
+    ):
+        with pytest.raises(UserError, match=words):
+            method.fit(image, caption, QUIET)
+    with pytest.raises(UserError, match="between 1 and 49"):
+        replace(METHOD, steps=50).apply(pictures, fitted, QUIET)
+    with pytest.raises(UserError, match="resize"):
+        METHOD.apply(pictures[:, :, :4], fitted, QUIET)

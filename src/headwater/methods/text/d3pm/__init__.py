@@ -1,0 +1,1 @@
+"""The room of D3PM: start at method.py."""

@@ -1,0 +1,1 @@
+"""The room of DiffuSeq: start at method.py."""

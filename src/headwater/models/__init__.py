@@ -1,0 +1,9 @@
+"""Trained priors: read, written, converted, inspected."""
+
+from headwater.models.config import PriorConfig, ProcessConfig
+from headwater.models.conversion import convert
+from headwater.models.inspection import Report, inspect
+from headwater.models.prior import Prior
+from headwater.models.sources import shipped
+
+__all__ = ["Prior", "PriorConfig", "ProcessConfig", "Report", "convert", "inspect", "shipped"]

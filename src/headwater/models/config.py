@@ -1,0 +1,167 @@
+"""What a prior's config.json says, and the objects it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from headwater.core import schedule
+from headwater.core.denoiser import Denoiser
+from headwater.core.prediction import Target, Variance
+from headwater.core.process import Diffusion
+from headwater.errors import UserError, need
+from headwater.models.schema import build, nearest
+from headwater.nets.adm import UNet, UNetConfig
+from headwater.nets.wrappers import Preconditioned
+from headwater.noise import Noise, PowerLaw, Simplex, Truncated, White
+
+FORMAT = 1
+"""Version of the folder format; a reader refuses a newer one."""
+
+MOST_STEPS = 100_000
+MOST_CHANNELS, MOST_LEVELS, MOST_BLOCKS = 1 << 14, 10, 64
+"""Bounds on what a config may ask for; published priors stay well below them."""
+
+NOISES: dict[str, type[Noise]] = {
+    "white": White,
+    "simplex": Simplex,
+    "power-law": PowerLaw,
+    "truncated": Truncated,
+}
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """A process by its recipe. For `vp`, `betas` names a schedule or lists T numbers.
+
+    `vp_sde` is the VP-SDE in continuous time, walked at T even times (Song et al. 2021).
+    """
+
+    kind: Literal["vp", "vp_sde", "ve", "edm", "flow"] = "vp"
+    T: int = 1000
+    betas: str | tuple[float, ...] = "linear"
+    low: float | None = None
+    """Smallest beta (vp), rate (vp_sde) or sigma (ve, edm); None is the schedule's own."""
+    high: float | None = None
+    """Largest of these."""
+
+    def __post_init__(self) -> None:
+        need(1 <= self.T <= MOST_STEPS, f"process: T is {self.T}: give 1 to {MOST_STEPS} steps")
+        if isinstance(self.betas, str):
+            return
+        same = self.kind == "vp" and len(self.betas) == self.T
+        need(same, f"process: {len(self.betas)} betas for T = {self.T}: list as many as there are steps")
+        need(all(0 < beta <= 1 for beta in self.betas), "process: betas must lie between 0 and 1")
+
+    def build(self) -> Diffusion:
+        """The process. Raises ValueError for an unknown schedule."""
+        ends = {k: v for k, v in (("low", self.low), ("high", self.high)) if v is not None}
+        match self.kind:
+            case "vp":
+                return Diffusion.vp(self.table())
+            case "vp_sde":
+                times = torch.arange(1, self.T + 1, dtype=torch.float64) / self.T
+                return Diffusion.vp_sde(times, **ends)
+            case "ve":
+                return Diffusion.ve(schedule.geometric(self.T, **ends))
+            case "edm":
+                return Diffusion.edm(self.T, **ends)
+            case "flow":
+                return Diffusion.flow(self.T)
+
+    def table(self) -> torch.Tensor:
+        """The betas of a `vp` process, (T,) float64."""
+        if not isinstance(self.betas, str):
+            return torch.tensor(self.betas, dtype=torch.float64)
+        pairs = (("start", self.low), ("end", self.high))
+        return schedule.betas(self.betas, self.T, **{k: v for k, v in pairs if v is not None})
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Everything about a prior but its weights."""
+
+    network: dict[str, Any]
+    """`kind` ("adm", "ncsnpp", or "unet2d" for diffusers' UNet2DModel) and the fields of its config."""
+    shape: tuple[int, int, int]
+    """Channels, height, width of one picture."""
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    predicts: Target = "eps"
+    variance: Variance = "fixed"
+    noise: dict[str, Any] = field(default_factory=lambda: {"kind": "white"})
+    """The law that the prior was trained with: `kind` and its parameters."""
+    clip: bool = True
+    """Data lie in [-1, 1], so estimates of clean data are kept there."""
+    classes: tuple[str, ...] = ()
+    about: dict[str, Any] = field(default_factory=dict)
+    """Name, data, licence, metrics: what the model card says."""
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in self.network.items()}
+        object.__setattr__(self, "network", plain)
+
+    @property
+    def class_count(self) -> int:
+        """How many classes the network tells apart, named or not; 0 for none."""
+        held = (len(self.classes), *(self.network.get(k) for k in ("num_classes", "num_class_embeds")))
+        return next((n for n in held if n), 0)
+
+    def law(self) -> Noise:
+        """The noise law. Raises UserError for an unknown one."""
+        options = dict(self.noise)
+        kind = options.pop("kind", "white")
+        need(kind in NOISES, f"unknown noise {kind!r}{nearest(str(kind), NOISES)}")
+        return build(NOISES[kind], options, "noise")
+
+    def build_network(self) -> nn.Module:
+        """The network with fresh weights. Raises UserError for an unknown kind or field."""
+        options = dict(self.network)
+        kind = options.pop("kind", "adm")
+        if kind == "unet2d":
+            return _unet2d(options)
+        if kind == "ncsnpp":
+            return _ncsnpp(options)
+        need(kind == "adm", f"unknown network {kind!r}: choose one of adm, ncsnpp, unet2d")
+        config = build(UNetConfig, options, "network")
+        _bounded(config.widths, config.num_res_blocks)
+        return UNet(config)
+
+    def denoiser(self, network: nn.Module) -> Denoiser:
+        """The network read as this config says."""
+        return Denoiser(network, self.process.build(), self.predicts, self.variance)
+
+
+def _unet2d(options: dict[str, Any]) -> nn.Module:
+    """A diffusers UNet2DModel, in EDM's wrapper when `data_std` is given."""
+    from headwater.models.unet2d import checked, plain_class
+
+    data_std = options.pop("data_std", None)
+    options = checked(options, "network")
+    _bounded(options.get("block_out_channels", ()), options.get("layers_per_block", 2))
+    try:
+        network = plain_class()(**options)
+    except (ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
+        raise UserError(f"network: {str(error).splitlines()[0]}: correct the config") from None
+    return network if data_std is None else Preconditioned(network, float(data_std))
+
+
+def _ncsnpp(options: dict[str, Any]) -> nn.Module:
+    """The network of score-based models (Song et al. 2021); Score-MRI's and DiffPure's are of this kind."""
+    from headwater.nets.ncsnpp import NCSNpp, NCSNppConfig
+
+    config = build(NCSNppConfig, options, "network")
+    _bounded([config.nf * m for m in config.ch_mult], config.num_res_blocks)
+    need(config.num_scales <= MOST_STEPS, f"network: num_scales is at most {MOST_STEPS}; correct the config")
+    return NCSNpp(config)
+
+
+def _bounded(widths: Sequence[int], blocks: int) -> None:
+    sane = max(widths, default=1) <= MOST_CHANNELS and len(widths) <= MOST_LEVELS
+    need(
+        sane and 0 <= blocks <= MOST_BLOCKS, "network: no checkpoint is this wide or deep; correct the config"
+    )

@@ -1,0 +1,149 @@
+"""What a checkpoint is, from its headers: nothing in it is run and no weights are read into memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headwater.atomic import sha256, verify
+from headwater.errors import UserError, need
+from headwater.models import diffusers, folder, sources
+from headwater.models.config import PriorConfig
+from headwater.models.published import (
+    Published,
+    as_fields,
+    classifier_network,
+    published_names,
+    score_network,
+)
+from headwater.models.state import contents
+
+ASSUMED = "the file says nothing of process and picture size: those of the reference's training are assumed"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `inspect` found. `str()` of it is what the command line prints."""
+
+    path: str
+    format: str
+    """In words: "headwater prior", "diffusers folder", "guided-diffusion weights", "other weights" ..."""
+    weights: str
+    """The weights file itself."""
+    container: str
+    """"safetensors" or "torch"."""
+    nest: str
+    """The key under which the state dict lies in the file; empty at the top."""
+    bytes: int
+    """Size of the weights file."""
+    sha256: str
+    """Of the weights file."""
+    tensors: int
+    parameters: int
+    dtypes: dict[str, int]
+    """Number of tensors by type, e.g. {"float32": 120}."""
+    network: dict[str, Any]
+    """`kind` and fields of the architecture; empty when it is unknown."""
+    config: PriorConfig | None
+    """Everything else that is known or assumed; None when no prior can be read from the file."""
+    remark: str
+    """Why there is no prior here, or what was assumed."""
+    published: tuple[str, ...] = ()
+    """Published networks of this very structure."""
+
+    def __str__(self) -> str:
+        types = ", ".join(f"{n} {name}" for name, n in self.dtypes.items())
+        nest = f", under {self.nest!r}" if self.nest else ""
+        rows = {
+            "path": self.path,
+            "format": self.format,
+            "weights": f"{self.container}, {self.bytes:,} bytes" + nest,
+            "sha256": self.sha256,
+            "tensors": f"{self.tensors} ({types}), {self.parameters:,} numbers",
+            "network": ", ".join(f"{k}={v}" for k, v in self.network.items() if v is not None) or "unknown",
+            "same as": ", ".join(self.published),
+            "process": self._process(),
+            "remark": self.remark,
+        }
+        return "\n".join(f"{name:8} {value}" for name, value in rows.items() if value)
+
+    def _process(self) -> str:
+        if self.config is None:
+            return ""
+        p, c = self.config.process, self.config
+        betas = p.betas if isinstance(p.betas, str) else f"{len(p.betas)} listed betas"
+        if p.kind != "vp":
+            betas = " to ".join(f"{end:g}" for end in (p.low, p.high) if end is not None) or "usual range"
+        size = "x".join(map(str, c.shape))
+        return f"{p.kind}, T={p.T}, {betas}; predicts {c.predicts}, variance {c.variance}; pictures {size}"
+
+
+def inspect(where: str | os.PathLike[str]) -> Report:
+    """Describe a folder, a weights file or a shipped prior. Raises UserError for a broken or hostile file."""
+    path = Path(where)
+    if not path.exists() and str(where) in sources.shipped():
+        path = sources.SHIPPED / str(where)
+    need(path.exists(), f"there is no file or folder {path}: check the path")
+    if path.is_file():
+        return _of_file(path)
+    if not folder.is_ours(path) and folder.is_ours(path / "prior"):
+        path = path / "prior"
+    if folder.is_ours(path):
+        verify(path, (folder.CONFIG, folder.WEIGHTS))
+        config = folder.read_config(path)
+        return _report(path, "headwater prior", path / folder.WEIGHTS, config.network, config)
+    if diffusers.is_theirs(path):
+        config, weights = diffusers.read_config(path)
+        return _report(path, "diffusers folder", weights, config.network, config)
+    raise UserError(f"{path} holds no checkpoint: give a folder of ours or of diffusers, or a weights file")
+
+
+def _of_file(path: Path) -> Report:
+    shapes = {name: entry.shape for name, entry in contents(path).entries.items()}
+    found: Published | None = score_network(shapes)
+    words = "score-SDE weights"
+    if found is None and (found := classifier_network(shapes)):
+        words = "guided-diffusion classifier"
+    if found is None:
+        words = "guided-diffusion weights"
+        try:
+            found = sources.network_of_weights(path, {})
+        except UserError as error:
+            return _report(path, "other weights", path, {}, None, str(error))
+    try:
+        config, remark = sources.config_of_weights(path, {}), ASSUMED
+    except UserError as error:
+        config, remark = None, str(error)
+    report = _report(path, words, path, as_fields(found), config, remark)
+    return dataclasses.replace(report, published=published_names(found))
+
+
+def _report(
+    path: Path,
+    words: str,
+    weights: Path,
+    network: dict[str, Any],
+    config: PriorConfig | None,
+    remark: str = "",
+) -> Report:
+    held = contents(weights)
+    types = Counter(str(e.dtype).removeprefix("torch.") for e in held.entries.values())
+    return Report(
+        path=str(path),
+        format=words,
+        weights=str(weights),
+        container=held.format,
+        nest=held.nest,
+        bytes=weights.stat().st_size,
+        sha256=sha256(weights),
+        tensors=len(held.entries),
+        parameters=sum(e.size for e in held.entries.values()),
+        dtypes=dict(types),
+        network=network,
+        config=config,
+        remark=remark,
+    )

@@ -1,0 +1,167 @@
+"""A trained prior: network, process and the meaning of the network's output, in one object."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headwater.controls import Clip
+from headwater.core import Ancestral, Control, Denoiser, Diffusion, DPMSolver, Sampler, descend, last, reverse
+from headwater.core.timesteps import log_snr, network_calls
+from headwater.models.config import PriorConfig
+from headwater.noise import Noise
+from headwater.sampling import Run
+
+ECONOMICAL = 50
+"""Network calls of `Prior.economical`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """One diffusion model over pictures (C, H, W) in [-1, 1].
+
+    network: the raw module, network(x, labels, y=...); config: everything else about it.
+    """
+
+    network: nn.Module
+    config: PriorConfig
+    source: str = field(default="", compare=False)
+    """Where it was read from, for the record."""
+    file_hash: str = field(default="", compare=False)
+    """SHA-256 of the weights file that it was read from; empty for a prior made in memory."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        where: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        **overrides: Any,
+    ) -> Prior:
+        """Read a prior, ready to sample; nothing in it is run.
+
+        where: a folder of ours, a diffusers folder (UNet2DModel), a guided-diffusion weights file, the name
+        of a shipped prior, or a hub name `org/name`, of which `revision` picks a branch, tag or commit.
+        overrides: what the checkpoint does not say: fields of the network (`num_heads=`,
+        `num_head_channels=`, `use_new_attention_order=`, ...), of the process (`T=`, `betas=`, `low=`,
+        `high=`) and `shape=`, `predicts=`, `variance=`, `noise=`, `clip=`, `classes=`.
+
+        Raises UserError, in one sentence, when there is no such prior, it is broken, or an override is
+        unknown.
+        """
+        from headwater.models.sources import load
+
+        return load(where, revision, overrides).to(device)
+
+    def save_pretrained(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
+        """Write config.json, model.safetensors, README.md and manifest.json, whole or not at all.
+
+        dtype: how weights are stored (torch.float16 halves the file); they are always read as float32.
+        Raises UserError when the folder cannot be written or the weights do not fit the dtype.
+        """
+        from headwater.models.folder import write
+
+        write(self, folder, dtype)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, dtype: torch.dtype | None = None) -> str:
+        """Upload what `save_pretrained` writes, card included, to the hub; returns the commit's address.
+
+        repo_id: `org/name`; it is created, private if asked, unless it exists. Raises UserError when the
+        hub refuses.
+        """
+        from headwater.models.hub import push
+
+        return push(self, repo_id, private, dtype)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the weights: of the file it was read from, else of the state at the first call."""
+        return self.file_hash or state_hash(self.network.state_dict())
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of the pictures that it was trained on."""
+        return self.config.shape
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """The network told how to read its output."""
+        return self.config.denoiser(self.network)
+
+    @property
+    def process(self) -> Diffusion:
+        """The forward process."""
+        return self.denoiser.process
+
+    @cached_property
+    def noise(self) -> Noise:
+        """The noise law that it was trained with."""
+        return self.config.law()
+
+    @property
+    def controls(self) -> list[Control]:
+        """What keeps estimates within the range of the data; empty for unbounded data."""
+        return [Clip()] if self.config.clip else []
+
+    @property
+    def sampler(self) -> Sampler:
+        """Its own reverse step: ancestral, with the learned variance where there is one."""
+        return Ancestral("small" if self.config.variance == "fixed" else "learned")
+
+    @property
+    def economical(self) -> tuple[list[int], Sampler]:
+        """Plan and sampler of the fewest network calls that draw no worse than any other on every prior that
+        ships, by the test of docs/performance.md."""
+        return log_snr(self.process, min(ECONOMICAL, self.process.T)), DPMSolver(kind="sde")
+
+    def to(self, device: str) -> Prior:
+        """The same prior with its network on a device."""
+        self.network.to(device)
+        return self
+
+    def sample(
+        self,
+        n: int,
+        run: Run | None = None,
+        plan: Sequence[int] | None = None,
+        sampler: Sampler | None = None,
+        **cond: Any,
+    ) -> Tensor:
+        """Draw n pictures, (n, C, H, W) in the range of the data.
+
+        plan: levels to visit, all by default. sampler: `Ancestral` by default. cond: conditions of the
+        network; tensors have n rows. Sample i depends on run.seed and i alone.
+        """
+        run = run or Run()
+        sampler = sampler or self.sampler
+        plan = list(plan or descend(self.process.T))
+        out = []
+        for rows, part in run.chunks(n):
+            size = rows.stop - rows.start
+            noise = part.stream(size, self.noise)
+            like = torch.empty(size, *self.shape, device=run.device)
+            here = {k: v[rows] if isinstance(v, Tensor) else v for k, v in cond.items()}
+            with torch.inference_mode():
+                x = self.process.start(like, noise)
+                steps = reverse(self.denoiser, x, plan, sampler, self.controls, noise, False, **here)
+                total = network_calls(sampler.plan(plan))
+                out.append(last(part.watch(steps, total, f"samples {rows.start + 1}-{rows.stop} of {n}")))
+        return torch.cat(out)
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and bytes, in order of name; 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

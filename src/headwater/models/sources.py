@@ -1,0 +1,153 @@
+"""Where priors come from: folders, weights files, shipped names and the Hugging Face hub, in that order."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headwater.atomic import sha256
+from headwater.errors import UserError, need
+from headwater.models import diffusers, folder
+from headwater.models.config import PriorConfig
+from headwater.models.options import ADM, overridden, process, sort
+from headwater.models.prior import Prior
+from headwater.models.published import (
+    as_fields,
+    chain_of,
+    classifier_network,
+    refuse_upsampler,
+    score_network,
+    score_prior,
+)
+from headwater.models.schema import nearest
+from headwater.models.state import contents
+from headwater.nets.adm import UNetConfig
+from headwater.nets.infer import infer_config
+
+SHIPPED = Path(__file__).parent / "shipped"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_FILES = ("*.json", "*.safetensors", "README.md")
+
+SIDES = {
+    (1, 2, 2, 2): 32,
+    (1, 2, 3, 4): 64,
+    (1, 1, 2, 3, 4): 128,
+    (1, 1, 2, 2, 4, 4): 256,
+    (0.5, 1, 1, 2, 2, 4, 4): 512,
+}
+"""Picture size by channel multipliers, as guided-diffusion's training script chooses them."""
+
+
+def shipped() -> list[str]:
+    """Names of the priors that come with the package."""
+    if not SHIPPED.is_dir():
+        return []
+    return sorted(p.name for p in SHIPPED.iterdir() if (p / folder.CONFIG).is_file())
+
+
+def load(where: str | os.PathLike[str], revision: str | None, overrides: Mapping[str, Any]) -> Prior:
+    """What `Prior.from_pretrained` does, on the CPU."""
+    path, name = Path(where).expanduser(), os.fspath(where)
+    if path.is_dir():
+        return _from_folder(path, overrides)
+    if path.is_file():
+        return from_weights(path, overrides)
+    if name in shipped():
+        return dataclasses.replace(_from_folder(SHIPPED / name, overrides), source=name)
+    is_hub_name = isinstance(where, str) and HUB_NAME.fullmatch(name) is not None
+    if is_hub_name and not name.startswith(".") and not path.suffix:
+        return dataclasses.replace(_from_folder(_download(name, revision), overrides), source=name)
+    hint = nearest(name, shipped()) if shipped() else ": give a folder, a weights file or a hub name org/name"
+    raise UserError(f"there is no prior {name!r}{hint}")
+
+
+def _from_folder(path: Path, overrides: Mapping[str, Any]) -> Prior:
+    if folder.is_ours(path):
+        return folder.read(path, overrides)
+    if diffusers.is_theirs(path):
+        return diffusers.read(path, overrides)
+    if folder.is_ours(path / "prior"):  # what a training leaves
+        return folder.read(path / "prior", overrides)
+    raise UserError(
+        f"{path} holds no prior: give a folder with {folder.CONFIG} or {diffusers.INDEX}, or a weights file"
+    )
+
+
+def from_weights(path: Path, overrides: Mapping[str, Any] | None = None) -> Prior:
+    """A prior from guided-diffusion's weights, or a published score network's (score-SDE, Score-MRI).
+
+    The architecture is read from names and shapes. Not in the file, and so assumed: what goes with the
+    published network of that structure (`published`), and otherwise a linear chain of 1,000 steps, noise
+    predicted, pictures of the size that the reference trains such networks on (`SIDES`), a learned range of
+    variances where there are twice as many channels out as in. All can be overridden.
+    """
+    config = config_of_weights(path, overrides or {})
+    return Prior(folder.filled(config, path), config, source=str(path), file_hash=sha256(path))
+
+
+def config_of_weights(path: Path, overrides: Mapping[str, Any]) -> PriorConfig:
+    """The config that `from_weights` arrives at, from the file's headers alone."""
+    score = score_network(_shapes(path))
+    if score is not None:
+        return overridden(score_prior(score), overrides)
+    given = sort(overrides, ADM)
+    network = network_of_weights(path, given.network)
+    refuse_upsampler(network, path)
+    twice = network.out_channels == 2 * network.in_channels
+    base = PriorConfig(
+        as_fields(network),
+        _shape(network, path, given.prior.pop("shape", None)),
+        given.prior.pop("process", None) or process(chain_of(network), given.process),
+        variance="learned_range" if twice else "fixed",
+    )
+    return overridden(base, given.prior)
+
+
+def network_of_weights(path: Path, overrides: Mapping[str, Any]) -> UNetConfig:
+    """The U-Net behind a weights file. Raises UserError when it is not guided-diffusion's."""
+    shapes = _shapes(path)
+    try:
+        return infer_config(shapes, **overrides)
+    except ValueError as error:
+        if classifier_network(shapes) is not None:
+            raise UserError(
+                f"{path} is a classifier of noisy pictures, no prior: read its network with "
+                "headwater.models.published.load_published"
+            ) from None
+        raise UserError(f"{path} is no guided-diffusion network ({str(error).rstrip('.')})") from None
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    return {name: entry.shape for name, entry in contents(path).entries.items()}
+
+
+def _shape(network: UNetConfig, path: Path, given: Any) -> tuple[int, int, int]:
+    if given is not None:
+        need(len(tuple(given)) == 3, f"shape is {given!r}: give channels, height and width")
+        return tuple(given)
+    side = SIDES.get(tuple(network.channel_mult))
+    if side is None:
+        raise UserError(
+            f"{path} does not say how large its pictures are: pass shape=(channels, height, width)"
+        )
+    return network.in_channels, side, side
+
+
+def _download(name: str, revision: str | None) -> Path:
+    """A snapshot of a hub repository: its JSON, safetensors and card only."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    at = f" at revision {revision!r}" if revision else ""
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"cannot get {name!r}{at} from the hub ({reason}): check the name and the connection; "
+            f"shipped priors are {', '.join(shipped()) or 'not installed'}"
+        ) from None

@@ -1,0 +1,41 @@
+"""Wrappers around networks: EDM's preconditioning, and complex images as two real ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Preconditioned(nn.Module):
+    """EDM's wrapper: D(x; sigma) = c_skip x + c_out F(c_in x; c_noise), a network that predicts x0.
+
+    Karras et al. 2022, Table 1 and eq. 7; the label it is told is sigma. `data_std` is sigma_data.
+    """
+
+    def __init__(self, network: nn.Module, data_std: float = 0.5) -> None:
+        super().__init__()
+        self.network = network
+        self.data_std = data_std
+
+    def forward(self, x: Tensor, label: Tensor, **cond: Any) -> Tensor:
+        """x (B, ...), label (B,) = sigma. Returns the estimate of x0, (B, ...)."""
+        sigma = label.reshape(-1, *[1] * (x.ndim - 1))
+        total = sigma.square() + self.data_std**2
+        inner = self.network(x / total.sqrt(), label.log() / 4, **cond)
+        return self.data_std**2 / total * x + sigma * self.data_std / total.sqrt() * inner
+
+
+class RealAndImaginary(nn.Module):
+    """Serve a complex image with a network of real ones: both parts in one doubled batch (Score-MRI)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, label: Tensor, **cond: Any) -> Tensor:
+        """x (B, ...) complex, label (B,); conditions are repeated for both parts."""
+        twice = {k: torch.cat([v, v]) if isinstance(v, Tensor) else v for k, v in cond.items()}
+        real, imag = self.network(torch.cat([x.real, x.imag]), torch.cat([label, label]), **twice).chunk(2)
+        return torch.complex(real, imag)

@@ -1,0 +1,6 @@
+"""Noise: laws of random fields, one stream per sample, and seeds as pure functions of integers."""
+
+from headwater.noise.laws import Noise, PowerLaw, Stream, Truncated, White, derive, fill, seeds
+from headwater.noise.simplex import Simplex
+
+__all__ = ["Noise", "PowerLaw", "Simplex", "Stream", "Truncated", "White", "derive", "fill", "seeds"]

@@ -1,0 +1,130 @@
+"""Checkpoints of a training: one folder per kept step, whole or absent."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headwater.atomic import is_whole, read_json, sweep, write_json, written_aside
+from headwater.errors import UserError
+from headwater.training.sharding import put, whole
+
+_PREFIX = "step-"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a training is at a moment: `step` updates done, everything else a function of the recipe."""
+
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+def folder_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return folder / f"{_PREFIX}{step:08d}"
+
+
+def save(
+    folder: Path, step: int, state: State, about: Mapping[str, Any], keep: int, writes: bool = True
+) -> Path:
+    """Write the checkpoint of a step, then remove all but the `keep` newest.
+
+    writes: whether this process is the one that does; where each holds a share of the weights, all call this.
+
+    Raises UserError when it cannot be written; the older checkpoints are then untouched.
+    """
+    from safetensors.torch import save_file
+
+    target = folder_of(folder, step)
+    if not writes:
+        for _ in itertools.chain(_named(state.network), _named(state.average), _moments(state)):
+            pass  # collecting takes all; one at a time, it takes no room
+        return target
+    with written_aside(target) as aside:
+        save_file(dict(_named(state.network)), aside / "model.safetensors")
+        save_file(dict(_named(state.average)), aside / "ema.safetensors")
+        save_file(dict(_moments(state)), aside / "optimizer.safetensors")
+        write_json(aside / "state.json", {"step": step, **about})
+    older = [s for s in steps(folder) if s <= step]
+    for stale in older[:-keep]:
+        shutil.rmtree(folder_of(folder, stale), ignore_errors=True)
+    return target
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps with a folder, ascending; not all need be whole."""
+    names = (p.name.removeprefix(_PREFIX) for p in folder.glob(f"{_PREFIX}*") if p.is_dir())
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest whole checkpoint. Removes what killed saves left behind."""
+    sweep(folder)
+    candidates = (folder_of(folder, step) for step in reversed(steps(folder)))
+    return next((path for path in candidates if is_whole(path)), None)
+
+
+def about(checkpoint: Path) -> dict[str, Any]:
+    """The JSON that was saved along: step, recipe, versions, log position."""
+    return read_json(checkpoint / "state.json")
+
+
+def restore(checkpoint: Path, state: State) -> None:
+    """Put the saved tensors back, bit for bit. UserError when they do not fit."""
+    from safetensors.torch import load_file
+
+    try:
+        _load(state.network, load_file(checkpoint / "model.safetensors"))
+        _load(state.average, load_file(checkpoint / "ema.safetensors"))
+        saved = load_file(checkpoint / "optimizer.safetensors")
+        for name, parameter in state.network.named_parameters():
+            if f"step/{name}" not in saved:
+                continue  # frozen: it never moved
+            state.optimizer.state[parameter] = {
+                "step": saved[f"step/{name}"],
+                # The moments live in the memory format of their parameter, as AdamW made them.
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+            for moment in _MOMENTS[1:]:
+                put(state.optimizer.state[parameter][moment], saved[f"{moment}/{name}"])
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{checkpoint} does not fit this network ({reason}): start in another folder"
+        ) from None
+
+
+def _load(module: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """As `load_state_dict`, also where this process holds a share of each tensor."""
+    mine = module.state_dict()
+    other = sorted(mine.keys() ^ saved.keys())
+    if other:
+        raise KeyError(other[0])
+    for name, value in mine.items():
+        if value.shape != saved[name].shape:
+            raise RuntimeError(f"{name} has shape {tuple(saved[name].shape)}, not {tuple(value.shape)}")
+        put(value, saved[name])
+
+
+def _named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, value in module.state_dict().items():
+        yield name, whole(value.detach()).cpu().contiguous()
+
+
+def _moments(state: State) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in state.network.named_parameters():
+        for moment in _MOMENTS:
+            if parameter in state.optimizer.state:
+                value = state.optimizer.state[parameter][moment]
+                yield f"{moment}/{name}", whole(value.detach()).cpu().contiguous()

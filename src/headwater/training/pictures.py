@@ -1,0 +1,72 @@
+"""The pictures that a recipe names: a shipped set, a folder, an array file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from headwater.data import shipped
+from headwater.data.datasets import CACHE_BYTES, Dataset, open_dataset
+from headwater.errors import UserError, need
+from headwater.training.feed import Pictures, Rows
+from headwater.training.recipe import Recipe
+
+
+def gather(recipe: Recipe, on_error: Literal["stop", "skip"] = "stop", progress: bool = False) -> Pictures:
+    """Open the data of a recipe; what fits into memory is read now, so that a bad file shows now.
+
+    Raises UserError for unknown data, a picture that cannot be read (unless `on_error` is skip), or a
+    shape that the data cannot have.
+    """
+    name, _, split = recipe.data.partition(":")
+    if name.removesuffix("-hue") in shipped.names():
+        return _shipped(name, split or recipe.split, recipe)
+    need(not recipe.augmented, f"augmented is for the brain set, not for {recipe.data}: leave it out")
+    labels = "auto" if recipe.class_conditional else "none"
+    found = open_dataset(recipe.data, recipe.shape, on_error=on_error, labels=labels)
+    if recipe.class_conditional and not found.classes:
+        found = open_dataset(recipe.data, recipe.shape, on_error=on_error, labels="folders")
+    return _gathered(found, progress)
+
+
+def _shipped(name: str, split: str, recipe: Recipe) -> Pictures:
+    channels, height, width = recipe.shape
+    need(height == width, f"shipped sets are square: give shape [{channels}, {height}, {height}]")
+    try:
+        found = shipped.load(name, split, height, augmented=recipe.augmented, seed=recipe.seed)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    has = found.images.shape[1]
+    need(has == channels, f"{name} has {has} channels: give shape [{has}, {height}, {width}]")
+    licence = str(shipped.manifest()[name.removesuffix("-hue")]["licence"])
+    if found.labels is None or found.labels.ndim != 1:
+        return Pictures(found.images, licence=licence)
+    return Pictures(found.images, found.labels, tuple(found.classes), licence)
+
+
+def _gathered(found: Dataset, progress: bool) -> Pictures:
+    from tqdm import tqdm
+
+    n = len(found)
+    labels = torch.tensor([found.label(i) or 0 for i in range(n)]) if found.classes else None
+    images: Rows = Lazy(found)
+    if n * 4 * torch.Size(found.shape).numel() <= CACHE_BYTES:
+        bar: Iterable[int] = tqdm(range(n), "pictures", delay=2, disable=not progress)
+        images = torch.stack([found[i] for i in bar])
+    return Pictures(images, labels, tuple(found.classes), skipped=tuple(found.skipped))
+
+
+class Lazy:
+    """A data set too large for memory, indexed like a tensor of pictures."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return torch.stack([self.dataset[i] for i in index.tolist()])

@@ -1,0 +1,72 @@
+"""Shipped priors are what their cards say: small, healthy, and drawing what they were trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor
+
+import headwater.models
+from headwater.core import DPMSolver
+from headwater.core.timesteps import log_snr
+from headwater.data import load
+from headwater.experiments.tour import PRIORS
+from headwater.methods.synthesis.glide.method import Glide
+from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
+from headwater.metrics.classifier import generated_quality, train_classifier
+from headwater.models import Prior, shipped
+from headwater.sampling import Run
+
+FOLDER = Path(headwater.models.__file__).parent / "shipped"
+
+
+def draw(prior: Prior, n: int) -> Tensor:
+    return prior.sample(n, Run(0, batch=64, progress=False), log_snr(prior.process, 25), DPMSolver())
+
+
+def test_the_five_priors_ship_within_twelve_megabytes() -> None:
+    assert shipped() == sorted(PRIORS)
+    assert sum(p.stat().st_size for p in FOLDER.rglob("*.safetensors")) <= 12_000_000
+
+
+def test_all_weights_ship_within_twenty_five_megabytes() -> None:
+    assert sum(p.stat().st_size for p in FOLDER.parents[1].rglob("*.safetensors")) <= 25_000_000
+
+
+def test_the_shipped_glide_draws_the_colour_that_it_is_asked_for() -> None:
+    fitted = FittedGlide.load("glide")
+    method = Glide(scale=3.0, steps="10", sampler="dpm-solver")
+    red, blue = method.apply(["red heart", "blue heart"], fitted, Run(0, progress=False)).mean((-2, -1))
+    assert float(red[0] - red[2]) > 0.2
+    assert float(blue[2] - blue[0]) > 0.1
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_prior_draws_pictures_like_those_it_saw(name: str) -> None:
+    prior = Prior.from_pretrained(name)
+    data, split = PRIORS[name]
+    real, drawn = load(data, split, prior.shape[-1]).images, draw(prior, 16)
+    assert drawn.shape == (16, *prior.shape)
+    assert bool(torch.isfinite(drawn).all())
+    # A prior that drew noise or one grey would miss these by far.
+    assert float(drawn.mean()) == pytest.approx(float(real.mean()), abs=0.25)
+    assert float(drawn.std()) == pytest.approx(float(real.std()), rel=0.35)
+    steps = [(v[..., 1:] - v[..., :-1]).abs().mean() for v in (drawn, real)]
+    assert float(steps[0]) == pytest.approx(float(steps[1]), rel=0.5)
+
+
+def test_drawn_digits_stay_as_good_as_the_card_says() -> None:
+    """A guard against getting worse; 500 digits and 69 calls with fresh noise give 0.91 (docs/priors.md)."""
+    train, test = load("digits", "train"), load("digits", "test")
+    judge = train_classifier(train.images, cast(Tensor, train.labels), seed=0)
+    order = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))
+    prior = Prior.from_pretrained("digits")
+    plan, sampler = log_snr(prior.process, 50), DPMSolver(kind="sde")
+    drawn = prior.sample(192, Run(0, batch=16, progress=False), plan, sampler)
+    quality = generated_quality(judge, test.images[order], drawn)
+    assert quality.confidence >= 0.87
+    assert quality.balance >= 0.95
+    assert quality.frechet <= 1.5 * quality.floor

@@ -1,0 +1,284 @@
+"""Training as the user sees it: what it leaves, how it resumes, what it says when it cannot go on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from headwater.errors import UserError
+from headwater.models import Prior, ProcessConfig
+from headwater.training import Architecture, Recipe, checkpoint, fit, training
+from headwater.training.checkpoint import steps
+
+NETWORK = Architecture(channel_mult=(1,), attention_resolutions=())
+TINY = Recipe(
+    data="tiny",
+    shape=(1, 8, 8),
+    network=NETWORK,
+    process=ProcessConfig(T=4, betas="cosine"),
+    steps=6,
+    batch=4,
+    warmup=2,
+    log_every=2,
+    sample_every=0,
+)
+
+
+def train(recipe: Recipe, out: Path, **options: object) -> Prior:
+    return fit(recipe, out, progress=False, **options)
+
+
+def equal(a: Prior, b: Prior) -> bool:
+    mine, theirs = a.network.state_dict(), b.network.state_dict()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
+
+
+def interrupted(recipe: Recipe, out: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train with a checkpoint at every step and fail at one."""
+    update = training.Training.update
+
+    def failing(self: training.Training, step: int) -> tuple[float, float]:
+        if step == at:
+            raise RuntimeError("power cut")
+        return update(self, step)
+
+    with monkeypatch.context() as m:
+        m.setattr(training.Training, "update", failing)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(replace(recipe, checkpoint_every=0.0), out)
+
+
+def test_what_a_training_leaves(tmp_path: Path) -> None:
+    prior = train(replace(TINY, sample_every=3), tmp_path / "a")
+    out = tmp_path / "a"
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert {"loss", "lr", "grad_norm", "items_per_second", "seconds"} <= lines[0].keys()
+    sheets = sorted(p.name for p in (out / "samples").iterdir())
+    assert sheets == ["final.png", "step-00000003.png", "step-00000006.png"]
+    assert Recipe.load(out / "recipe.yaml").steps == 6
+    page = (out / "index.html").read_text()
+    assert "Training pictures" in page
+    assert "grad_accumulation" in page
+    read = Prior.from_pretrained(out / "prior")
+    assert equal(read, prior)
+    about = read.config.about
+    assert (about["steps"], about["images_seen"], about["data"]) == (6, 24, "tiny")
+    assert about["licence"]
+    assert read.sample(2, plan=[4, 2, 0]).shape == (2, 1, 8, 8)
+
+
+RECIPES = {
+    "plain": TINY,
+    "conditional": replace(TINY, class_conditional=True, label_dropout=0.3, augment=("flip",)),
+    "dropout, bf16": replace(
+        TINY, network=replace(NETWORK, dropout=0.2), precision="bf16", channels_last=True, grad_accumulation=2
+    ),
+    "learned": replace(TINY, variance="learned_range", levels="stratified"),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_resumed_is_bit_identical(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = RECIPES[name]
+    whole = train(recipe, tmp_path / "a")
+    interrupted(recipe, tmp_path / "b", 3, monkeypatch)
+    torch.manual_seed(123)  # the state of the global generator must not matter
+    resumed = train(recipe, tmp_path / "b", resume=True)
+    assert equal(whole, resumed)
+    logs = [(tmp_path / d / "log.jsonl").read_text().splitlines() for d in "ab"]
+    a, b = ([(x["step"], x["loss"], x["grad_norm"]) for x in map(json.loads, log)] for log in logs)
+    assert a == b
+
+
+def test_grad_accumulation_changes_rounding_only(tmp_path: Path) -> None:
+    whole = train(TINY, tmp_path / "a")
+    parts = train(replace(TINY, grad_accumulation=2), tmp_path / "b")
+    for a, b in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
+        # Adam turns rounding of tiny gradients into steps of up to lr; the average damps them.
+        assert (a - b).abs().max() < 1e-3
+
+
+def test_out_of_time_then_resumed(tmp_path: Path) -> None:
+    whole = train(TINY, tmp_path / "a")
+    train(TINY, tmp_path / "b", max_minutes=0)
+    assert steps(tmp_path / "b" / "checkpoints") == [1]
+    assert not (tmp_path / "b" / "prior").exists()
+    assert equal(whole, train(TINY, tmp_path / "b", resume=True))
+
+
+def test_ctrl_c_saves_the_step_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = training.Training.update
+
+    def pressed(self: training.Training, step: int) -> tuple[float, float]:
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return update(self, step)
+
+    monkeypatch.setattr(training.Training, "update", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, tmp_path)
+    assert steps(tmp_path / "checkpoints") == [4]
+
+
+def test_what_a_kill_left_half_written_goes(tmp_path: Path) -> None:
+    for place in (tmp_path / ".tmp-prior-1", tmp_path / "checkpoints" / ".tmp-step-1"):
+        place.mkdir(parents=True)
+    train(TINY, tmp_path)
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(TINY, tmp_path / "a")
+    interrupted(TINY, tmp_path / "b", 4, monkeypatch)
+    folder = tmp_path / "b" / "checkpoints"
+    assert steps(folder) == [3, 4]
+    with (checkpoint.folder_of(folder, 4) / "optimizer.safetensors").open("r+b") as file:
+        file.seek(500)
+        file.write(b"\x01\x02\x03")
+    assert checkpoint.newest(folder) == checkpoint.folder_of(folder, 3)
+    assert equal(whole, train(TINY, tmp_path / "b", resume=True))
+
+
+def test_a_finished_training_is_not_overwritten(tmp_path: Path) -> None:
+    train(TINY, tmp_path)
+    with pytest.raises(UserError, match="already holds a training"):
+        train(TINY, tmp_path)
+
+
+def test_resume_with_another_recipe_names_the_field(tmp_path: Path) -> None:
+    train(TINY, tmp_path)
+    with pytest.raises(UserError, match=r"network\.dropout is 0\.1 but .* has 0\.0"):
+        train(replace(TINY, network=replace(NETWORK, dropout=0.1)), tmp_path, resume=True)
+    train(replace(TINY, log_every=1, keep=5), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite(broken: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = training.Training._loss
+    calls = []
+
+    def breaking(self: training.Training, denoiser: object, batch: object) -> torch.Tensor:
+        calls.append(1)
+        return loss(self, denoiser, batch) * (broken if len(calls) == 4 else 1.0)
+
+    monkeypatch.setattr(training.Training, "_loss", breaking)
+    with pytest.raises(UserError, match=r"at step 4: lower lr .*/step-00000003$"):
+        train(replace(TINY, checkpoint_every=0.0), tmp_path / "b")
+    monkeypatch.undo()
+    assert equal(train(TINY, tmp_path / "a"), train(TINY, tmp_path / "b", resume=True))
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors import torch as format
+
+    write = format.save_file
+    calls = []
+
+    def full(tensors: object, path: Path, *rest: object) -> None:
+        calls.append(path)
+        if len(calls) > 7:  # three files a checkpoint: in the middle of the third one
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(tensors, path, *rest)
+
+    monkeypatch.setattr(format, "save_file", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        train(replace(TINY, checkpoint_every=0.0), tmp_path / "b")
+    monkeypatch.undo()
+    folder = tmp_path / "b" / "checkpoints"
+    assert sorted(p.name for p in folder.iterdir()) == ["step-00000001", "step-00000002"]
+    assert checkpoint.newest(folder) == checkpoint.folder_of(folder, 2)
+    assert equal(train(TINY, tmp_path / "a"), train(TINY, tmp_path / "b", resume=True))
+
+
+def test_a_disk_that_fills_beside_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("headwater.training.journal.Journal.write", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        train(TINY, tmp_path)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to"):
+        train(TINY, tmp_path / "file" / "out")
+
+
+def test_a_device_that_is_not_here(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UserError, match="no cuda device"):
+        train(TINY, tmp_path, device="cuda")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two classes of noise in folders, one of the files corrupt."""
+    rng = np.random.default_rng(0)
+    for name in ("cats", "dogs"):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(0, 256, (12, 10), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pics" / name / f"{i}.png")
+    bad = tmp_path / "pics" / "dogs" / "1.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    return tmp_path / "pics"
+
+
+def test_a_corrupt_picture(pictures: Path, tmp_path: Path) -> None:
+    recipe = replace(TINY, data=str(pictures), class_conditional=True, steps=2)
+    with pytest.raises(UserError, match=r"1\.png"):
+        train(recipe, tmp_path / "a")
+    prior = train(recipe, tmp_path / "b", on_error="skip")
+    assert prior.config.classes == ("cats", "dogs")
+    assert prior.config.about["pictures"] == 5
+    assert list(json.loads((tmp_path / "b" / "skipped.json").read_text())) == ["dogs/1.png"]
+    assert "dogs/1.png" in (tmp_path / "b" / "index.html").read_text()
+
+
+def test_other_pictures_on_resume(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "dogs" / "1.png").unlink()
+    recipe = replace(TINY, data=str(pictures))
+    train(recipe, tmp_path / "a", max_minutes=0)
+    (pictures / "dogs" / "2.png").unlink()
+    with pytest.raises(UserError, match="had 5 pictures when the training began and has 4 now"):
+        train(recipe, tmp_path / "a", resume=True)
+
+
+def test_pictures_beyond_memory_give_the_same_prior(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures / "dogs" / "1.png").unlink()
+    recipe = replace(TINY, data=str(pictures))
+    whole = train(recipe, tmp_path / "a")
+    monkeypatch.setattr("headwater.training.pictures.CACHE_BYTES", 0)
+    assert equal(whole, train(recipe, tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": "tinny"}, "tinny"),
+        ({"shape": (3, 8, 8)}, "has 1 channels"),
+        ({"shape": (1, 8, 16)}, "square"),
+        ({"data": "textures", "augmented": 5, "shape": (1, 32, 32)}, "no augmentation"),
+        ({"split": "tset"}, "no split 'tset'"),
+        ({"process": replace(TINY.process, kind="flow")}, "choose predicts v or x0"),
+        ({"noise": "simplx"}, "did you mean 'simplex'"),
+    ],
+)
+def test_recipes_that_do_not_fit(changes: dict[str, object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        train(replace(TINY, **changes), tmp_path)
