@@ -26,10 +26,10 @@ clean:
 	$(PYTHON) -c 'import sys; sys.exit("Headwater needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 
-.venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[text,medical]'
+.venv/.demo: pyproject.toml gallery/pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gallery,text,medical]' --editable ./gallery
 	touch $@
 
-.venv/.test: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+.venv/.test: pyproject.toml gallery/pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev]' --editable ./gallery
 	touch $@ .venv/.demo

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,10 @@ from arrays import GOLDEN, Golden
 
 # More threads than quiet cores make small networks many times slower.
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+# The processes that tests start find the gallery as pytest does, in this checkout.
+_GALLERY = str(Path(__file__).parent / "gallery" / "src")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), _GALLERY)))
 
 # A shell starts background jobs with Ctrl-C ignored, and tests that press it would wait for nothing.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,8 +15,9 @@ from pathlib import Path
 from data.pack import write
 from data.sources import Sources
 
+from headwater.gallery import folder
+
 SETS = ("digits", "emoji", "emoji-parts", "brain", "textures", "photos", "tiny", "verses", "air")
-SHIPPED = Path(__file__).parent.parent / "src/headwater/data/shipped"
 
 
 def main() -> None:
@@ -24,13 +25,14 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", choices=[*SETS, []], metavar="SET", help=str(SETS))
     parser.add_argument("--sources", type=Path, help="folder that keeps the fetched packages")
     args = parser.parse_args()
-    path = SHIPPED / "manifest.json"
+    shipped = folder("data")
+    path = shipped / "manifest.json"
     manifest = json.loads(path.read_text()) if path.exists() else {}
     with tempfile.TemporaryDirectory() as temporary:
         sources = Sources(args.sources or Path(temporary))
         for name in args.sets or SETS:
             module = importlib.import_module(f"data.{name.replace('-', '_')}")
-            manifest[name] = write(module.build(sources), SHIPPED)
+            manifest[name] = write(module.build(sources), shipped)
             size = sum(file["bytes"] for file in manifest[name]["files"].values())
             print(f"{name}: {size / 1e6:.2f} MB, {manifest[name]['splits']}")
     ordered = {name: manifest[name] for name in SETS if name in manifest}

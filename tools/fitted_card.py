@@ -1,4 +1,4 @@
-"""Put a fitted method into the package: half-precision weights, run.yaml and a card."""
+"""Put a fitted method into the gallery: half-precision weights, run.yaml and a card."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import yaml
 
 from headwater.atomic import write_file
 from headwater.cli.options import plain
-from headwater.gallery import FOLDER
+from headwater.gallery import folder
 
 
 def ship(name: str, target: str, fitted: Any, method: object, training: Path, about: dict[str, str]) -> None:
-    """Write FOLDER/name as `headwater fit target` leaves a folder, without checkpoints.
+    """Write the folder `name` of the gallery as `headwater fit target` leaves one, without checkpoints.
 
     fitted is halved in place. method: the dataclass that fitted it. training: where its log lies. about: rows
     of the card.
     """
+    out = folder("fitted") / name
     fitted.network.half()
-    fitted.save(FOLDER / name / "fitted")
+    fitted.save(out / "fitted")
     record = {"verb": "fit", "target": target, "options": {"method": plain(method)}}
-    write_file(FOLDER / name / "run.yaml", yaml.safe_dump(record, sort_keys=False))
-    write_card(FOLDER / name, training, about)
+    write_file(out / "run.yaml", yaml.safe_dump(record, sort_keys=False))
+    write_card(out, training, about)
 
 
 def write_card(folder: Path, training: Path, rows: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Put a trained prior into the package: `python tools/ship_prior.py NAME --trained DIR`.
+"""Put a trained prior into the gallery: `python tools/ship_prior.py NAME --trained DIR`.
 
 DIR is what train_priors.py wrote. The weights are stored in half precision if the network's answers then
 agree with the full ones to 1 % of their size at every tenth of the levels; otherwise nothing is written.
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
+from headwater.gallery import folder
 from headwater.models import Prior
 
-SHIPPED = Path(__file__).parent.parent / "src" / "headwater" / "models" / "shipped"
 TOLERANCE = 0.01
 
 
@@ -44,7 +44,7 @@ def main() -> None:
         raise SystemExit(f"half precision changes the answers by {error:.2%}: not shipped")
     about = {**full.config.about, "name": args.name, "half_precision_error": round(error, 6)}
     Prior(full.network, replace(full.config, about=about)).save_pretrained(
-        SHIPPED / args.name, dtype=torch.float16
+        folder("priors") / args.name, dtype=torch.float16
     )
     print(f"{args.name}: half precision changes the answers by {error:.3%}")
 

@@ -11,6 +11,9 @@ import torch
 
 from headwater.data import augment, load, shipped
 from headwater.data.resize import area, vote
+from headwater.gallery import FOLDERS
+
+FOLDER = FOLDERS["data"]
 
 STORED = {
     "digits": (1, 32, 32),
@@ -25,24 +28,24 @@ STORED = {
 
 def test_manifest_lists_every_file_with_its_hash() -> None:
     listed = {name: about for entry in shipped.manifest().values() for name, about in entry["files"].items()}
-    assert set(listed) == {path.name for path in shipped.FOLDER.glob("*.npz")}
+    assert set(listed) == {path.name for path in FOLDER.glob("*.npz")}
     for name, about in listed.items():
-        data = (shipped.FOLDER / name).read_bytes()
+        data = (FOLDER / name).read_bytes()
         assert hashlib.sha256(data).hexdigest() == about["sha256"], name
 
 
 def test_all_sets_fit_in_twenty_megabytes_and_have_a_notice() -> None:
-    files = [path for path in shipped.FOLDER.rglob("*") if path.is_file()]
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 20e6
-    notice = (shipped.FOLDER / "NOTICE.md").read_text()
-    for path in shipped.FOLDER.glob("*.npz"):
+    notice = (FOLDER / "NOTICE.md").read_text()
+    for path in FOLDER.glob("*.npz"):
         assert f"| {path.name} |" in notice
     for text in re.findall(r"licences/[\w.-]+\.txt", notice):
-        assert (shipped.FOLDER / text).stat().st_size > 500, text
+        assert (FOLDER / text).stat().st_size > 500, text
 
 
 def test_no_shipped_file_needs_pickle() -> None:
-    for path in shipped.FOLDER.glob("*.npz"):
+    for path in FOLDER.glob("*.npz"):
         with np.load(path, allow_pickle=False) as archive:
             assert all(not archive[name].dtype.hasobject for name in archive.files)
 
@@ -196,10 +199,10 @@ def test_wrong_requests_are_explained(call, sentence: str) -> None:
 
 
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch) -> None:
-    (tmp_path / "tiny.npz").write_bytes((shipped.FOLDER / "tiny.npz").read_bytes()[:-1])
+    (tmp_path / "tiny.npz").write_bytes((FOLDER / "tiny.npz").read_bytes()[:-1])
     shipped.manifest()
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
-    with pytest.raises(ValueError, match=r"tiny\.npz of the package is damaged"):
+    monkeypatch.setitem(FOLDERS, "data", tmp_path)
+    with pytest.raises(ValueError, match=r"tiny\.npz of the gallery is damaged"):
         load("tiny")
 
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
 import pytest
 import torch
 from torch import Tensor
 
-import headwater.models
 from headwater.core import DPMSolver
 from headwater.core.timesteps import log_snr
 from headwater.data import load
 from headwater.experiments.tour import PRIORS
+from headwater.gallery import folder
 from headwater.methods.synthesis.glide.method import Glide
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
 from headwater.metrics.classifier import generated_quality, train_classifier
 from headwater.models import Prior, shipped
 from headwater.sampling import Run
-
-FOLDER = Path(headwater.models.__file__).parent / "shipped"
 
 
 def draw(prior: Prior, n: int) -> Tensor:
@@ -29,11 +26,11 @@ def draw(prior: Prior, n: int) -> Tensor:
 
 def test_the_five_priors_ship_within_twelve_megabytes() -> None:
     assert shipped() == sorted(PRIORS)
-    assert sum(p.stat().st_size for p in FOLDER.rglob("*.safetensors")) <= 12_000_000
+    assert sum(p.stat().st_size for p in folder("priors").rglob("*.safetensors")) <= 12_000_000
 
 
 def test_all_weights_ship_within_twenty_five_megabytes() -> None:
-    assert sum(p.stat().st_size for p in FOLDER.parents[1].rglob("*.safetensors")) <= 25_000_000
+    assert sum(p.stat().st_size for p in folder("priors").parent.rglob("*.safetensors")) <= 25_000_000
 
 
 def test_the_shipped_glide_draws_the_colour_that_it_is_asked_for() -> None:

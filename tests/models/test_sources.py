@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from headwater.errors import UserError
+from headwater.gallery import FOLDERS
 from headwater.models import Prior, PriorConfig, ProcessConfig, shipped, sources
 from headwater.nets.adm import UNet, UNetConfig
 
@@ -131,7 +132,7 @@ def test_shipped_names(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = ours.parent / "shelf"
     for name in ("digits", "emoji"):
         shutil.copytree(ours, shelf / name)
-    monkeypatch.setattr(sources, "SHIPPED", shelf)
+    monkeypatch.setitem(FOLDERS, "priors", shelf)
     assert shipped() == ["digits", "emoji"]
     prior = Prior.from_pretrained("digits")
     assert prior.source == "digits"

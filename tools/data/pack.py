@@ -1,4 +1,4 @@
-"""A shipped set on its way into the package: arrays, what they are, and a reproducible .npz."""
+"""A shipped set on its way into the gallery: arrays, what they are, and a reproducible .npz."""
 
 from __future__ import annotations
 

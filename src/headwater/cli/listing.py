@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 
 from headwater.cli.usage import WrongUsage
 from headwater.experiments.recorded import recorded
+from headwater.gallery import ABSENT, FOLDERS, names
 from headwater.methods.catalogue import METHODS
 
 _USAGE = """usage: headwater list [--json]
@@ -24,7 +24,7 @@ def run(argv: Sequence[str]) -> int:
     for word in argv:
         if word != "--json":
             raise WrongUsage(f"headwater list does not know {word!r}: it takes --json or nothing")
-    priors, fitted, data = shipped_priors(), shipped_fitted(), shipped_data()
+    priors, fitted, data = names("priors"), names("fitted"), names("data")
     verdicts = {name: found.verdict for name, found in recorded().items()}
     if "--json" in argv:
         methods = {
@@ -39,29 +39,10 @@ def run(argv: Sequence[str]) -> int:
         for name, entry in METHODS.items():
             if entry.chapter == chapter:
                 print(f"  {name:<{width}}  {verdicts.get(name, ''):<8}  {entry.summary}")
+    if not FOLDERS:
+        print(f"\nshipped priors, fitted methods and data are in {ABSENT}")
+        return 0
     print(f"\nshipped priors: {', '.join(priors)}")
-    if fitted:
-        print(f"shipped and fitted: {', '.join(fitted)}")
+    print(f"shipped and fitted: {', '.join(fitted)}")
     print(f"shipped data: {', '.join(data)}")
     return 0
-
-
-def shipped_priors() -> list[str]:
-    """Names of the priors that come with the package."""
-    folder = files("headwater") / "models" / "shipped"
-    return (
-        sorted(p.name for p in folder.iterdir() if (p / "config.json").is_file()) if folder.is_dir() else []
-    )
-
-
-def shipped_fitted() -> list[str]:
-    """Names of the fitted methods that come with the package, for `apply --fitted NAME`."""
-    from headwater.gallery import names
-
-    return names()
-
-
-def shipped_data() -> list[str]:
-    """Names of the sets that come with the package."""
-    manifest = files("headwater") / "data" / "shipped" / "manifest.json"
-    return list(json.loads(manifest.read_text(encoding="utf-8")))

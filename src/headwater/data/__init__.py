@@ -1,4 +1,4 @@
-"""Reading pictures, texts, tables and arrays with limits, and the sets that ship with the package."""
+"""Reading pictures, texts, tables and arrays with limits, and the sets of the gallery."""
 
 from .datasets import Dataset, Skipped, conform, open_dataset
 from .kspace import open_kspace, open_magnitude

@@ -1,4 +1,4 @@
-"""The sets that ship with the package: read, checked against the manifest, split, resized."""
+"""The sets of the gallery: read, checked against the manifest, split, resized."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from headwater.gallery import folder
+
 from . import augment, rows
 from .resize import area, vote
 from .rows import Pairs
 from .series import Table
-
-FOLDER = Path(__file__).parent / "shipped"
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,11 @@ class Set:
 
 @cache
 def manifest() -> dict[str, Any]:
-    """What ships: per set its files with SHA-256, licence, source packages, classes, splits."""
-    return json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
+    """What ships: per set its files with SHA-256, licence, source packages, classes, splits.
+
+    Raises UserError where the gallery is not installed.
+    """
+    return json.loads((folder("data") / "manifest.json").read_text(encoding="utf-8"))
 
 
 def names() -> list[str]:
@@ -126,7 +128,8 @@ def load(
 
     Raises:
         ValueError: on an unknown set or split, a size larger than the stored one, an option that
-            the set has no use for, or a data file that differs from the manifest.
+            the set has no use for, a data file that differs from the manifest, or where the gallery is
+            not installed.
     """
     if name.endswith("-hue"):
         name, hue_rotated = name.removesuffix("-hue"), True
@@ -156,10 +159,10 @@ def arrays(stem: str) -> dict[str, np.ndarray]:
     expected = next(
         entry["files"][f"{stem}.npz"] for entry in manifest().values() if f"{stem}.npz" in entry["files"]
     )
-    path = FOLDER / f"{stem}.npz"
+    path = folder("data") / f"{stem}.npz"
     data = path.read_bytes() if path.exists() else b""
     if hashlib.sha256(data).hexdigest() != expected["sha256"]:
-        raise ValueError(f"{path.name} of the package is damaged: reinstall headwater")
+        raise ValueError(f"{path.name} of the gallery is damaged: reinstall headwater-gallery")
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
 

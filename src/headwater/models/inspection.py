@@ -11,6 +11,7 @@ from typing import Any
 
 from headwater.atomic import sha256, verify
 from headwater.errors import UserError, need
+from headwater.gallery import find
 from headwater.models import diffusers, folder, sources
 from headwater.models.config import PriorConfig
 from headwater.models.published import (
@@ -85,8 +86,8 @@ class Report:
 def inspect(where: str | os.PathLike[str]) -> Report:
     """Describe a folder, a weights file or a shipped prior. Raises UserError for a broken or hostile file."""
     path = Path(where)
-    if not path.exists() and str(where) in sources.shipped():
-        path = sources.SHIPPED / str(where)
+    if not path.exists():
+        path = find("priors", str(where)) or path
     need(path.exists(), f"there is no file or folder {path}: check the path")
     if path.is_file():
         return _of_file(path)

@@ -11,6 +11,7 @@ from typing import Any
 
 from headwater.atomic import sha256
 from headwater.errors import UserError, need
+from headwater.gallery import find, names
 from headwater.models import diffusers, folder
 from headwater.models.config import PriorConfig
 from headwater.models.options import ADM, overridden, process, sort
@@ -28,7 +29,6 @@ from headwater.models.state import contents
 from headwater.nets.adm import UNetConfig
 from headwater.nets.infer import infer_config
 
-SHIPPED = Path(__file__).parent / "shipped"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILES = ("*.json", "*.safetensors", "README.md")
 
@@ -43,10 +43,8 @@ SIDES = {
 
 
 def shipped() -> list[str]:
-    """Names of the priors that come with the package."""
-    if not SHIPPED.is_dir():
-        return []
-    return sorted(p.name for p in SHIPPED.iterdir() if (p / folder.CONFIG).is_file())
+    """Names of the priors that ship; none where the gallery is not installed."""
+    return names("priors")
 
 
 def load(where: str | os.PathLike[str], revision: str | None, overrides: Mapping[str, Any]) -> Prior:
@@ -56,8 +54,8 @@ def load(where: str | os.PathLike[str], revision: str | None, overrides: Mapping
         return _from_folder(path, overrides)
     if path.is_file():
         return from_weights(path, overrides)
-    if name in shipped():
-        return dataclasses.replace(_from_folder(SHIPPED / name, overrides), source=name)
+    if ships := find("priors", name):
+        return dataclasses.replace(_from_folder(ships, overrides), source=name)
     is_hub_name = isinstance(where, str) and HUB_NAME.fullmatch(name) is not None
     if is_hub_name and not name.startswith(".") and not path.suffix:
         return dataclasses.replace(_from_folder(_download(name, revision), overrides), source=name)

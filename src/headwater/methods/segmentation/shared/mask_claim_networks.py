@@ -95,7 +95,7 @@ def fit(learner: Learner, learn: Tensor, masks: Tensor, run: Run) -> Fitted:
 def shipped(name: str, seed: int, updates: int) -> Fitted | None:
     """The network of an arm and a seed that was trained for so long, if it ships."""
     called = SHIPPED.get(name, "").format(seed=seed)
-    if updates != UPDATES or called not in names():
+    if updates != UPDATES or called not in names("fitted"):
         return None
     kind = FittedUNet if name == PLAIN else FittedSegDiff
     return kind.load(shipped_fitted(called))

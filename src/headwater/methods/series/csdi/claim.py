@@ -210,7 +210,7 @@ def _origin(setting: Setting) -> str:
 
 def shipped_pairs() -> int:
     """How many pairs of networks come with the package."""
-    found, count = names(), 0
+    found, count = names("fitted"), 0
     while all(name.format(seed=count) in found for name in SHIPPED):
         count += 1
     return count

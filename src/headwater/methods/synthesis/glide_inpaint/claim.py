@@ -71,7 +71,7 @@ def drawn_over(
 
 def trained(method: GlideInpaint, task: Task) -> tuple[FittedGlideInpaint, str]:
     """The network that ships, or else one fine-tuned here, and where it comes from."""
-    if "glide-inpaint" in names():
+    if "glide-inpaint" in names("fitted"):
         return FittedGlideInpaint.load("glide-inpaint"), "shipped"
     data = load("emoji", "train", FittedGlide.load(method.base).shape[-1])
     fitted = method.fit(data.images, data.names or [], task.run(0))

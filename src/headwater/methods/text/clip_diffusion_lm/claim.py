@@ -119,7 +119,7 @@ def per_name(captions: list[str], truth: list[str]) -> list[float]:
 def reproduce(task: Task) -> Outcome:
     """Caption pictures of held-out concepts in every way."""
     setting = QUICK if task.effort == "quick" else FULL
-    ships = SHIPPED in names()
+    ships = SHIPPED in names("fitted")
     fitted = FittedCaptioner.load(SHIPPED) if ships else None
     method, train = setting.method, load("emoji", "train", setting.method.size)
     test = load("emoji", "test", method.size)

@@ -81,7 +81,7 @@ def reproduce(task: Task) -> Outcome:
     for i, seed in enumerate(task.seeds):
         run = task.run(seed, batch=64)
         # What ships is the same for every seed: the seeds are then those of the samples alone.
-        if networks is None or (SHIPPED not in names() and i < setting.trainings):
+        if networks is None or (SHIPPED not in names("fitted") and i < setting.trainings):
             networks = Networks.of(setting.method, train, setting.baseline, run)
         scores.append(score(setting.method, networks, verses, run))
     return _report(task, setting, verses, scores, networks.seconds if networks else {})

@@ -59,7 +59,7 @@ class Networks:
         """The DiffuSeq that ships, or else one trained on `train` for method.training; if wanted also the
         baseline, trained for as many updates."""
         seconds: dict[str, float] = {}
-        if SHIPPED in names():
+        if SHIPPED in names("fitted"):
             fitted = FittedDiffuSeq.load(shipped_fitted(SHIPPED))
         else:
             own, begun = run.under("diffuseq"), time.perf_counter()

@@ -70,7 +70,7 @@ def test_runs_and_shows(
 
 @pytest.mark.usefixtures("tiny")
 def test_networks_that_ship_are_not_trained_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setitem(shipped.FOLDERS, "fitted", tmp_path)
     monkeypatch.setattr(mask_networks, "UPDATES", 2)
     learn, masks = mask_networks.pictures("train", 8)
     quiet = Run(progress=False)

@@ -25,7 +25,7 @@ from headwater.training.recipe import Architecture
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An all but untrained network for pictures of 16x16 under the name of the shipped one."""
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setitem(shipped.FOLDERS, "fitted", tmp_path)
     method = Glide(
         tokenizer="word", vocabulary=30, length=3, text_width=8, text_layers=1, text_heads=2,
         network=Architecture(32, (1,), 1, ()), predicts="v", variance="fixed",

@@ -129,12 +129,12 @@ def test_kept_and_read_again(fitted: FittedGlide, method: Glide, tmp_path: Path)
 def test_what_ships_goes_by_name(
     fitted: FittedGlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setitem(shipped.FOLDERS, "fitted", tmp_path)
     with pytest.raises(UserError, match="nothing fitted ships"):
         FittedGlide.load("drawings")
     fitted.save(tmp_path / "drawings" / "fitted")
     assert FittedGlide.load("drawings").shape == (3, 8, 8)
-    assert shipped.names() == ["drawings"]
+    assert shipped.names("fitted") == ["drawings"]
     assert shipped.run_folder("drawings") == tmp_path / "drawings"
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

@@ -42,7 +42,7 @@ def method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CLIPDiffusionLM:
     )
     monkeypatch.setattr(claim, "QUICK", claim.Setting(small, 4, 1))
     monkeypatch.setattr(claim, "load", few)
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setitem(shipped.FOLDERS, "fitted", tmp_path)
     return small
 
 
