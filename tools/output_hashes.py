@@ -174,7 +174,7 @@ SAMPLE = {
     "digits": ("--steps", "5"),
     "emoji": ("--steps", "5", "--sampler", "ddim"),
     "brain": ("--steps", "5", "--sampler", "dpm-solver"),
-    "brain-simplex": ("--steps", "6", "--sampler", "prior"),
+    "brain-simplex": ("--steps", "6", "--sampler", "ancestral"),
     "emoji-parts": ("--steps", "5", "--sampler", "heun"),
 }
 PRIOR = {

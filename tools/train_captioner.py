@@ -20,7 +20,6 @@ from headwater.methods.catalogue import entry
 from headwater.methods.text.clip_diffusion_lm.claim import SHIPPED
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM
 from headwater.metrics.dual_encoder import DualEncoder
-from headwater.sampling import Run
 
 RECIPE = entry(SHIPPED).recipe("small")
 
@@ -36,7 +35,7 @@ def main() -> None:
         if args.steps:
             method = replace(method, training=replace(method.training, steps=args.steps))
         data = load("emoji", "train", method.size)
-        fitted = method.fit(data.images, data.names or [], Run(keep=args.out / "training"))
+        fitted = method.fit(data.images, data.names or [], checkpoint_dir=args.out / "training")
         fitted.save(args.out / "fitted")
         if args.ship:
             about = {

@@ -15,7 +15,6 @@ from fitted_card import ship
 from headwater.errors import UserError
 from headwater.methods.series.csdi.claim import COLUMNS, FULL, SHIPPED, air
 from headwater.methods.series.csdi.method import CSDI
-from headwater.sampling import Run
 
 CHEAPEST = 25
 """Steps that the shipped network takes by itself: the fewest that are not worse (docs/performance.md)."""
@@ -35,7 +34,7 @@ def main() -> None:
             for given, name in zip(("input", "pasted"), SHIPPED, strict=True):
                 name = name.format(seed=seed)
                 variant = replace(method, given=given)
-                fitted = variant.fit([train], Run(seed, keep=args.out / "training" / name))
+                fitted = variant.fit([train], seed=seed, checkpoint_dir=args.out / "training" / name)
                 fitted.save(args.out / name)
                 if args.ship:
                     record = replace(variant, steps=CHEAPEST) if given == "input" else variant

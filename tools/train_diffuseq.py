@@ -36,8 +36,8 @@ def main() -> None:
             method = replace(method, training=replace(method.training, steps=args.steps))
         pairs = Verses.of("train")
         kept = args.out / "seed-0"
-        run = Run(seed=0, keep=kept)
-        fitted = method.fit(pairs.source, pairs.target, run.under("diffuseq"))
+        run = Run(seed=0, checkpoint_dir=kept)
+        fitted = method.fit(pairs.source, pairs.target, **run.child("diffuseq"))
         fitted.save(args.out / SHIPPED)
         if args.ship:
             ship(SHIPPED, "diffuseq", fitted, method, kept / "diffuseq", about(len(pairs.source)))

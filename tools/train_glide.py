@@ -19,7 +19,6 @@ from headwater.errors import UserError
 from headwater.methods.catalogue import entry
 from headwater.methods.synthesis.glide.method import Glide
 from headwater.methods.synthesis.glide_inpaint.method import GlideInpaint
-from headwater.sampling import Run
 
 
 def main() -> None:
@@ -37,7 +36,7 @@ def main() -> None:
         if args.steps:
             method = replace(method, training=replace(method.training, steps=args.steps))
         data = load("emoji", "train", args.size)
-        fitted = method.fit(data.images, data.names or [], Run(keep=args.out / "training"))
+        fitted = method.fit(data.images, data.names or [], checkpoint_dir=args.out / "training")
         fitted.save(args.out / "fitted")
         if args.ship:
             about = {

@@ -73,7 +73,7 @@ def train(name: str, seed: int, updates: int, out: Path, shipped: bool) -> None:
     called = SHIPPED[name].format(seed=seed)
     data, masks = pictures("train")
     learner = arm(name, updates)
-    fitted = fit(learner, data.images, masks, Run(seed, keep=out / "training" / called))
+    fitted = fit(learner, data.images, masks, Run(seed, checkpoint_dir=out / "training" / called))
     fitted.save(out / called)
     if shipped:
         draws = "one mask of each, a baseline" if name == PLAIN else "masks"
@@ -111,7 +111,7 @@ def print_rates(names: list[str], image: Tensor, masks: Tensor, updates: int) ->
     Beside `RATES` half the lowest or twice the highest is tried as long as that end is the best.
     """
     pool, truth = pictures("pool")
-    rows, run = places(len(pool), 60), Run(batch=64, progress=False)
+    rows, run = places(len(pool), 60), Run(batch_size=64, progress=False)
     for name in names:
         waiting, found = list(RATES), dict[float, float]()
         while waiting:

@@ -3,7 +3,7 @@
     import headwater as hw
 
     prior = hw.Prior.from_pretrained("digits")
-    filled = hw.RePaint(steps=25, jump=5, resample=5).apply(prior, image, known, hw.Run(seed=0))
+    filled = hw.RePaint(steps=25, jump=5, resample=5).apply(prior, image, known, seed=0)
 
 Names are imported when first used, so that `import headwater` costs next to nothing. Every method of
 `headwater list` is one of them.

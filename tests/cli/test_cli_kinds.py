@@ -7,7 +7,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import h5py
 import nibabel
@@ -32,7 +32,7 @@ from headwater.methods.base import (
     Volumes,
 )
 from headwater.methods.catalogue import METHODS, Entry
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions
 from headwater.training.optimisation import Optimisation
 
 PAPER = Paper("A title", "A. Author", 2020, "0000.00000", "It works.")
@@ -73,16 +73,16 @@ class Shout(Method):
     training: Optimisation = field(default_factory=lambda: Optimisation(steps=7, lr=0.5))
     """How it is trained."""
 
-    def fit(self, source: Texts, target: Texts, run: Run | None = None) -> Ending:
-        assert run is not None
-        assert run.keep is not None
-        run.keep.mkdir(exist_ok=True)
-        need(self.training.steps > 1 or (run.keep / "begun").exists(), "stopped: it took too long")
-        (run.keep / "begun").write_text("")
+    def fit(self, source: Texts, target: Texts, **how: Unpack[RunOptions]) -> Ending:
+        run = Run(**how)
+        assert run.checkpoint_dir is not None
+        run.checkpoint_dir.mkdir(exist_ok=True)
+        need(self.training.steps > 1 or (run.checkpoint_dir / "begun").exists(), "stopped: it took too long")
+        (run.checkpoint_dir / "begun").write_text("")
         assert len(source) == len(target)
         return Ending(target[0][-1])
 
-    def apply(self, source: Texts, fitted: Ending, run: Run | None = None) -> Shouted:
+    def apply(self, source: Texts, fitted: Ending, **how: Unpack[RunOptions]) -> Shouted:
         said = [text.upper() + fitted.mark * self.loud for text in source]
         return Shouted(said, [[s, s.lower()] for s in said], torch.tensor([float(len(s)) for s in said]))  # type: ignore[list-item]
 
@@ -106,7 +106,7 @@ class Mean(Method):
     ahead: int = 0
     """Rows to add."""
 
-    def apply(self, series: Series, run: Run | None = None) -> Filled:
+    def apply(self, series: Series, **how: Unpack[RunOptions]) -> Filled:
         tables = [table.extended(self.ahead) for table in series]
         means = [np.nanmean(table.values, 0) for table in tables]
         filled = [
@@ -140,7 +140,7 @@ class ZeroFill(Method):
     shape: ClassVar[tuple[int, int, int]] = (1, 2, 2)
     """Of pictures, which a mask of k-space has nothing to do with."""
 
-    def apply(self, kspace: Volumes, mask: Mask | None = None, run: Run | None = None) -> Recon:
+    def apply(self, kspace: Volumes, mask: Mask | None = None, **how: Unpack[RunOptions]) -> Recon:
         kept = kspace if mask is None else [k * m[0] for k, m in zip(kspace, mask, strict=True)]
         pictures = [torch.fft.ifft2(k).abs().reshape(-1, *k.shape[-2:]).square().sum(0).sqrt() for k in kept]
         return Recon(pictures, [torch.zeros_like(p) for p in pictures])
@@ -170,12 +170,12 @@ class Paint(Method):
 
     paper: ClassVar[Paper] = PAPER
 
-    def fit(self, image: Images, caption: Texts, run: Run | None = None) -> Side:
+    def fit(self, image: Images, caption: Texts, **how: Unpack[RunOptions]) -> Side:
         assert len(image) == len(caption)
         channels, height, width = image.shape[1:]
         return Side((channels, height, width))
 
-    def apply(self, caption: Texts, fitted: Side, run: Run | None = None) -> Images:
+    def apply(self, caption: Texts, fitted: Side, **how: Unpack[RunOptions]) -> Images:
         return torch.stack([torch.full(fitted.shape, len(text) / 10 - 1) for text in caption])
 
     def evaluate(self, image: Images, truth: Images) -> dict[str, float]:

@@ -6,6 +6,7 @@ import json
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,14 +99,14 @@ def test_no_batch_is_held_longer_than_it_is_written(dozen, tmp_path):
     held: list[weakref.ref[Tensor]] = []
     most = 0
 
-    def apply(image: Tensor, run: Run) -> Tensor:
+    def apply(image: Tensor, **how: Any) -> Tensor:
         nonlocal most
         most = max(most, sum(ref() is not None for ref in held))
         held.append(weakref.ref(image))
         return image
 
     source = Source(IMAGES, Request("image", str(dozen), (1, 16, 16)))
-    run = Run(batch=1, progress=False)
+    run = Run(batch_size=1, progress=False)
     walk = Walk(SimpleNamespace(apply=apply), {"image": source}, {}, {"same": IMAGES}, run, "stop")
     walk.over([range(i, i + 1) for i in range(13)], tmp_path / "out", None)
     assert len(held) == 13
@@ -122,7 +123,7 @@ def test_a_batch_is_noted_when_its_files_and_their_names_are_on_the_disk(dozen, 
 
     monkeypatch.setattr(atomic, "_sync", spy)
     source = Source(IMAGES, Request("image", str(dozen), (1, 16, 16)))
-    same = SimpleNamespace(apply=lambda image, run: image)
+    same = SimpleNamespace(apply=lambda image, **how: image)
     walk = Walk(same, {"image": source}, {}, {"same": IMAGES}, Run(progress=False), "stop")
     walk.over([range(4)], tmp_path / "out", None)
     files, (folder, note, notes) = synced[:-3], synced[-3:]

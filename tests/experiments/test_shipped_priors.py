@@ -17,11 +17,10 @@ from headwater.methods.synthesis.glide.method import Glide
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
 from headwater.metrics.classifier import generated_quality, train_classifier
 from headwater.models import Prior, shipped
-from headwater.sampling import Run
 
 
 def draw(prior: Prior, n: int) -> Tensor:
-    return prior.sample(n, Run(0, batch=64, progress=False), log_snr(prior.process, 25), DPMSolver())
+    return prior.sample(n, log_snr(prior.process, 25), DPMSolver(), seed=0, batch_size=64, progress=False)
 
 
 def test_the_five_priors_ship_within_twelve_megabytes() -> None:
@@ -35,8 +34,8 @@ def test_all_weights_ship_within_twenty_five_megabytes() -> None:
 
 def test_the_shipped_glide_draws_the_colour_that_it_is_asked_for() -> None:
     fitted = FittedGlide.load("glide")
-    method = Glide(scale=3.0, steps="10", sampler="dpm-solver")
-    red, blue = method.apply(["red heart", "blue heart"], fitted, Run(0, progress=False)).mean((-2, -1))
+    method = Glide(guidance_scale=3.0, steps="10", sampler="dpm-solver")
+    red, blue = method.apply(["red heart", "blue heart"], fitted, seed=0, progress=False).mean((-2, -1))
     assert float(red[0] - red[2]) > 0.2
     assert float(blue[2] - blue[0]) > 0.1
 
@@ -62,7 +61,7 @@ def test_drawn_digits_stay_as_good_as_the_card_says() -> None:
     order = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))
     prior = Prior.from_pretrained("digits")
     plan, sampler = log_snr(prior.process, 50), DPMSolver(kind="sde")
-    drawn = prior.sample(192, Run(0, batch=16, progress=False), plan, sampler)
+    drawn = prior.sample(192, plan, sampler, seed=0, batch_size=16, progress=False)
     quality = generated_quality(judge, test.images[order], drawn)
     assert quality.confidence >= 0.87
     assert quality.balance >= 0.95

@@ -23,7 +23,6 @@ from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_classifier import Classifier
 from headwater.nets.adm_published import CLASSIFIERS, UNETS
 from headwater.nets.ncsnpp import DDPMPP, NCSNpp, NCSNppConfig
-from headwater.sampling import Run
 
 THIN = replace(UNETS["256x256_diffusion_uncond"], model_channels=32, num_head_channels=32)
 VP = replace(DDPMPP, image_size=16, nf=8, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(8,))
@@ -206,7 +205,7 @@ def test_ddpmpp_walks_the_paper_s_sde(tmp_path: Path, monkeypatch: pytest.Monkey
     with torch.no_grad():
         score = -network(x, torch.full((2,), 99.9)) / q.sigma[level].float()
         torch.testing.assert_close(prior.denoiser(x, level).score, score, rtol=1e-3, atol=1e-3)
-    washed = DiffPure(level=20, steps=2).apply(prior, x.clamp(-1, 1), Run(progress=False))
+    washed = DiffPure(level=20, steps=2).apply(prior, x.clamp(-1, 1), progress=False)
     assert washed.shape == x.shape
     assert washed.isfinite().all()
 

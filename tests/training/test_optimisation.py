@@ -59,7 +59,7 @@ def test_an_interrupted_training_ends_bit_identically(tmp_path: Path, at: int) -
             raise Killed
         return loss(network, step)
 
-    kept = replace(RUN, keep=tmp_path / "kept")
+    kept = replace(RUN, checkpoint_dir=tmp_path / "kept")
     with pytest.raises(Killed):
         train(fresh(), dies, HOW, kept)
     done: list[int] = []
@@ -74,7 +74,7 @@ def test_an_interrupted_training_ends_bit_identically(tmp_path: Path, at: int) -
 
 
 def test_a_finished_training_is_only_read_again(tmp_path: Path) -> None:
-    kept = replace(RUN, keep=tmp_path)
+    kept = replace(RUN, checkpoint_dir=tmp_path)
     first = train(fresh(), loss, HOW, kept).state_dict()
 
     def never(network: nn.Module, step: int) -> Tensor:
@@ -85,11 +85,11 @@ def test_a_finished_training_is_only_read_again(tmp_path: Path) -> None:
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
-    train(fresh(), loss, HOW, replace(RUN, keep=tmp_path), {"width": 16})
+    train(fresh(), loss, HOW, replace(RUN, checkpoint_dir=tmp_path), {"width": 16})
     with pytest.raises(UserError, match="another width"):
-        train(fresh(), loss, HOW, replace(RUN, keep=tmp_path), {"width": 8})
+        train(fresh(), loss, HOW, replace(RUN, checkpoint_dir=tmp_path), {"width": 8})
     with pytest.raises(UserError, match="another training"):
-        train(fresh(), loss, replace(HOW, lr=0.1), replace(RUN, keep=tmp_path), {"width": 16})
+        train(fresh(), loss, replace(HOW, lr=0.1), replace(RUN, checkpoint_dir=tmp_path), {"width": 16})
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_move(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from headwater.attacks.report import Report
 from headwater.attacks.threat import Threat
 from headwater.errors import need
 from headwater.noise import derive
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions
 
 _ATTACK, _VOTE, _FIXED = 0x41, 0x56, 0x46
 
@@ -55,13 +55,13 @@ def suite(
     threat: Threat,
     attacks: Mapping[str, Attack] | None = None,
     votes: int = 10,
-    run: Run | None = None,
     known_noise: int = 0,
+    **how: Unpack[RunOptions],
 ) -> Report:
     """Attack `model` on images (N, C, H, W) in [0, 1] with labels (N,) int64.
 
     model: any module from [0, 1] to logits; a random one should be `Seeded`, so that each attack and each
-        vote is a function of (run.seed, picture) whatever the batch.
+        vote is a function of (seed, picture) whatever the batch.
     attacks: `usual_attacks(model)` by default. A picture that one attack broke is not spared the others.
     votes: evaluations of a random model per candidate; others get one.
     known_noise: steps of PGD with the very noise of a single evaluation, if not 0: shows how much of the
@@ -69,7 +69,8 @@ def suite(
 
     Raises UserError for pictures outside [0, 1], labels that do not fit, or a model without a gradient.
     """
-    run = run or Run()
+    run = Run(**how)
+    model.to(run.device)
     _check(images, labels, votes)
     attacks = usual_attacks(model) if attacks is None else attacks
     need(len(attacks) > 0, "name at least one attack: robustness without an attack is accuracy")
@@ -77,10 +78,9 @@ def suite(
     clean: list[Tensor] = []
     held: dict[str, list[Tensor]] = {name: [] for name in attacks}
     known: list[Tensor] = []
-    rounds = list(run.chunks(len(images)))
-    for rows, part in run.watch(rounds, what="pictures attacked"):
-        x, y = images[rows].to(run.device), labels[rows].to(run.device)
-        own = [derive(run.seed, part.first + i) for i in range(len(x))]
+    for batch in run.track(run.batches(len(images)), "pictures attacked"):
+        x, y = batch.take(images), batch.take(labels)
+        own = [derive(run.seed, run.first + i) for i in batch.items]
         right = holds(model, x, y, votes, [derive(seed, _VOTE) for seed in own])
         clean.append(right.cpu())
         for number, (name, attack) in enumerate(attacks.items()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from headwater.methods.anomaly.shared.anomalies import Anomalies, against
 from headwater.methods.base import Images
 from headwater.nets.autoencoder import Autoencoder, AutoencoderConfig
 from headwater.noise import derive
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions
 
 _AUTOENCODER = 0x4145
 
@@ -29,8 +30,9 @@ class AutoencoderBaseline:
     lr: float = 2e-3
     """Peak learning rate."""
 
-    def fit(self, image: Images, run: Run) -> Autoencoder:
+    def fit(self, image: Images, **how: Unpack[RunOptions]) -> Autoencoder:
         """Train on healthy pictures (N, C, H, W) in [-1, 1] by mean squared error."""
+        run = Run(**how)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(run.seed, _AUTOENCODER, 0))
             network = Autoencoder(self.network).to(run.device)
@@ -39,7 +41,7 @@ class AutoencoderBaseline:
         rate = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda k: min(1, (k + 1) / 20) * (1 + math.cos(k / self.steps * math.pi)) / 2
         )
-        for _ in run.watch(range(self.steps), what="autoencoder"):
+        for _ in run.track(range(self.steps), "autoencoder"):
             x = image[torch.randint(len(image), (self.batch,), generator=generator)].to(run.device)
             loss = (network(x) - x).square().mean()
             optimiser.zero_grad()
@@ -50,9 +52,10 @@ class AutoencoderBaseline:
 
 
 @torch.inference_mode()
-def autoencoder_anomalies(network: Autoencoder, image: Images, run: Run) -> Anomalies:
+def autoencoder_anomalies(network: Autoencoder, image: Images, **how: Unpack[RunOptions]) -> Anomalies:
     """Squared error of the reconstruction of pictures (B, C, H, W) in [-1, 1]."""
-    healed = torch.cat([network(image[rows].to(run.device)).cpu() for rows, _ in run.chunks(len(image))])
+    run = Run(**how)
+    healed = torch.cat([network.to(run.device)(b.take(image)).cpu() for b in run.batches(len(image))])
     return against(image, healed)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from headwater.models.saved import load_network, save_network
 from headwater.nets.bert import Past
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
 from headwater.noise import derive
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions
 from headwater.training.optimisation import Optimisation, train
 from headwater.training.order import batch_rows
 
@@ -56,9 +56,10 @@ class Autoregressive:
         tokenizer: Tokenizer,
         config: TextDenoiserConfig,
         training: Optimisation,
-        run: Run,
+        **how: Unpack[RunOptions],
     ) -> Autoregressive:
         """Learn to continue source[i] by target[i] and its [SEP], by cross entropy."""
+        run = Run(**how)
         pairs = pack(tokenizer, source, target, config.length)
         place = torch.arange(config.length - 1, device=run.device)[None]
         causal = torch.ones(config.length - 1, config.length - 1, dtype=torch.bool, device=run.device).tril()
@@ -91,15 +92,16 @@ class Autoregressive:
         return cls(cast(NextWord, network), Tokenizer.from_json(str(about.get("tokenizer"))))
 
     @torch.inference_mode()
-    def write(self, source: Texts, run: Run) -> tuple[list[str], int]:
+    def write(self, source: Texts, **how: Unpack[RunOptions]) -> tuple[list[str], int]:
         """The greedy continuation of each source, and the network calls per batch at most.
 
         Keys and values of earlier words are kept, so a call costs one word.
         """
-        texts: list[str] = []
-        calls = 0
-        for rows, part in run.chunks(len(source)):
-            written, n = self._batch(pack(self.tokenizer, source[rows], None, self._length), part.device)
+        run, texts, calls = Run(**how), list[str](), 0
+        self.network.to(run.device)
+        for batch in run.batches(len(source)):
+            pairs = pack(self.tokenizer, source[batch.rows], None, self._length)
+            written, n = self._batch(pairs, run.device)
             calls = max(calls, n)
             texts += targets(self.tokenizer, Pairs(written.cpu(), torch.ones_like(written.cpu()).bool()))
         return texts, calls

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from headwater.methods.base import Images, Labels
 from headwater.models import PriorConfig
 from headwater.models.saved import load_network, save_network
 from headwater.noise import derive
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions
 from headwater.training.optimisation import Optimisation, train
 from headwater.training.order import batch_rows
 
@@ -41,11 +41,12 @@ class FittedUNet:
     """What builds the network; its `shape` is that of the pictures."""
 
     @torch.inference_mode()
-    def predict(self, image: Images, run: Run) -> Labels:
+    def predict(self, image: Images, **how: Unpack[RunOptions]) -> Labels:
         """Most likely class of every pixel: (B, C, H, W) to int64 (B, H, W)."""
-        found = []
-        for rows, _ in run.chunks(len(image)):
-            x = image[rows].to(run.device)
+        run, found = Run(**how), []
+        self.network.to(run.device)
+        for batch in run.batches(len(image)):
+            x = batch.take(image)
             found.append(self.network(x, torch.zeros(len(x), device=run.device)).argmax(1).cpu())
         return torch.cat(found)
 
@@ -75,13 +76,15 @@ class SupervisedUNet:
     ignore: int = 255
     """Label of pixels that do not count."""
 
-    def fit(self, architecture: PriorConfig, image: Images, labels: Labels, run: Run) -> FittedUNet:
+    def fit(
+        self, architecture: PriorConfig, image: Images, labels: Labels, **how: Unpack[RunOptions]
+    ) -> FittedUNet:
         """Train from fresh weights. image (N, C, H, W) in [-1, 1]; labels int64 (N, H, W).
 
         architecture: the prior whose network is used, with one output channel per class; its weights play
         no part. Raises UserError where no pixel is labelled.
         """
-        seen = labels != self.ignore
+        run, seen = Run(**how), labels != self.ignore
         need(bool(seen.any()), "no labelled pixel is left to learn from: check ignore")
         bare = _bare(architecture, image, int(labels[seen].max()) + 1)
         with torch.random.fork_rng(devices=[]):

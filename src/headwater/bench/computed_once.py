@@ -20,12 +20,12 @@ from headwater.core.transition import Level
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
 from headwater.methods.segmentation.shared.mask_diffusion import draw_masks
 from headwater.methods.series.csdi.fitted import Chain, FittedCSDI
-from headwater.methods.series.csdi.imputing import draw
+from headwater.methods.series.csdi.imputing import begin
 from headwater.methods.series.csdi.windows import Scale, Windows
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.noise import White
-from headwater.sampling import Run
+from headwater.sampling import Run, guided
 
 TOLERANCE = 1e-4
 Part = Literal["guidance", "captions", "picture", "side information"]
@@ -88,7 +88,7 @@ class ComputedOnce:
         def drawn(model: Denoises) -> Tensor:
             return self._draw(fitted, model, told)
 
-        ways = lambda: drawn(fitted.guided(3.0)), lambda: drawn(asunder)
+        ways = lambda: drawn(guided(fitted.denoiser, 3.0, null)), lambda: drawn(asunder)
         return ways, self._said(fitted)
 
     def captions(self) -> tuple[Ways, str]:
@@ -106,7 +106,7 @@ class ComputedOnce:
         return (ours, peer), self._said(fitted)
 
     def _draw(self, fitted: FittedGlide, model: Denoises, cond: dict[str, Tensor]) -> Tensor:
-        noise = Run(seed=0).stream(self.batch)
+        noise = Run(device="cpu", seed=0).stream(self.batch)
         with torch.inference_mode():
             x = fitted.process.start(torch.empty(self.batch, *fitted.shape), noise)
             plan = respaced(fitted.T, self.steps)
@@ -125,7 +125,7 @@ class ComputedOnce:
         fitted = FittedSegDiff(network, (3, self.side, self.side), 2, method.T, background=-1.0)  # pyright: ignore[reportArgumentType]
         forgetful = FittedSegDiff(_Reencoding(network), fitted.shape, 2, method.T, background=-1.0)  # pyright: ignore[reportArgumentType]
         image = torch.rand(1, *fitted.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        plan, quiet = respaced(method.T, self.steps), Run(batch=self.batch, progress=False)
+        plan, quiet = respaced(method.T, self.steps), Run(device="cpu", batch_size=self.batch, progress=False)
 
         def masks(one: FittedSegDiff) -> Tensor:
             return draw_masks(one, image, self.batch, plan, Ancestral("large"), (), quiet)
@@ -154,7 +154,10 @@ class ComputedOnce:
         def drawn(one: FittedCSDI) -> Tensor:
             with torch.inference_mode():
                 side: Any = one.network.side(windows.times, windows.observed)  # type: ignore[operator]
-                return draw(one, windows, side, White().stream(range(self.batch)))
+                noise = White().stream(range(self.batch))
+                start = begin(one, windows, side, noise)
+                plan = respaced(self.steps, self.steps)
+                return last(reverse(one.denoiser, start.x, plan, noise=noise, **start.conditions))
 
         return (
             lambda: drawn(fitted),

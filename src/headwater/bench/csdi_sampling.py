@@ -50,10 +50,10 @@ class CSDISampling:
         rows = np.arange(self.length, dtype=float)
         tables = [Table(v, rows, self._names, f"w{i}") for i, v in enumerate(values)]
         fitted, method = self._fitted(), CSDI(samples=self.draws)
-        quiet = Run(seed=0, batch=self.windows * self.draws, progress=False)
+        quiet = Run(device="cpu", seed=0, batch_size=self.windows * self.draws, progress=False)
 
         def ours() -> Tensor:
-            found = method.apply(tables, fitted, quiet).samples
+            found = method.apply(tables, fitted, **quiet).samples
             return torch.cat([torch.from_numpy(s).flatten() for s in found])
 
         name = f"CSDI, {self.draws} draws"

@@ -111,7 +111,7 @@ class _Task:
         few = torch.randperm(self.labels.numel(), generator=generator)[:128]
         self.labels.view(-1)[few] = torch.arange(len(few)) % sizes.classes
         self.prior = _prior(sizes)
-        self.run = Run(batch=sizes.batch, progress=False)
+        self.run = Run(device="cpu", batch_size=sizes.batch, progress=False)
         self.method = DDPMSegmentation(ensemble=sizes.members, epochs=1, smallest=1, stored="float16")
         noise = shared_noise(self.prior, self.image, self.run)
         ensemble = PixelFeatures(sizes.side, sizes.members, 1, sizes.classes, sizes.width).ensemble()
@@ -125,7 +125,7 @@ class _Task:
 
     def label(self) -> Tensor:
         """int64 (pictures, side, side)."""
-        return self.method.apply(self.prior, self.image, self.fitted, self.run).labels
+        return self.method.apply(self.prior, self.image, self.fitted, **self.run).labels
 
     def label_naively(self) -> Tensor:
         """The same for one picture, by the stack."""
@@ -134,7 +134,7 @@ class _Task:
 
     def fit(self) -> PixelClassifiers:
         """Learn from all pictures."""
-        return self.method.fit(self.prior, self.image, self.labels, self.run)
+        return self.method.fit(self.prior, self.image, self.labels, **self.run)
 
 
 class _Widened(UNet):

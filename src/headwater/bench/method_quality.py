@@ -95,7 +95,9 @@ def _drawings(texts: tuple[str, ...], solver: str, calls: int, progress: bool) -
     """Both judges see the same drawings."""
     steps = SECTIONS[calls] if solver.endswith("sections") else str(calls)
     method = Glide(steps=steps, sampler=SAMPLERS[solver])
-    return method.apply(list(texts), FittedGlide.load("glide"), Run(seed=0, batch=48, progress=progress))
+    return method.apply(
+        list(texts), FittedGlide.load("glide"), seed=0, device="cpu", batch_size=48, progress=progress
+    )
 
 
 def grain(x: Tensor) -> Tensor:
@@ -121,7 +123,9 @@ class MaskQuality:
         found: dict[tuple[str, int], Array] = {}
         for calls in self.calls:
             method = SegDiff(samples=9, steps=calls, clip=(-1, 1), variance="small")
-            masks = method.apply(pool.images[rows], fitted, Run(seed=0, batch=72, progress=run.progress))
+            masks = method.apply(
+                pool.images[rows], fitted, seed=0, device="cpu", batch_size=72, progress=run.progress
+            )
             found["DDPM", calls] = 1 - dice(masks.labels > 0, truth).double().numpy()
         what = f"1 - Dice of the consensus of nine masks, {self.pictures} pictures"
         return Curve("segdiff-skin-0", what, points_of(found), None)
@@ -150,7 +154,7 @@ class SeriesQuality:
         found: dict[tuple[str, int], Array] = {}
         for calls in self.calls:
             method = CSDI(samples=self.draws, steps=calls, bound=10.0)
-            result = method.apply(given, fitted, Run(seed=0, batch=96, progress=run.progress))
+            result = method.apply(given, fitted, seed=0, device="cpu", batch_size=96, progress=run.progress)
             bands = [read_quantiles(q, f) for q, f in zip(result.quantiles, result.filled, strict=True)]
             found["DDPM", calls] = np.array(
                 [

@@ -36,7 +36,7 @@ class PublishedModel:
         """Write the file, then measure; needs disk for two copies of the weights."""
         with tempfile.TemporaryDirectory() as place:
             jobs = ("write", "inspect", "convert", "ours", "peer", "together", "rounded")
-            found = {job: self._job(job, place) for job in run.watch(jobs, what=self.name)}
+            found = {job: self._job(job, place) for job in run.track(jobs, self.name)}
             answers = {
                 job: load_file(Path(place, f"{job}.safetensors")) for job in ("ours", "peer", "rounded")
             }

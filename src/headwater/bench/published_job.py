@@ -85,7 +85,9 @@ class Work:
         ours = Prior.from_pretrained(self.file).network
         peer = UNet2DModel.from_pretrained(self.folder / "unet")
         x, t = _input((1, 3, self.task.side, self.task.side))
-        return asdict(alternate(lambda: ours(x, t), lambda: peer(x, t), PAIRS, Run(progress=False), ""))
+        return asdict(
+            alternate(lambda: ours(x, t), lambda: peer(x, t), PAIRS, Run(device="cpu", progress=False), "")
+        )
 
     def rounded(self) -> dict[str, Any]:
         """fp32, channels_last and bf16 on a smaller picture."""
@@ -96,7 +98,9 @@ class Work:
         half = last.to(torch.bfloat16)
         answers["bf16"] = half(x, t)
         save_file({k: v.contiguous() for k, v in answers.items()}, self.place / "rounded.safetensors")
-        times = alternate(lambda: half(x, t), lambda: network(x, t), PAIRS, Run(progress=False), "")
+        times = alternate(
+            lambda: half(x, t), lambda: network(x, t), PAIRS, Run(device="cpu", progress=False), ""
+        )
         return {"side": ROUNDED_SIDE, "times": asdict(times)}
 
     def _forward(self, network: nn.Module | Callable[..., Tensor], job: str) -> dict[str, float]:

@@ -69,7 +69,7 @@ class PurifierGradient:
 
         def gradient() -> Tensor:
             x = attacked.clone().requires_grad_()
-            noise = Run(seed=0).stream(self.batch)
+            noise = Run(device="cpu", seed=0).stream(self.batch)
             washed = method.purify(shared, x, noise) if way == "ours" else _plain(method, shared, x, noise)
             return torch.autograd.grad(washed.square().sum(), x)[0]
 

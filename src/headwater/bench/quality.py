@@ -105,7 +105,9 @@ class PriorQuality:
                 walk = plan(solver, prior.process, calls)
                 sampler = SOLVERS[solver]
                 counted = network_calls(sampler.plan(walk))
-                x = prior.sample(self.n, Run(seed=0, batch=64, progress=run.progress), walk, sampler)
+                x = prior.sample(
+                    self.n, walk, sampler, seed=0, device="cpu", batch_size=64, progress=run.progress
+                )
                 points.append(Point(solver, counted, *distance(features(x), true)))
         what = f"{measure}, {self.n} samples against {len(true)} pictures, squared"
         return Curve(f"prior {self.name}", what, tuple(points), frechet_distance(true[:half], true[half:]))

@@ -38,10 +38,10 @@ class ReverseLoop:
         plan = spaced(shared.process.T, self.steps, "leading")
         sampler = Ancestral() if self.kind == "DDPM" else DDIM()
         pipeline = self._pipeline(as_diffusers(shared.network, self.side), clip)
-        quiet = Run(seed=0, batch=self.batch, progress=False)
+        quiet = Run(device="cpu", seed=0, batch_size=self.batch, progress=False)
 
         def ours() -> Tensor:
-            return shared.sample(self.batch, quiet, plan, sampler)
+            return shared.sample(self.batch, plan, sampler, **quiet)
 
         def peer(generator: Any) -> Tensor:
             return pipeline(

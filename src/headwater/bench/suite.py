@@ -140,7 +140,7 @@ def run(
         hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(NAMES)}"
         need(name in NAMES, f"there is no comparison {name!r}: {hint}")
     chosen, studies = (FULL, FULL_CURVES) if full else (QUICK, QUICK_CURVES)
-    how, kept = Run(progress=progress), Kept(keep, surroundings())
+    how, kept = Run(device="cpu", progress=progress), Kept(keep, surroundings())
     rows: list[Row] = []
     refused: list[str] = []
     for name, comparison in ((n, c) for n, sizes in chosen.items() if not only or n in only for c in sizes):

@@ -73,7 +73,7 @@ def alternate(
     wall: tuple[list[float], list[float]] = ([], [])
     cpu: tuple[list[float], list[float]] = ([], [])
     with _no_garbage_collection():
-        for i in run.watch(range(pairs + 1), pairs + 1, what):
+        for i in run.track(range(pairs + 1), what):
             for side, call in enumerate((ours, peer)):
                 start, worked = time.perf_counter(), time.process_time()
                 call()

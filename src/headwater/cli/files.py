@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 
 from headwater.cli.kinds import FAMILIES, Request
 from headwater.cli.kinds.family import Shape, stem
@@ -16,6 +15,7 @@ from headwater.data import UnreadableError
 from headwater.data.masks import UNLABELLED
 from headwater.errors import UserError
 from headwater.methods.base import Kind
+from headwater.progress import track
 
 OnError = Literal["stop", "skip"]
 
@@ -136,7 +136,7 @@ def together(sources: dict[str, Source], progress: bool = True) -> dict[str, Any
         names = " and ".join(f"--{name}" for name in sources)
         raise UserError(f"{names} have no file name in common: give the files of one item the same name")
     found: dict[str, list[Any]] = {name: [] for name in sources}
-    for row in tqdm(rows, desc="reading", delay=2, disable=not progress):
+    for row in track(rows, "reading", shown=progress):
         for (name, source), i in zip(sources.items(), row, strict=True):
             found[name].append(source.items[i or 0])
     return {name: _as_classes(s, s.family.collate(found[name])) for name, s in sources.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +29,7 @@ from headwater.cli.work import Resumed, Switch, Work, answer, usable
 from headwater.errors import need
 from headwater.methods.catalogue import entry, recipe_file
 from headwater.models import Prior
+from headwater.sampling import best_device
 from headwater.training import RECIPES, Recipe, fit
 from headwater.training.processes import Processes, processes
 
@@ -45,8 +46,8 @@ class Training:
     """Folder for checkpoints, log, samples and the prior."""
     resume: Switch = False
     """Go on from the newest checkpoint in OUT."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, mps ..."""
+    device: str = field(default_factory=best_device)
+    """Device to work on: cpu, cuda, cuda:1, mps and so on; the best there is by default."""
     json: Switch = False
     """Print the result as JSON, and no progress."""
 
@@ -99,8 +100,8 @@ def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
     if team.first:
         write_record(out, "fit", name, options, about, None)
     team.wait()
-    run = dataclasses.replace(run, keep=out / _CHECKPOINTS)
-    made = options.method.fit(**({} if prior is None else {"prior": prior}), **given, run=run)
+    run = dataclasses.replace(run, checkpoint_dir=out / _CHECKPOINTS)
+    made = options.method.fit(**({} if prior is None else {"prior": prior}), **given, **run)
     team.wait()
     if not team.first:
         return 0

@@ -7,7 +7,6 @@ import dataclasses
 import inspect
 import itertools
 import textwrap
-import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, cast
@@ -17,24 +16,17 @@ from torch import Tensor
 
 from headwater.cli.options import fill
 from headwater.errors import UserError, need
-from headwater.methods.base import Kind, Method
+from headwater.methods.base import Kind, Method, hints_of, kind_of
 from headwater.methods.catalogue import METHODS
 
 PRIOR = "a shipped prior, a folder, a guided-diffusion file or a hub name"
-
-
-def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a method's function; names that only type checkers import are supplied."""
-    from headwater.training import Recipe
-
-    return typing.get_type_hints(function, localns={"Recipe": Recipe}, include_extras=True)
 
 
 def kinds(function: Callable[..., Any]) -> dict[str, Kind]:
     """The arguments of a method's function that come from files."""
     hints = hints_of(function)
     names = inspect.signature(function).parameters
-    return {name: kind for name in names if (kind := _kind(hints.get(name))) is not None}
+    return {name: kind for name in names if (kind := kind_of(hints.get(name))) is not None}
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:
@@ -45,10 +37,10 @@ def takes(function: Callable[..., Any], name: str) -> bool:
 def results(method: type[Method]) -> dict[str, Kind]:
     """The outputs of a method's `apply` by name; a single one is called as `evaluate` calls it."""
     hint = hints_of(verb_of(method, "apply"))["return"]
-    if (kind := _kind(hint)) is not None:
+    if (kind := kind_of(hint)) is not None:
         return {next(iter(kinds(verb_of(method, "evaluate")))): kind}
     fields = typing.get_type_hints(hint, include_extras=True) if dataclasses.is_dataclass(hint) else {}
-    return {name: kind for name, h in fields.items() if (kind := _kind(h)) is not None}
+    return {name: kind for name, h in fields.items() if (kind := kind_of(h)) is not None}
 
 
 def taken_apart(result: Any, outputs: Mapping[str, Kind]) -> dict[str, list[Any]]:
@@ -65,14 +57,6 @@ def verb_of(method: type[Method], verb: str) -> Callable[..., Any]:
     """A method's function of that name. UserError if it has none."""
     need(hasattr(method, verb), f"this method has no {verb}: `headwater list` shows the others")
     return getattr(method, verb)
-
-
-def _kind(hint: Any) -> Kind | None:
-    """The kind of an annotation, also of one that allows None."""
-    inner = typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next((kind for part in inner if (kind := _kind(part)) is not None), None)
-    return next((m for m in inner if isinstance(m, Kind)), None)
 
 
 def options_of(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from tqdm import tqdm
 
 from headwater.atomic import names_synced_later, sync_folders
 from headwater.cli.files import OnError, Source
@@ -18,6 +17,7 @@ from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import taken_apart
 from headwater.cli.parts import Part, Parts
 from headwater.methods.base import Kind
+from headwater.progress import Progress
 from headwater.sampling import Run
 
 SHOWN = 12
@@ -52,7 +52,8 @@ class Walk:
         """
         parts, open_ = Parts(out), list[_Open]()
         quiet = not self.run.progress or len(batches) < 2
-        bar = tqdm(total=sum(map(len, batches)), desc=self.first.family.noun[1], delay=2, disable=quiet)
+        noun, total = self.first.family.noun[1], sum(map(len, batches))
+        bar = Progress(total, noun, unit=noun, shown=not quiet)
         with bar, ThreadPoolExecutor(_WRITERS) as pool:
             try:
                 for number, rows in enumerate(batches, 1):
@@ -76,7 +77,7 @@ class Walk:
             items = {self.first.name: self.first.family.collate([good[i] for i in part])}
             for key, partner in self.partners.items():
                 items[key] = self.sources[key].read([partner[i] for i in part])
-            result = self.method.apply(**self.given, **items, run=replace(self.run, first=part[0]))
+            result = self.method.apply(**self.given, **items, **replace(self.run, first=part[0]))
             made = taken_apart(result, self.outputs)
             for i in range(min(len(part), SHOWN - len(self.shown))):
                 self.shown.append((names[i], {k: _kept(v[i]) for k, v in {**items, **made}.items()}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ import tyro
 
 from headwater.cli.usage import WrongUsage, nearest
 from headwater.errors import UserError
-from headwater.sampling import Run
+from headwater.sampling import Run, best_device
 
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A flag without a --no- form."""
@@ -29,8 +29,8 @@ class Work:
     """Decides every draw."""
     batch: int = 32
     """Items per network call; lower it to save memory."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, mps ..."""
+    device: str = field(default_factory=best_device)
+    """Device to work on: cpu, cuda, cuda:1, mps and so on; the best there is by default."""
     overwrite: Switch = False
     """Replace the results that an earlier run left in OUT."""
     json: Switch = False

@@ -17,6 +17,12 @@ class Control:
     needs_grad: bool = False
     """True if `denoised` or `transition` differentiates through the network with respect to pred.x."""
 
+    @property
+    def edits_x(self) -> bool:
+        """Whether x is changed between steps, as it is where `before` or `after` is overridden."""
+        kind = type(self)
+        return kind.before is not Control.before or kind.after is not Control.after
+
     def before(self, x: Tensor, t: int) -> Tensor:
         """Edit x_t (B, ...) before the network sees it."""
         return x
@@ -32,9 +38,3 @@ class Control:
     def after(self, x: Tensor, s: int, step: int) -> Tensor:
         """Edit x_s (B, ...) once drawn; `step` counts the steps of the walk from 0."""
         return x
-
-
-def edits_x(control: Control) -> bool:
-    """Whether a control changes x between steps."""
-    kind = type(control)
-    return kind.before is not Control.before or kind.after is not Control.after

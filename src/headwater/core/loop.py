@@ -1,4 +1,14 @@
-"""The reverse walk: a generator, so the caller's `for` is the callback."""
+"""The reverse loop: a generator, so the caller's `for` is the callback.
+
+for each pair (t, s) of the timesteps            t > s denoises, t = s corrects, t < s adds noise again
+
+    x_t ── control.before ──> denoiser ──> prediction ── control.denoised ──> sampler.step
+                                                                                  │
+    x_s <── control.after <── draw from `noise` <── control.transition <── distribution of x_s
+
+A climb (t < s) is one draw of `process.advance`: no network call, no control. The sampler returns a
+distribution and draws nothing; all randomness is in `noise`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headwater.core.control import Control, edits_x
+from headwater.core.control import Control
 from headwater.core.prediction import Denoises, Prediction
 from headwater.core.sampler import Ancestral, Sampler, State
 from headwater.core.transition import AmbientNoise, NoiseSource
@@ -48,7 +58,7 @@ def reverse(
     """
     sampler = sampler or Ancestral()
     levels = _checked(sampler.plan(plan), denoiser.process.T)
-    editing = [type(c).__name__ for c in controls if edits_x(c)]
+    editing = [type(c).__name__ for c in controls if c.edits_x]
     if sampler.multistep and editing:
         raise ValueError(
             f"{', '.join(editing)} changes x between steps, which {type(sampler).__name__} builds on: "

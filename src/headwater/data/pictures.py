@@ -119,7 +119,7 @@ def read_picture(path: Path | str, shape: tuple[int, int, int], limits: Limits |
             planes = [_fitted(_sixteen(image), height, width) / 65535] * channels
         else:
             target = "L" if channels == 1 else "RGB"
-            image = _on_white(image).convert(target)
+            image = on_white(image).convert(target)
             # Bands are resized one by one in float, so that averages are not rounded to 8 bits.
             planes = [_fitted(b.convert("F"), height, width) / 255 for b in image.split()]
     return torch.from_numpy(np.stack(planes)).clamp(0, 1) * 2 - 1
@@ -190,7 +190,8 @@ def _sixteen(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.asarray(image).astype(np.float32))
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
+    """The picture with what is transparent laid on white; others as they are."""
     if image.mode not in ("LA", "PA", "RGBA", "La", "RGBa") and "transparency" not in image.info:
         return image
     image = image.convert("RGBA")

@@ -31,15 +31,15 @@ class Task:
     """Folder for the networks that the claim trains: one that was stopped goes on from there."""
 
     def run(self, seed: int, batch: int = 32) -> Run:
-        """How the part of one seed is carried out; who trains several networks names each by `under`."""
+        """How the part of one seed is carried out; who trains several networks names each by `child`."""
         keep = None if self.keep is None else self.keep / f"seed-{seed}"
-        return Run(seed, batch, progress=self.progress, keep=keep)
+        return Run(seed, batch, progress=self.progress, checkpoint_dir=keep)
 
 
 def training_seconds(run: Run, since: float) -> float:
     """How long the training took that `run` has just done since a time.perf_counter(), or that lay finished
-    or half finished in run.keep."""
-    log = run.keep / "log.jsonl" if run.keep else None
+    or half finished in run.checkpoint_dir."""
+    log = run.checkpoint_dir / "log.jsonl" if run.checkpoint_dir else None
     if log is None or not log.is_file():
         return time.perf_counter() - since
     return float(json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["seconds"])

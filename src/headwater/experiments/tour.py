@@ -64,7 +64,7 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
         "this run, on few pictures; the words in large type are the verdicts of full effort.",
         kicker="Headwater tour",
     )
-    run = Run(seed, batch=16, progress=progress)
+    run = Run(seed, batch_size=16, progress=progress)
     _samples(page.section("Samples", "What each shipped prior draws, beside what it was trained on."), run)
     seeds = (seed, seed + 1, seed + 2)
     outcomes = [reproduction(name)(Task(page, "quick", seeds, progress)) for name in PANELS]
@@ -93,7 +93,7 @@ def _samples(section: Section, run: Run) -> None:
     for name, (data, split) in PRIORS.items():
         prior = Prior.from_pretrained(name)
         judged, (plan, sampler) = name == "digits", prior.economical
-        drawn = prior.sample(128 if judged else 32, run, plan, sampler)
+        drawn = prior.sample(128 if judged else 32, plan, sampler, **run)
         real = load(data, split, prior.shape[1]).images
         order = torch.randperm(len(real), generator=torch.Generator().manual_seed(run.seed))[:32]
         calls = network_calls(sampler.plan(plan))

@@ -8,12 +8,18 @@ method page contains no input or output code.
 
 from __future__ import annotations
 
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from headwater.data.series import Table
+from headwater.sampling import best_device
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,16 @@ class Method:
     A method with a `prior` reads pictures, masks and label maps at the prior's shape. One without says which
     shape it wants by a field or property `shape`, (C, H, W), and what its `fit` returns likewise;
     where neither does, the first picture's is taken.
+
+    Where `fit`, `apply` and `evaluate` declare a `Kind`, NumPy arrays and PIL pictures are taken too; the
+    networks of `prior` and `fitted` are moved to the device that the work is done on.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for verb in ("fit", "apply", "evaluate"):
+            if verb in vars(cls):
+                setattr(cls, verb, _welcoming(vars(cls)[verb]))
 
     paper: ClassVar[Paper]
     needs: ClassVar[tuple[str, ...]] = ()
@@ -102,3 +117,57 @@ class Method:
         `training`, which `train` records itself."""
         later = {*self.applied, "training"}
         return {k: v for k, v in asdict(cast(Any, self)).items() if k not in later}
+
+
+def kind_of(hint: Any) -> Kind | None:
+    """The kind of an annotation, also of one that allows None."""
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next((kind for part in inner if (kind := kind_of(part)) is not None), None)
+    return next((m for m in inner if isinstance(m, Kind)), None)
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a method's function; names that only type checkers import are supplied."""
+    from headwater.training import Recipe
+
+    return typing.get_type_hints(function, localns={"Recipe": Recipe}, include_extras=True)
+
+
+def _moved(trained: Any, device: str) -> Any:
+    """What was trained, on a device: by its own `to`, or else its network."""
+    if hasattr(trained, "to"):
+        return trained.to(device)
+    network = getattr(trained, "network", None)
+    if isinstance(network, nn.Module):
+        network.to(device)
+    return trained
+
+
+def _welcoming(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose arguments are converted and moved before it begins."""
+    signature = inspect.signature(function)
+
+    @functools.lru_cache(maxsize=1)
+    def kinds() -> dict[str, Kind]:
+        return {k: kind for k, hint in hints_of(function).items() if (kind := kind_of(hint)) is not None}
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **keywords: Any) -> Any:
+        from headwater.methods.inputs import CONVERSIONS
+
+        given = signature.bind(*args, **keywords)
+        for name, value in given.arguments.items():
+            kind = kinds().get(name)
+            if (
+                kind is not None
+                and kind.name in CONVERSIONS
+                and value is not None
+                and not isinstance(value, Tensor)
+            ):
+                given.arguments[name] = CONVERSIONS[kind.name](value, name)
+            elif name in ("prior", "fitted"):
+                given.arguments[name] = _moved(value, keywords.get("device") or best_device())
+        return function(*given.args, **given.kwargs)
+
+    return wrapped

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from headwater.metrics.classifier import jitter
+from headwater.progress import track
 
 _MAX_SCALE = 100.0
 """Largest inverse temperature (Radford et al. 2021, sec. 2.5)."""
@@ -106,7 +106,7 @@ def train_dual_encoder(
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
         net.train()
         batches = _epochs(len(images), min(batch, len(images)), steps, generator)
-        for rows in tqdm(batches, "judge", steps, delay=2, disable=None if progress else True):
+        for rows in track(batches, "judge", total=steps, shown=progress):
             seen = net.image(jitter(images[rows], generator))
             told = net.text([texts[int(i)] for i in rows])
             loss = _contrast(net.scale() * seen @ told.T, same[rows])

@@ -7,17 +7,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from headwater.controls import Clip
-from headwater.core import Ancestral, Control, Denoiser, Diffusion, DPMSolver, Sampler, descend, last, reverse
-from headwater.core.timesteps import log_snr, network_calls
+from headwater.core import Ancestral, Control, Denoiser, Diffusion, DPMSolver, Sampler
+from headwater.core.timesteps import log_snr
 from headwater.models.config import PriorConfig
 from headwater.noise import Noise
-from headwater.sampling import Run
+from headwater.sampling import Batch, Run, RunOptions, Start, sample, sampler_of, timesteps_of
+from headwater.sampling.choices import SamplerName
 
 ECONOMICAL = 50
 """Network calls of `Prior.economical`."""
@@ -130,31 +131,35 @@ class Prior:
     def sample(
         self,
         n: int,
-        run: Run | None = None,
-        plan: Sequence[int] | None = None,
-        sampler: Sampler | None = None,
-        **cond: Any,
+        plan: Sequence[int] | int | None = None,
+        sampler: Sampler | SamplerName | None = None,
+        conditions: Mapping[str, Tensor] | None = None,
+        **how: Unpack[RunOptions],
     ) -> Tensor:
-        """Draw n pictures, (n, C, H, W) in the range of the data.
+        """Draw n pictures, (n, C, H, W) in the range of the data, in main memory.
 
-        plan: levels to visit, all by default. sampler: `Ancestral` by default. cond: conditions of the
-        network; tensors have n rows. Sample i depends on run.seed and i alone.
+        plan: timesteps to visit, or how many, evenly spaced (for DPM-Solver and Heun in log SNR); all by
+        default. sampler: the prior's own ancestral one by default. conditions: what the network is told, such
+        as `y`; tensors of n rows. Sample i depends on the seed and i alone.
         """
-        run = run or Run()
+        run = Run(**how)
+        self.to(run.device)
+        if isinstance(sampler, str):
+            sampler = self.sampler if sampler == "ancestral" else sampler_of(sampler)
         sampler = sampler or self.sampler
-        plan = list(plan or descend(self.process.T))
-        out = []
-        for rows, part in run.chunks(n):
-            size = rows.stop - rows.start
-            noise = part.stream(size, self.noise)
-            like = torch.empty(size, *self.shape, device=run.device)
-            here = {k: v[rows] if isinstance(v, Tensor) else v for k, v in cond.items()}
-            with torch.inference_mode():
-                x = self.process.start(like, noise)
-                steps = reverse(self.denoiser, x, plan, sampler, self.controls, noise, False, **here)
-                total = network_calls(sampler.plan(plan))
-                out.append(last(part.watch(steps, total, f"samples {rows.start + 1}-{rows.stop} of {n}")))
-        return torch.cat(out)
+        if plan is None or isinstance(plan, int):
+            plan = self.timesteps(plan, sampler)
+
+        def begin(batch: Batch) -> Start:
+            told = {k: batch.take(v) for k, v in (conditions or {}).items()}
+            return Start(self.process.start(batch.empty(*self.shape), batch.noise), self.controls, told)
+
+        return sample(self.denoiser, plan, n, begin, run, sampler=sampler, law=self.noise, label="samples")
+
+    def timesteps(self, steps: int | None, sampler: Sampler) -> list[int]:
+        """So many timesteps as suit a sampler: even for `Ancestral`, else even in log SNR; all by default."""
+        even = steps is None or isinstance(sampler, Ancestral)
+        return timesteps_of(self.process, steps, "even" if even else "log-snr")
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:

@@ -1,5 +1,19 @@
-"""How a piece of work is carried out, sample by sample."""
+"""How samples are drawn: the driver, what a user may choose, and how the work is carried out."""
 
-from headwater.sampling.run import Run
+from headwater.sampling.choices import SamplerName, guided, sampler_of, timesteps_of
+from headwater.sampling.driver import Start, sample, sample_batches
+from headwater.sampling.run import Batch, Run, RunOptions, best_device
 
-__all__ = ["Run"]
+__all__ = [
+    "Batch",
+    "Run",
+    "RunOptions",
+    "SamplerName",
+    "Start",
+    "best_device",
+    "guided",
+    "sample",
+    "sample_batches",
+    "sampler_of",
+    "timesteps_of",
+]

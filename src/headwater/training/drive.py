@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from headwater.progress import Progress as Shown
 from headwater.training.stop import Stop
 
 Decay = Literal["none", "linear", "cosine", "step"]
@@ -103,15 +104,14 @@ def drive(
     what: str = "training",
 ) -> bool:
     """Train until done (True), or out of time or asked to stop (False), then with a checkpoint."""
-    from tqdm import tqdm
-
     pace = job.pace
     begun = saved_at = time.monotonic()
     before, logged, logged_at, saved = now.seconds, now.step, begun, now.step
     until = float("inf") if max_minutes is None else begun + 60 * max_minutes
-    with tqdm(total=pace.steps, initial=now.step, desc=what, unit="step", disable=not progress) as bar:
+    with Shown(pace.steps, what, done=now.step, unit="steps", shown=progress) as bar:
         while now.step < pace.steps:
             loss, norm = job.update(now.step)
+            note = ""
             now.step += 1
             now.losses.append(loss)
             now.norms.append(norm)
@@ -125,8 +125,8 @@ def drive(
                 now.norms.clear()
                 if keeper:
                     keeper.log(line)
-                bar.set_postfix_str(f"loss {line['loss']:.4f}, {speed:.0f} items/s")
-            bar.update()
+                note = f"loss {line['loss']:.4f}, {speed:.0f} items/s"
+            bar.update(note=note)
             if keeper and keeper.look(now.step):
                 logged_at += time.monotonic() - clock
             leave = job.agree(stop.asked is not None or clock >= until)

@@ -79,15 +79,15 @@ def train(
 ) -> nn.Module:
     """Train `network` in place on run.device; returns its average (or itself) in eval mode, frozen.
 
-    With run.keep, checkpoints and log.jsonl go there, and the training goes on from the newest one; on
-    the CPU the weights are then bit-identical to those of one that was never interrupted. about: plain
-    values that decide the result beside `how` and the seed, such as the method's other settings.
+    With run.checkpoint_dir, checkpoints and log.jsonl go there, and the training goes on from the newest
+    one; on the CPU the weights are then bit-identical to those of one that was never interrupted. about:
+    plain values that decide the result beside `how` and the seed, such as the method's other settings.
 
     Under torchrun each process computes its share of a step's `how.batches` and the first one keeps the
     checkpoints; the weights are those of one process, to float rounding.
 
-    Raises UserError where run.keep holds a training with other settings, the loss is not finite, or the
-    processes cannot share the work.
+    Raises UserError where run.checkpoint_dir holds a training with other settings, the loss is not finite, or
+    the processes cannot share the work.
     """
     with processes(run.device) as team:
         return _train(network, loss, how, run, about, team)
@@ -115,10 +115,12 @@ def _train(
     job = _Job(network, loss, how, run.seed, optimizer, average, team)
     settings = _plain({**(about or {}), "seed": run.seed, "training": dataclasses.asdict(how)})
     now, shelf = Progress(), None
-    if run.keep is not None:
-        now = _continued(job, run.keep, settings)
+    if run.checkpoint_dir is not None:
+        now = _continued(job, run.checkpoint_dir, settings)
         if team.first:
-            shelf = _Shelf(job, run.keep, settings, Journal(run.keep / "log.jsonl", now.step))
+            shelf = _Shelf(
+                job, run.checkpoint_dir, settings, Journal(run.checkpoint_dir / "log.jsonl", now.step)
+            )
     with Stop() as stop:
         try:
             drive(job, now, shelf, stop, progress=run.progress and team.first)

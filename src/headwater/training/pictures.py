@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from headwater.data import shipped
 from headwater.data.datasets import CACHE_BYTES, Dataset, open_dataset
 from headwater.errors import UserError, need
+from headwater.progress import track
 from headwater.training.feed import Pictures, Rows
 from headwater.training.recipe import Recipe
 
@@ -48,14 +48,11 @@ def _shipped(name: str, split: str, recipe: Recipe) -> Pictures:
 
 
 def _gathered(found: Dataset, progress: bool) -> Pictures:
-    from tqdm import tqdm
-
     n = len(found)
     labels = torch.tensor([found.label(i) or 0 for i in range(n)]) if found.classes else None
     images: Rows = Lazy(found)
     if n * 4 * torch.Size(found.shape).numel() <= CACHE_BYTES:
-        bar: Iterable[int] = tqdm(range(n), "pictures", delay=2, disable=not progress)
-        images = torch.stack([found[i] for i in bar])
+        images = torch.stack([found[i] for i in track(range(n), "pictures", shown=progress)])
     return Pictures(images, labels, tuple(found.classes), skipped=tuple(found.skipped))
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from headwater.core import DDIM
 from headwater.core.timesteps import respaced
 from headwater.models.prior import Prior
-from headwater.sampling import Run
 
 
 def draw(prior: Prior, n: int, seed: int, steps: int = 25) -> Tensor:
@@ -22,12 +21,10 @@ def draw(prior: Prior, n: int, seed: int, steps: int = 25) -> Tensor:
     T = prior.process.T
     plan = respaced(T, min(steps, T))
     device = str(next(prior.network.parameters()).device)
-    run = Run(seed, batch=32, device=device, progress=False)
-    cond = {k: v.to(device) for k, v in cond.items()}
     training = prior.network.training
     prior.network.eval()
     try:
-        return prior.sample(n, run, plan, DDIM(0.0), **cond).float().cpu()
+        return prior.sample(n, plan, DDIM(), cond, seed=seed, device=device, progress=False).float()
     finally:
         prior.network.train(training)
 

@@ -125,13 +125,13 @@ def baselines(setting: Setting, scored: Cases, choosing: Cases, run: Run) -> dic
     fitted = []
     for latent in setting.latents:
         config = AutoencoderConfig(side=side, latent=latent)
-        network = replace(setting.autoencoder, network=config).fit(healthy.images, run)
-        choice = Judged(choosing, autoencoder_anomalies(network, choosing.image, run))
+        network = replace(setting.autoencoder, network=config).fit(healthy.images, **run)
+        choice = Judged(choosing, autoencoder_anomalies(network, choosing.image, **run))
         fitted.append((choice.mean("dice"), latent, network))
     network = max(fitted, key=lambda f: f[0])[2]
     mean = mean_anomalies(scored.image, scored.place, healthy.images, healthy.meta["z"], reach=2)
     return {
-        AUTOENCODER: Judged(scored, autoencoder_anomalies(network, scored.image, run)),
+        AUTOENCODER: Judged(scored, autoencoder_anomalies(network, scored.image, **run)),
         MEAN: Judged(scored, mean),
     }
 

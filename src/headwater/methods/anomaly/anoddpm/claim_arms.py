@@ -15,7 +15,6 @@ from headwater.methods.anomaly.anoddpm.method import AnoDDPM
 from headwater.methods.anomaly.shared.anomalies import Anomalies
 from headwater.metrics.detection import auroc, best_dice
 from headwater.models import Prior
-from headwater.sampling import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +127,7 @@ class Sweep:
     ) -> Anomalies:
         method = AnoDDPM(level, min(self.steps, level), times)
         parts = [
-            method.apply(prior, part.image, Run(seed, batch=128, progress=self.progress))
+            method.apply(prior, part.image, seed=seed, batch_size=128, progress=self.progress)
             for part, seed in zip(cases, seeds, strict=True)
         ]
         return joined(parts)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import torch
-from torch import Tensor
 
-from headwater.core import Ancestral, below, descend, last, reverse
+from headwater.core import Ancestral, below, descend
 from headwater.errors import need
 from headwater.methods.anomaly.shared.anomalies import Anomalies, image_score
 from headwater.methods.base import Images, Map, Mask, Method, Paper, Scores
 from headwater.metrics.detection import Counts, auroc, best_dice
 from headwater.models import Prior
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions, Start, sample
 
 if TYPE_CHECKING:
     from headwater.training import Recipe
@@ -85,30 +84,27 @@ class AnoDDPM(Method):
         wanted = small_recipe(data) if recipe is None else replace(recipe, data=data)
         return fit(wanted, out, resume=resume, device=device, progress=progress)
 
-    def apply(self, prior: Prior, image: Images, run: Run | None = None) -> Anomalies:
+    def apply(self, prior: Prior, image: Images, **how: Unpack[RunOptions]) -> Anomalies:
         """Score pictures (B, C, H, W) in [-1, 1]. Raises UserError when the prior draws another size."""
-        run = run or Run()
+        run = Run(**how)
         need(
             tuple(image.shape[1:]) == tuple(prior.shape),
             f"the pictures are {tuple(image.shape[1:])}, this prior draws {tuple(prior.shape)}: resize them",
         )
         need(self.reconstructions >= 1, "draw at least one reconstruction")
-        found = [self._heal(prior, image[rows].to(run.device), part) for rows, part in run.chunks(len(image))]
-        maps, healed = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-        return Anomalies(maps, healed, image_score(maps))
-
-    def _heal(self, prior: Prior, image: Tensor, run: Run) -> tuple[Tensor, Tensor]:
-        plan = self.plan(prior.process.T)
-        sampler = Ancestral("large" if self.steps in (None, self.level) else "small")
+        drawn = sample(
+            prior.denoiser, self.plan(prior.process.T), len(image),
+            lambda batch: Start(batch.take(image), prior.controls), run,
+            sampler=Ancestral("large" if self.steps in (None, self.level) else "small"),
+            law=prior.noise, draws=self.reconstructions, label="reconstructions",
+        )  # fmt: skip
+        image = image.cpu()
         error, healed = torch.zeros_like(image), torch.zeros_like(image)
-        for k in range(self.reconstructions):
-            noise = run.stream(len(image), prior.noise, purpose=k)
-            with torch.inference_mode():
-                steps = reverse(prior.denoiser, image, plan, sampler, prior.controls, noise)
-                x = last(run.watch(steps, len(plan) - 1, f"reconstruction {k + 1} of {self.reconstructions}"))
+        for x in drawn.unflatten(0, (len(image), -1)).unbind(1):
             error += (image - x).square() / self.reconstructions
             healed += x / self.reconstructions
-        return error.mean(1, keepdim=True), healed
+        maps = error.mean(1, keepdim=True)
+        return Anomalies(maps, healed, image_score(maps))
 
     def evaluate(self, map: Map, score: Scores, truth: Mask) -> dict[str, float]:
         """Compare with truth (B, 1, H, W) bool, True where a lesion is.

@@ -24,7 +24,6 @@ from headwater.methods.medical.shared.masks import FAMILIES, Family
 from headwater.metrics.image import psnr, ssim
 from headwater.metrics.statistics import spearman
 from headwater.models import Prior
-from headwater.sampling import Run
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,9 @@ def _arm(
     rows = torch.linspace(8, len(head) - 9, setting.slices).long()
     data = scan(case, (head.images[rows] + 1) / 2, "test", rows.tolist(), family, seed)
     method = replace(setting.method, image="real") if case == "real" else setting.method
-    result = method.apply(prior, list(data.kspace), data.mask, Run(seed, batch=16, progress=task.progress))
+    result = method.apply(
+        prior, list(data.kspace), data.mask, seed=seed, batch_size=16, progress=task.progress
+    )
     ours, spread = (torch.stack(list(v))[:, None] for v in (result.magnitude, result.uncertainty))
     tv = reconstruct_by_tv(case, data, weight)
     zero = zero_filled(data)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from headwater.controls import Consistent
-from headwater.core import Ancestral, Diffusion, Langevin, PredictorCorrector, last, network_calls, reverse
-from headwater.core.timesteps import log_snr
+from headwater.core import Ancestral, Diffusion, Langevin, PredictorCorrector
 from headwater.errors import need
 from headwater.methods.base import Magnitude, Mask, Method, Paper, Volumes
 from headwater.methods.medical.score_mri.measured import Measured, measured, operator, stacked
@@ -18,7 +17,7 @@ from headwater.methods.medical.score_mri.prior_view import brightness_gain, magn
 from headwater.metrics.image import psnr, ssim
 from headwater.models import Prior
 from headwater.operators import OfReal
-from headwater.sampling import Run
+from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class ScoreMRI(Method):
     tell."""
 
     def apply(
-        self, prior: Prior, kspace: Volumes, known: Mask | None = None, run: Run | None = None
+        self, prior: Prior, kspace: Volumes, known: Mask | None = None, **how: Unpack[RunOptions]
     ) -> Reconstruction:
         """Reconstruct n slices.
 
@@ -98,7 +97,7 @@ class ScoreMRI(Method):
         Returns n pictures float32 (H, W) twice. Raises UserError for other sizes, k-space without anything
         measured, or a centre too small for coil maps.
         """
-        run = run or Run()
+        run = Run(**how)
         self._check(prior)
         y, mask = stacked(kspace, known, prior.shape[1:], run.device)
         need(
@@ -107,7 +106,7 @@ class ScoreMRI(Method):
         )
         scan = measured(y, mask, self.combine, self.image == "phased")
         scan = scan.scaled(brightness_gain(prior, scan, self.brightness, run))
-        found = self.sample(prior, scan, run).abs() / scan.gain
+        found = self.sample(prior, scan, run).abs() / scan.gain.cpu()
         if self.combine == "ssos":
             found = found.unflatten(0, (len(y), -1)).square().sum(1).sqrt()
         spread = found.std(1) if self.samples > 1 else torch.zeros_like(found[:, 0])
@@ -115,7 +114,7 @@ class ScoreMRI(Method):
 
     def plan(self, q: Diffusion) -> list[int]:
         """Levels of a variance-exploding process that are visited. UserError where none is left."""
-        whole = log_snr(q, self.steps or q.T)
+        whole = timesteps_of(q, self.steps, "log-snr")
         kept = [t for t in whole if self.highest is None or float(q.sigma[t]) <= self.highest]
         need(len(kept) > 1, f"no level has a noise of at most {self.highest}: start higher")
         return kept
@@ -127,22 +126,23 @@ class ScoreMRI(Method):
         """
         denoiser = magnitude_denoiser(prior, self.image)
         plan = self.plan(denoiser.process)
-        sampler = PredictorCorrector(Ancestral("large"), Langevin(self.snr, "part"), self.corrections)
-        calls = network_calls(sampler.plan(plan))
-        drawn: list[Tensor] = []
-        for rows, part in run.chunks(len(scan.y)):
-            here = scan.rows(rows)
+
+        def begin(batch: Batch) -> Start:
+            here = scan.rows(batch.rows)
             a = operator(here, self.damping)
             a = OfReal(a) if self.image == "real" else a
-            for k in range(self.samples):
-                noise = part.stream(len(here.y), prior.noise, purpose=k)
-                what = f"slices {rows.start + 1}-{rows.stop}, sample {k + 1} of {self.samples}"
-                with torch.inference_mode():
-                    x = denoiser.process.sample(a.adjoint(here.y), plan[0], noise)
-                    x = a.project(x, here.y)
-                    steps = reverse(denoiser, x, plan, sampler, [Consistent(a, here.y)], noise)
-                    drawn.append(last(part.watch(steps, calls, what))[:, 0])
-        return _regrouped(drawn, self.samples)
+            x = denoiser.process.sample(a.adjoint(here.y), plan[0], batch.noise)
+            return Start(a.project(x, here.y), [Consistent(a, here.y)])
+
+        sampler = PredictorCorrector(Ancestral("large"), Langevin(self.snr, "part"), self.corrections)
+        drawn = [
+            sample(
+                denoiser, plan, len(scan.y), begin, run, sampler=sampler, law=prior.noise,
+                key=lambda i, _, k=k: (k, run.first + i), label=f"slices, sample {k + 1} of {self.samples}",
+            )[:, 0]
+            for k in range(self.samples)
+        ]  # fmt: skip
+        return torch.stack(drawn, 1)
 
     def evaluate(self, magnitude: Magnitude, truth: Magnitude) -> dict[str, float]:
         """psnr (dB) and ssim, means over slices, against fully sampled pictures whose maximum is the peak."""
@@ -160,9 +160,3 @@ class ScoreMRI(Method):
         need(prior.shape[0] == 1, "this prior draws colour pictures: take one of grey magnitude pictures")
         need(self.steps is None or 1 <= self.steps <= T, f"this prior has {T} levels: set steps to 1..{T}")
         need(self.samples >= 1 and self.corrections >= 0, "give 1 sample or more, 0 corrections or more")
-
-
-def _regrouped(drawn: list[Tensor], samples: int) -> Tensor:
-    """Chunks in the order (slices, sample) to one (rows, samples, H, W)."""
-    chunks = [torch.stack(drawn[i : i + samples], 1) for i in range(0, len(drawn), samples)]
-    return torch.cat(chunks)

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from headwater.core import DPMSolver
-from headwater.core.timesteps import log_snr
 from headwater.core.views import View, exploding
 from headwater.methods.medical.score_mri.measured import Measured
 from headwater.methods.medical.shared.coils import sum_of_squares
 from headwater.models import Prior
 from headwater.nets.wrappers import RealAndImaginary
 from headwater.operators import Fourier
-from headwater.sampling import Run
+from headwater.sampling import Run, timesteps_of
 
 _DRAWN, _CALLS = 8, 15
 """Pictures that tell how bright a prior's are, and the network calls for each."""
@@ -49,8 +48,8 @@ def brightness_gain(prior: Prior, scan: Measured, brightness: float | None, run:
     seen = _bright(sum_of_squares(transform.pseudo_inverse(scan.y))).clamp(min=1e-12)
     if brightness is not None:
         return brightness / seen
-    plan = log_snr(prior.process, min(_CALLS, prior.process.T))
-    drawn = prior.sample(_DRAWN, replace(run, progress=False, first=0), plan, DPMSolver())
+    plan = timesteps_of(prior.process, min(_CALLS, prior.process.T), "log-snr")
+    drawn = prior.sample(_DRAWN, plan, DPMSolver(), **replace(run, progress=False, first=0)).to(scan.y.device)
     scale, shift = units(prior)
     k = transform.forward((scale * drawn + shift).clamp(0, 1) + 0j)
     usual = [_bright(transform.pseudo_inverse(k * m).abs()).median() for m in scan.mask]

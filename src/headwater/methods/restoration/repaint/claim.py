@@ -17,7 +17,6 @@ from headwater.metrics.image import border_continuity
 from headwater.metrics.statistics import summarize
 from headwater.models import Prior
 from headwater.report import Estimate
-from headwater.sampling import Run
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def reproduce(task: Task) -> Outcome:
         )
         truth = truth.repeat(len(setting.families), 1, 1, 1)
         filled = {
-            name: walk.apply(prior, truth, known, Run(seed, batch=16, progress=task.progress))
+            name: walk.apply(prior, truth, known, seed=seed, batch_size=16, progress=task.progress)
             for name, walk in walks.items()
         }
         for i, family in enumerate(setting.families):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
-from headwater.core import Control, Diffusion, NoiseSource, jumps, last, reverse, through
-from headwater.core.timesteps import respaced
+from headwater.controls import GivenRegion
+from headwater.core import jumps, through
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Method, Paper
 from headwater.metrics.image import border_continuity, psnr
 from headwater.models import Prior
-from headwater.sampling import Run
+from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 
 
 @dataclass(frozen=True)
@@ -58,32 +58,29 @@ class RePaint(Method):
 
         Raises UserError for more steps than levels, or a jump that does not fit.
         """
-        need(1 <= self.steps <= T, f"this prior has {T} levels: set steps between 1 and {T}")
         need(self.jump >= 1 and self.resample >= 1, "jump and resample are 1 or more")
-        return through(jumps(self.steps, (self.jump, self.resample)), respaced(T, self.steps))
+        return through(jumps(self.steps, (self.jump, self.resample)), timesteps_of(T, self.steps))
 
-    def apply(self, prior: Prior, image: Images, known: Mask, run: Run | None = None) -> Images:
+    def apply(self, prior: Prior, image: Images, known: Mask, **how: Unpack[RunOptions]) -> Images:
         """Fill `image` where `known` is False.
 
         image: (B, C, H, W) in [-1, 1]; values in the hole are ignored.
         known: (B or 1, 1, H, W) bool, True where the pixel is given.
         Returns (B, C, H, W), given pixels untouched. Raises UserError when shapes disagree.
         """
-        run = run or Run()
+        run, q = Run(**how), prior.process
         _check(prior, image, known)
-        plan = self.plan(prior.process.T)
-        done = []
-        for rows, part in run.chunks(len(image)):
-            given = image[rows].to(run.device)
-            mask = (known[rows] if len(known) > 1 else known).to(run.device)
-            noise = part.stream(len(given), prior.noise)
-            controls = [Known(prior.process, given, mask, noise), *prior.controls]
-            with torch.inference_mode():
-                x = prior.process.start(given, noise)
-                steps = reverse(prior.denoiser, x, plan, prior.sampler, controls, noise)
-                filled = last(part.watch(steps, len(plan) - 1, f"pictures {rows.start + 1}-{rows.stop}"))
-            done.append(given.where(mask, filled))
-        return torch.cat(done)
+
+        def begin(batch: Batch) -> Start:
+            given = batch.take(image)
+            region = GivenRegion(given, batch.take(known), q, batch.noise)
+            return Start(q.start(given, batch.noise), [region, *prior.controls])
+
+        filled = sample(
+            prior.denoiser, self.plan(q.T), len(image), begin, run,
+            sampler=prior.sampler, law=prior.noise, label="pictures",
+        )  # fmt: skip
+        return image.cpu().where(known.cpu(), filled)
 
     def evaluate(self, filled: Images, truth: Images, known: Mask) -> dict[str, float]:
         """How far the filled pictures are from the truth, and how visible the edge of the hole is.
@@ -111,16 +108,3 @@ def _check(prior: Prior, image: Tensor, known: Tensor) -> None:
         f"the mask is {tuple(known.shape)} of {known.dtype}: give bool "
         f"({len(image)} or 1, 1, {size[1]}, {size[2]})",
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Known(Control):
-    """Before every network call, put the given pixels, freshly noised to level t, in place."""
-
-    q: Diffusion
-    image: Tensor
-    known: Tensor
-    noise: NoiseSource
-
-    def before(self, x: Tensor, t: int) -> Tensor:
-        return self.q.sample(self.image, t, self.noise).where(self.known, x)

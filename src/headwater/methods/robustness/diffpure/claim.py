@@ -69,7 +69,7 @@ class Models:
     def purified(self, level: int, kind: Kind = "sde") -> Purified:
         """The defended classifier."""
         method = replace(METHOD, level=level, steps=min(METHOD.steps, level), kind=kind)
-        return Purified(self.classifier, self.prior, method, Run(self.seed)).eval()
+        return Purified(self.classifier, self.prior, method, seed=self.seed).eval()
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def reproduce(task: Task) -> Outcome:
     ]
     tune = _chosen(train.images, cast(Tensor, train.labels), setting.tuning)
     shown = _chosen(test.images, cast(Tensor, test.labels), setting.pictures)
-    work = _Work(models, setting, Run(batch=64, progress=task.progress))
+    work = _Work(models, setting, Run(batch_size=64, progress=task.progress))
     threat = work.radius("linf", tune)
     level = work.level(threat, tune)
     strong, known = attacks(setting), setting.steps
@@ -156,7 +156,7 @@ class _Work:
     ) -> list[Report]:
         votes = self.setting.votes
         return [
-            suite(make(m), *pictures, threat, against, votes, replace(self.run, seed=m.seed), known)
+            suite(make(m), *pictures, threat, against, votes, known, **replace(self.run, seed=m.seed))
             for m in self.models
         ]
 

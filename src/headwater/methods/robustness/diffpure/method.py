@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -11,11 +11,10 @@ from torch import Tensor
 from headwater.core import Control, Recomputed, ReverseSDE, Sampler, descend, last, reverse
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper
-from headwater.methods.robustness.shared.purified import purify_all
 from headwater.metrics.image import psnr
 from headwater.models import Prior
 from headwater.noise import Stream
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions, Start, sample
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,17 @@ class DiffPure(Method):
 
     def purify(self, prior: Prior, x: Tensor, noise: Stream) -> Tensor:
         """One pass over x (B, C, H, W) in [-1, 1]; differentiable where gradients are enabled."""
-        need(self.kind in ("sde", "ode", "ddpm"), f"kind is {self.kind!r}: choose sde, ode or ddpm")
-        own = self.kind == "ddpm"
-        sampler: Sampler = prior.sampler if own else ReverseSDE(1.0 if self.kind == "sde" else 0.0)
-        controls: list[Control] = prior.controls if own else []
+        sampler, controls = self._stepping(prior)
         model, plan = Recomputed(prior.denoiser), self.plan(prior.process.T)
         return last(reverse(model, x, plan, sampler, controls, noise, torch.is_grad_enabled()))
 
-    def apply(self, prior: Prior, image: Images, run: Run | None = None) -> Images:
+    def _stepping(self, prior: Prior) -> tuple[Sampler, list[Control]]:
+        need(self.kind in ("sde", "ode", "ddpm"), f"kind is {self.kind!r}: choose sde, ode or ddpm")
+        if self.kind == "ddpm":
+            return prior.sampler, prior.controls
+        return ReverseSDE(1.0 if self.kind == "sde" else 0.0), []
+
+    def apply(self, prior: Prior, image: Images, **how: Unpack[RunOptions]) -> Images:
         """Purify pictures. image: (B, C, H, W) in [-1, 1], attacked or not.
 
         Returns the same shape, about [-1, 1]. Raises UserError when the pictures do not fit the prior.
@@ -86,8 +88,12 @@ class DiffPure(Method):
             size == wanted,
             f"the pictures are {size}, this prior draws {wanted}: resize them or take another prior",
         )
-        self.plan(prior.process.T)
-        return purify_all(self, prior, image, run or Run(), "pictures purified")
+        sampler, controls = self._stepping(prior)
+        return sample(
+            prior.denoiser, self.plan(prior.process.T), len(image),
+            lambda batch: Start(batch.take(image), controls), Run(**how),
+            sampler=sampler, law=prior.noise, label="pictures",
+        )  # fmt: skip
 
     def evaluate(self, purified: Images, truth: Images) -> dict[str, float]:
         """How near purified pictures are to the clean ones. Robustness is measured by `attacks.suite`.

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from headwater.errors import need
 from headwater.models import Prior
 from headwater.noise import Stream, derive
-from headwater.sampling import Run
 
 
 class Purifier(Protocol):
@@ -29,8 +27,8 @@ class Purified(nn.Module):
     """logits = classifier((purify(2 image - 1) + 1) / 2), the purified picture not clamped.
 
     classifier: any module from pictures (B, C, H, W) in [0, 1] to logits (B, K).
-    fresh: new noise at each call, as a deployed defence would, a pure function of (run.seed, call, row); or
-        `fixed`, the same noise for row i at every call, which shows what the defence owes to chance.
+    noise: `fresh`, new at each call, as a deployed defence would, a function of (seed, call, first + row);
+        or `fixed`, the same noise for row i at every call, which shows what the defence owes to chance.
 
     Gradients are exact. Raises UserError for pictures of another size than the prior's, or outside [0, 1].
     """
@@ -40,22 +38,24 @@ class Purified(nn.Module):
         classifier: nn.Module,
         prior: Prior,
         purifier: Purifier,
-        run: Run | None = None,
         noise: Literal["fresh", "fixed"] = "fresh",
+        *,
+        seed: int = 0,
+        first: int = 0,
     ) -> None:
         super().__init__()
         self.classifier = classifier
         self.network = prior.network  # registered, so that the module moves as one
         self.prior, self.purifier, self.noise = prior, purifier, noise
-        self.run = run or Run()
+        self.seed, self.first = seed, first
         self.calls = 0
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> logits (B, K)."""
         call = 0 if self.noise == "fixed" else self.calls
         self.calls += 1
-        rows = range(self.run.first, self.run.first + len(images))
-        return self.seeded(images, [derive(self.run.seed, call, i) for i in rows])
+        rows = range(self.first, self.first + len(images))
+        return self.seeded(images, [derive(self.seed, call, i) for i in rows])
 
     def seeded(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
         """Logits where every draw for image i is a function of seeds[i] alone."""
@@ -83,13 +83,3 @@ class OnUnitRange(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(images * 2 - 1)
-
-
-@torch.no_grad()
-def purify_all(purifier: Purifier, prior: Prior, image: Tensor, run: Run, what: str) -> Tensor:
-    """Purify pictures (B, C, H, W) in [-1, 1] batch by batch, under a progress bar."""
-    done = []
-    for rows, part in run.watch(list(run.chunks(len(image))), what=what):
-        given = image[rows].to(run.device)
-        done.append(purifier.purify(prior, given, part.stream(len(given), prior.noise)).cpu())
-    return torch.cat(done) if done else image

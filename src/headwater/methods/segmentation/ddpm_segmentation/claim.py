@@ -134,26 +134,26 @@ def draw(pool: Set, setting: Setting, seed: int) -> tuple[Set, Set]:
 def arms(setting: Setting, prior: Prior, learn: Set, image: Tensor, run: Run) -> dict[str, Segmentation]:
     """Every way to segment, fitted on `learn` and applied to `image`."""
     method, truth = setting.method, labels_of(learn)
-    fitted = method.fit(prior, learn.images, truth, run)
-    found = {DDPM: method.apply(prior, image, fitted, run)}
+    fitted = method.fit(prior, learn.images, truth, **run)
+    found = {DDPM: method.apply(prior, image, fitted, **run)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         fresh = replace(prior, network=prior.config.build_network().eval())
-    found[UNTRAINED] = method.apply(fresh, image, method.fit(fresh, learn.images, truth, run), run)
+    found[UNTRAINED] = method.apply(fresh, image, method.fit(fresh, learn.images, truth, **run), **run)
     ensemble = fit_pixels(method, [with_coordinates(learn.images)], truth, run)
     size = (image.shape[-2], image.shape[-1])
     labels, uncertainty = predict(ensemble, [with_coordinates(image)], size)
     found[RAW] = Segmentation(labels, uncertainty, image_uncertainty(uncertainty))
     bare = replace(setting.supervised, mirror=False, shift=0, hue=False)
-    plain = bare.fit(prior.config, learn.images, truth, run)
-    found[PLAIN] = _certain(plain.predict(image, run))
-    augmented = setting.supervised.fit(prior.config, learn.images, truth, run)
-    found[SUPERVISED] = _certain(augmented.predict(image, run))
+    plain = bare.fit(prior.config, learn.images, truth, **run)
+    found[PLAIN] = _certain(plain.predict(image, **run))
+    augmented = setting.supervised.fit(prior.config, learn.images, truth, **run)
+    found[SUPERVISED] = _certain(augmented.predict(image, **run))
     if setting.samples:
         plan = descend(prior.process.T, 50)
         drawn = label_samples(prior, fitted, setting.samples, run, plan=plan, sampler=DDIM())
-        taught = setting.supervised.fit(prior.config, drawn.image, drawn.labels, run)
-        found[DATASET] = _certain(taught.predict(image, run))
+        taught = setting.supervised.fit(prior.config, drawn.image, drawn.labels, **run)
+        found[DATASET] = _certain(taught.predict(image, **run))
     return found
 
 

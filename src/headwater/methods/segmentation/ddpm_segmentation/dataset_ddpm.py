@@ -44,8 +44,8 @@ def label_samples(
     """
     need(0 <= drop < 1, f"drop is {drop}: give a share from 0 to below 1")
     need(n >= 1, f"n is {n}: draw at least one picture")
-    image = prior.sample(n, run, plan, sampler).clamp(-1, 1).cpu()
-    found = DDPMSegmentation().apply(prior, image, fitted, run)
+    image = prior.sample(n, plan, sampler, **run).clamp(-1, 1)
+    found = DDPMSegmentation().apply(prior, image, fitted, **run)
     kept = most_certain(found.score, drop)
     return LabelledSamples(image[kept], found.labels[kept], found.score[kept])
 

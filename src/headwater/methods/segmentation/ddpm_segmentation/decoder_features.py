@@ -42,8 +42,8 @@ def read_features(prior: Prior, image: Images, steps: Sequence[int], blocks: Seq
     )
     need(not prior.config.classes, "this prior asks for the class of a picture: use an unconditional one")
     found: list[Tensor] = []
-    for rows, _ in run.chunks(len(image)):
-        x0, batch = image[rows].to(run.device), []
+    for part in run.batches(len(image)):
+        x0, batch = part.take(image), []
         for t in steps:
             x = process.combine(x0, noise.to(x0).expand_as(x0), t + 1)
             at = told(process.label, t + 1, x)
@@ -59,8 +59,8 @@ def read_features(prior: Prior, image: Images, steps: Sequence[int], blocks: Seq
                 )
                 for m in batch
             ]
-        for whole, part in zip(found, batch, strict=True):
-            whole[rows] = part
+        for whole, maps in zip(found, batch, strict=True):
+            whole[part.rows] = maps
     return found
 
 

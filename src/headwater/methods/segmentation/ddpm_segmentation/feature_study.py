@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -38,11 +39,11 @@ def block_step_grid(
     noise = shared_noise(prior, learn[0], run)
     grid = torch.zeros(len(blocks), len(steps), dtype=torch.float64)
     cells = list(enumerate(steps))
-    for column, step in run.watch(cells, what="blocks and steps"):
+    for column, step in run.track(cells, "blocks and steps"):
         known = read_features(prior, learn[0], [step], blocks, noise, run)
         fresh = read_features(prior, judge[0], [step], blocks, noise, run)
         for row, (here, there) in enumerate(zip(known, fresh, strict=True)):
-            quiet = Run(run.seed, run.batch, run.device, progress=False)
+            quiet = replace(run, progress=False)
             ensemble = fit_pixels(method, [here], learn[1], quiet)
             found, _ = predict(ensemble, [there], size)
             grid[row, column] = method.evaluate(found.cpu(), judge[1])["miou"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import torch
 
@@ -19,7 +19,7 @@ from headwater.methods.segmentation.ddpm_segmentation.pixel_classifier import (
 from headwater.methods.segmentation.ddpm_segmentation.pixel_training import fit_pixels
 from headwater.metrics.segmentation import mean_iou, mean_iou_ddpm_seg
 from headwater.models import Prior
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ class DDPMSegmentation(Method):
     """How the maps of the labelled pictures are kept while fitting: float16, the precision of the published
     networks, takes half of the memory."""
 
-    def fit(self, prior: Prior, image: Images, labels: Labels, run: Run | None = None) -> PixelClassifiers:
+    def fit(self, prior: Prior, image: Images, labels: Labels, **how: Unpack[RunOptions]) -> PixelClassifiers:
         """Train the pixel classifiers; the prior stays as it is.
 
         image: (N, C, H, W) in [-1, 1]. labels: int64 (N, H, W), 0 to classes - 1 or `ignore`.
         Raises UserError when shapes disagree, or the prior lacks a step or block.
         """
-        run = run or Run()
+        run = Run(**how)
         need(
             labels.shape == (len(image), *image.shape[-2:]),
             f"label maps are {tuple(labels.shape)}, pictures "
@@ -98,13 +98,13 @@ class DDPMSegmentation(Method):
         return PixelClassifiers(fit_pixels(self, maps, labels, run), noise, self.steps, blocks)
 
     def apply(
-        self, prior: Prior, image: Images, fitted: PixelClassifiers, run: Run | None = None
+        self, prior: Prior, image: Images, fitted: PixelClassifiers, **how: Unpack[RunOptions]
     ) -> Segmentation:
         """Label every pixel. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
-        run = run or Run()
+        run = Run(**how)
         size, found = (image.shape[-2], image.shape[-1]), []
-        for rows, part in run.watch(list(run.chunks(len(image))), what="pictures"):
-            maps = fitted.read(prior, image[rows], part)
+        for batch in run.track(run.batches(len(image)), "pictures"):
+            maps = fitted.read(prior, image[batch.rows], run)
             found.append([v.cpu() for v in predict(fitted.ensemble, maps, size)])
         labels, uncertainty = (torch.cat(v) for v in zip(*found, strict=True))
         return Segmentation(labels, uncertainty, image_uncertainty(uncertainty))

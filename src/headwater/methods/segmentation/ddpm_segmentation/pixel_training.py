@@ -63,7 +63,7 @@ def fit_pixels(how: Learns, maps: Sequence[Tensor], labels: Tensor, run: Run) ->
     batch = min(how.pixels, len(pool))
     per_epoch = len(pool) // batch
     shuffled = torch.empty(members, 0, dtype=torch.long)
-    for step in run.watch(range(how.epochs * per_epoch), what="pixel classifiers"):
+    for step in run.track(range(how.epochs * per_epoch), "pixel classifiers"):
         at = step % per_epoch
         if at == 0:
             shuffled = torch.stack([torch.randperm(len(pool), generator=g) for g in generators])

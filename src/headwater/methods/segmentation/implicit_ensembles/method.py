@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 from headwater.core import Ancestral
 from headwater.errors import need
@@ -13,7 +13,7 @@ from headwater.methods.segmentation.shared.mask_fitted import FittedMasks, chann
 from headwater.methods.segmentation.shared.mask_training import fit_masks, fresh_weights, levels
 from headwater.metrics.mask_agreement import agreement
 from headwater.nets.image_conditioned import ConcatenatedUNet
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions
 from headwater.training.optimisation import Optimisation
 
 
@@ -85,8 +85,8 @@ class ImplicitEnsembles(Method):
         default_factory=lambda: Optimisation(steps=60_000, batch=10, lr=1e-4, ema=0.9999)
     )
 
-    def fit(self, image: Images, labels: Labels, run: Run | None = None) -> FittedImplicitEnsembles:
-        """Train from fresh weights; all draws are functions of run.seed.
+    def fit(self, image: Images, labels: Labels, **how: Unpack[RunOptions]) -> FittedImplicitEnsembles:
+        """Train from fresh weights; all draws are functions of the seed.
 
         image: (N, C, H, W) in [-1, 1]. labels: int64 (N, H, W), 0 for background, or soft masks float
         (N, K, H, W) in [0, 1] (K = 1 for two classes). Several annotators: repeat the picture, one row each.
@@ -94,7 +94,7 @@ class ImplicitEnsembles(Method):
         """
         need(self.background < 1, f"background is {self.background}: give less than the mask's own 1")
         return fit_masks(
-            FittedImplicitEnsembles, self, image, labels, run or Run(),
+            FittedImplicitEnsembles, self, image, labels, Run(**how),
             background=self.background, predicts=self.predicts, bound=self.bound_weight,
         )  # fmt: skip
 
@@ -105,9 +105,11 @@ class ImplicitEnsembles(Method):
         with fresh_weights(seed):
             return ConcatenatedUNet(unet)
 
-    def apply(self, image: Images, fitted: FittedImplicitEnsembles, run: Run | None = None) -> MaskEnsemble:
+    def apply(
+        self, image: Images, fitted: FittedImplicitEnsembles, **how: Unpack[RunOptions]
+    ) -> MaskEnsemble:
         """Draw and merge masks. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
-        return merge(draw(self, fitted, image, Ancestral("learned"), run or Run()))
+        return merge(draw(self, fitted, image, Ancestral("learned"), Run(**how)))
 
     def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:
         """Agreement of int64 (B, H, W) label maps; see `headwater.metrics.mask_agreement.agreement`."""

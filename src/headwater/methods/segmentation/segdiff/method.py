@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 from headwater.core import Ancestral
 from headwater.methods.base import Images, Labels, Method, Paper
@@ -13,7 +13,7 @@ from headwater.methods.segmentation.shared.mask_training import fit_masks, fresh
 from headwater.metrics.mask_agreement import agreement
 from headwater.nets.image_conditioned import ConcatenatedUNet, ImageConditioned, SummedUNet
 from headwater.nets.rrdb import RRDBConfig
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions
 from headwater.training.optimisation import Optimisation
 
 
@@ -92,15 +92,15 @@ class SegDiff(Method):
         default_factory=lambda: Optimisation(steps=300_000, batch=30, lr=1e-4, ema=0.9999)
     )
 
-    def fit(self, image: Images, labels: Labels, run: Run | None = None) -> FittedSegDiff:
-        """Train from fresh weights; all draws are functions of run.seed.
+    def fit(self, image: Images, labels: Labels, **how: Unpack[RunOptions]) -> FittedSegDiff:
+        """Train from fresh weights; all draws are functions of the seed.
 
         image: (N, C, H, W) in [-1, 1]. labels: int64 (N, H, W), 0 for background, or soft masks float
         (N, K, H, W) in [0, 1] (K = 1 for two classes). Several masks of one picture: repeat the picture.
         Raises UserError when shapes disagree, or a pixel has no class.
         """
         return fit_masks(
-            FittedSegDiff, self, image, labels, run or Run(), background=-1.0, predicts=self.predicts
+            FittedSegDiff, self, image, labels, Run(**how), background=-1.0, predicts=self.predicts
         )
 
     def network(self, channels: int, classes: int, seed: int = 0) -> ImageConditioned:
@@ -113,9 +113,9 @@ class SegDiff(Method):
             encoder = (self.encoder_blocks, self.encoder_width, self.encoder_growth)
             return SummedUNet(unet, RRDBConfig(channels, unet.widths[0], *encoder))
 
-    def apply(self, image: Images, fitted: FittedSegDiff, run: Run | None = None) -> MaskEnsemble:
+    def apply(self, image: Images, fitted: FittedSegDiff, **how: Unpack[RunOptions]) -> MaskEnsemble:
         """Draw and merge masks. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
-        drawn = draw(self, fitted, image, Ancestral(self.variance), run or Run())
+        drawn = draw(self, fitted, image, Ancestral(self.variance), Run(**how))
         return merge(drawn.clamp(0, 1))
 
     def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:

@@ -112,7 +112,7 @@ def measure(task: Task, setting: Setting) -> Found:
             learner, begun = arm(name, setting.updates), time.perf_counter()
             fitted = shipped(name, own, setting.updates)
             if fitted is None:
-                training = task.run(own).under(name)
+                training = task.run(own).child(name)
                 fitted = fit(learner, learn.images, masks, training)
                 made.seconds.append(training_seconds(training, begun))
             made.updates, made.parameters = learner.training.steps, parameters(fitted)

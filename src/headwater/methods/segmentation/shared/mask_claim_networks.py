@@ -88,8 +88,8 @@ def pictures(split: str, side: int = SIDE) -> tuple[Set, Tensor]:
 def fit(learner: Learner, learn: Tensor, masks: Tensor, run: Run) -> Fitted:
     """Train an arm from fresh weights."""
     if isinstance(learner, SupervisedUNet):
-        return learner.fit(_architecture(learn), learn, masks, run)
-    return learner.fit(learn, masks, run)
+        return learner.fit(_architecture(learn), learn, masks, **run)
+    return learner.fit(learn, masks, **run)
 
 
 def shipped(name: str, seed: int, updates: int) -> Fitted | None:
@@ -105,11 +105,11 @@ def masks_of(learner: Learner, fitted: Fitted, image: Tensor, count: int, run: R
     """Masks of pictures (B, C, H, W): float32 (B, count, 1, H, W); the plain U-Net has one only."""
     match learner, fitted:
         case SegDiff(), FittedSegDiff():
-            return replace(learner, samples=count).apply(image, fitted, run).samples
+            return replace(learner, samples=count).apply(image, fitted, **run).samples
         case ImplicitEnsembles(), FittedImplicitEnsembles():
-            return replace(learner, samples=count).apply(image, fitted, run).samples
+            return replace(learner, samples=count).apply(image, fitted, **run).samples
         case SupervisedUNet(), FittedUNet():
-            return fitted.predict(image, run)[:, None, None].float()
+            return fitted.predict(image, **run)[:, None, None].float()
         case _:
             raise TypeError(f"{type(learner).__name__} has not trained a {type(fitted).__name__}")
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from headwater.controls import Clip
-from headwater.core import Control, Sampler, last, respaced, reverse
-from headwater.errors import need
+from headwater.core import Control, Sampler
 from headwater.methods.base import Images, Labels, Map
 from headwater.methods.segmentation.shared.mask_fitted import FittedMasks
-from headwater.noise import White, derive
-from headwater.sampling import Run
+from headwater.sampling import Batch, Run, Start, sample, timesteps_of
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,11 @@ class Draws(Protocol):
 
 def draw(method: Draws, fitted: FittedMasks, image: Images, sampler: Sampler, run: Run) -> Tensor:
     """As many masks of each picture in as many steps as the method says; see `draw_masks`."""
-    fits = 1 <= method.steps <= fitted.T
-    need(fits, f"the chain has {fitted.T} levels: set steps between 1 and that")
     controls = () if method.clip is None else (Clip(*method.clip),)
-    plan = respaced(fitted.T, method.steps)
+    plan = timesteps_of(fitted.T, method.steps)
     return draw_masks(fitted, image, method.samples, plan, sampler, controls, run)
 
 
-@torch.inference_mode()
 def draw_masks(
     fitted: FittedMasks,
     image: Images,
@@ -76,25 +72,24 @@ def draw_masks(
     """`samples` masks of each picture, float32 (B, n, K, H, W) in the scale of 0 to 1, not clamped.
 
     Sample i of picture j is a function of (run.seed, run.first + j, i). Pictures are encoded once, whatever
-    the number of samples and steps; a network call has at most run.batch samples.
+    the number of samples and steps; a network call has at most run.batch_size samples.
     """
-    need(samples >= 1, f"samples is {samples}: draw at least one")
     fitted.check(image)
-    at_once, done = max(1, run.batch // samples), []
-    for start in range(0, len(image), at_once):
-        part = image[start : start + at_once].to(run.device)
-        features = fitted.network.encode(part)
-        pairs = [(j, i) for j in range(len(part)) for i in range(samples)]
-        for first in range(0, len(pairs), run.batch):
-            chunk = pairs[first : first + run.batch]
-            rows = torch.tensor([j for j, _ in chunk], device=part.device)
-            noise = White().stream([derive(run.seed, _MASKS, run.first + start + j, i) for j, i in chunk])
-            like = part.new_empty(len(chunk), fitted.channels, *part.shape[-2:])
-            x = fitted.denoiser.process.start(like, noise)
-            steps = reverse(fitted.denoiser, x, plan, sampler, controls, noise, features=features[rows])
-            what = f"masks of pictures {start + chunk[0][0] + 1}-{start + chunk[-1][0] + 1}"
-            done.append(fitted.decode(last(run.watch(steps, len(plan) - 1, what))).cpu())
-    return torch.cat(done).unflatten(0, (len(image), samples))
+
+    @lru_cache(maxsize=1)
+    def features(pictures: range) -> Tensor:
+        return fitted.network.encode(image[pictures.start : pictures.stop].to(run.device))
+
+    def begin(batch: Batch) -> Start:
+        like = batch.empty(fitted.channels, *image.shape[-2:])
+        seen = batch.repeat(features(batch.items))
+        return Start(fitted.denoiser.process.start(like, batch.noise), controls, {"features": seen})
+
+    drawn = sample(
+        fitted.denoiser, plan, len(image), begin, run, sampler=sampler, draws=samples,
+        key=lambda picture, draw: (_MASKS, run.first + picture, draw), label="masks",
+    )  # fmt: skip
+    return fitted.decode(drawn).unflatten(0, (len(image), samples))
 
 
 _MASKS = 0x4D41534B

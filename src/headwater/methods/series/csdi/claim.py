@@ -160,7 +160,7 @@ def measure(setting: Setting, train: Table, test: Table, task: Task) -> Found:
             hide(t, ratio, derive(seed, j, round(1000 * ratio)))
             for t, (ratio, j) in zip(truth, keys, strict=True)
         ]
-        filled = {arm: variant.apply(given, fitted[arm], run) for arm, variant in variants.items()}
+        filled = {arm: variant.apply(given, fitted[arm], **run) for arm, variant in variants.items()}
         points = {
             "linear interpolation": [interpolated(g, scale.mean) for g in given],
             "hour of day": [usual.fill(g) for g in given],
@@ -196,7 +196,7 @@ def _networks(
         return {arm: FittedCSDI.load(name) for arm, name in zip(variants, named, strict=True)}
     if i >= trainings:
         return before
-    return {arm: variant.fit([train], run.under(arm)) for arm, variant in variants.items()}
+    return {arm: variant.fit([train], **run.child(arm)) for arm, variant in variants.items()}
 
 
 def _origin(setting: Setting) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from headwater.controls import Clip
-from headwater.core import Control, Diffusion, NoiseSource, last, respaced, reverse
+from headwater.controls import Clip, GivenRegion
+from headwater.core import Control, Diffusion, NoiseSource
 from headwater.core.transition import Level
 from headwater.data.series import Array, Table
-from headwater.methods.restoration.repaint.method import Known
 from headwater.methods.series.csdi.fitted import FittedCSDI
 from headwater.methods.series.csdi.windows import Windows, cover, cut
 from headwater.metrics.series import LEVELS, quantiles
-from headwater.noise import Stream, White, derive
-from headwater.sampling import Run
+from headwater.noise import Stream
+from headwater.sampling import Run, Start, sample_batches, timesteps_of
 
 CELLS = 27_000
 """Cells of a network call on a CPU: 16 windows of 48 x 35, of which a layer of 64 channels takes 7 MB. Forty
@@ -62,23 +62,29 @@ class Drawing:
 
 def impute(tables: Sequence[Table], fitted: FittedCSDI, how: Drawing, run: Run) -> list[Imputed]:
     """Fill tables that have the fitted columns. Windows without an empty cell cost nothing."""
-    samples = how.samples
-    places = list(_places(tables, fitted.length, how.overlap))
-    draws = [np.empty((samples, int(np.isnan(t.values).sum())), np.float32) for t in tables]
-    fitted.network.to(run.device).eval()
-    at_once = run.batch
+    q, places = fitted.denoiser.process, list(_places(tables, fitted.length, how.overlap))
+    found = [np.empty((how.samples, int(np.isnan(t.values).sum())), np.float32) for t in tables]
+    fitted.network.eval()
     if run.device == "cpu":
-        at_once = max(1, min(run.batch, CELLS // (fitted.length * len(fitted.columns))))
-    side_by_side = max(1, at_once // samples)
-    several = max(1, at_once // side_by_side)
-    parts = [places[i : i + side_by_side] for i in range(0, len(places), side_by_side)]
-    rounds = len(parts) * -(-samples // several)
-    with torch.inference_mode():
-        made = _rounds(tables, parts, fitted, how, several, run)
-        for part, indices, x in run.watch(made, rounds, "windows"):
-            for place, window in zip(part, x, strict=True):
-                _keep(draws[place.table], tables[place.table], place, indices, window, fitted)
-    return [_joined(table, drawn) for table, drawn in zip(tables, draws, strict=True)]
+        few = max(1, CELLS // (fitted.length * len(fitted.columns)))
+        run = replace(run, batch_size=min(run.batch_size, few))
+
+    @lru_cache(maxsize=1)
+    def read(which: range) -> tuple[Windows, Sequence[Tensor]]:
+        some = [(tables[places[i].table], places[i].start) for i in which]
+        windows = cut(some, fitted.length, fitted.scale).to(run.device)
+        return windows, fitted.network.side(windows.times, windows.observed)  # type: ignore[operator]
+
+    done = sample_batches(
+        fitted.denoiser, timesteps_of(q, how.steps), len(places),
+        lambda batch: begin(fitted, *read(batch.items), batch.noise, how.bound), run, draws=how.samples,
+        key=lambda i, draw: (0, run.first + places[i].table, places[i].number, draw), label="windows",
+    )  # fmt: skip
+    for batch, x in done if places else ():
+        for i, window in zip(batch.items, x.unflatten(0, (len(batch.items), -1)), strict=True):
+            at = places[i]
+            _keep(found[at.table], tables[at.table], at, batch.draws, window, fitted)
+    return [_joined(table, draws) for table, draws in zip(tables, found, strict=True)]
 
 
 def _places(tables: Sequence[Table], length: int, overlap: int) -> Iterator[_Place]:
@@ -89,33 +95,10 @@ def _places(tables: Sequence[Table], length: int, overlap: int) -> Iterator[_Pla
                 yield _Place(i, j, start, first, stop, before[first])
 
 
-def _rounds(
-    tables: Sequence[Table],
-    parts: Sequence[Sequence[_Place]],
-    fitted: FittedCSDI,
-    how: Drawing,
-    several: int,
-    run: Run,
-) -> Iterator[tuple[Sequence[_Place], range, Tensor]]:
-    """Windows, which of their draws, and these, (windows, draws, K, L)."""
-    for part in parts:
-        windows = cut([(tables[p.table], p.start) for p in part], fitted.length, fitted.scale).to(run.device)
-        side = fitted.network.side(windows.times, windows.observed)  # type: ignore[operator]
-        for begin in range(0, how.samples, several):
-            indices = range(begin, min(begin + several, how.samples))
-            seeds = [derive(run.seed, 0, run.first + p.table, p.number, i) for p in part for i in indices]
-            yield part, indices, draw(fitted, windows, side, White().stream(seeds), how.bound, how.steps)
-
-
-def draw(
-    fitted: FittedCSDI,
-    windows: Windows,
-    side: Sequence[Tensor],
-    noise: Stream,
-    bound: float | None = None,
-    steps: int | None = None,
-) -> Tensor:
-    """Walk from pure noise to draws of whole windows, (windows, n, K, L), normalised.
+def begin(
+    fitted: FittedCSDI, windows: Windows, side: Sequence[Tensor], noise: Stream, bound: float | None = None
+) -> Start:
+    """The loop from pure noise to n draws of each whole window, (windows * n, K, L), normalised.
 
     noise: windows x n seeds, those of a window together. side: what `CSDINet.side` says of the windows.
     """
@@ -123,11 +106,8 @@ def draw(
     given, known = (v.repeat_interleave(n, 0) for v in (windows.values, windows.observed))
     controls: list[Control] = [] if bound is None else [Clip(-bound, bound)]
     if fitted.given == "pasted":
-        controls.append(Known(q, given, known, forward_chain(q, given, noise)))
-    x = noise(given, q.T)
-    plan = respaced(q.T, steps or q.T)
-    walk = reverse(fitted.denoiser, x, plan, None, controls, noise, side=side, given=given, known=known)
-    return last(walk).unflatten(0, (-1, n))
+        controls.append(GivenRegion(given, known, q, forward_chain(q, given, noise)))
+    return Start(noise(given, q.T), controls, {"side": side, "given": given, "known": known})
 
 
 def forward_chain(q: Diffusion, like: Tensor, noise: NoiseSource) -> NoiseSource:

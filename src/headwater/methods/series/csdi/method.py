@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from headwater.methods.series.csdi.quantile_tables import Imputation, score
 from headwater.methods.series.csdi.training import masked_loss, training_draws
 from headwater.methods.series.csdi.windows import Scale, check, cut, windows_of
 from headwater.nets.csdi import CSDIConfig, CSDINet
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions
 from headwater.training.optimisation import Optimisation, train
 from headwater.training.order import batch_rows
 
@@ -102,12 +102,12 @@ class CSDI(Method):
         need(0 <= self.horizon < self.length, "horizon is at least 0 and below length")
         need(self.strategy != "test" or self.horizon > 0, 'strategy "test" hides rows: give a horizon')
 
-    def fit(self, series: Series, run: Run | None = None) -> FittedCSDI:
+    def fit(self, series: Series, **how: Unpack[RunOptions]) -> FittedCSDI:
         """Train on every window of the tables, which share their columns.
 
         Raises UserError for no table, other columns, or a column or table without any value.
         """
-        run = run or Run()
+        run = Run(**how)
         check(series)
         scale, columns = Scale.of(series), series[0].columns
         places = windows_of(series, self.length)
@@ -118,29 +118,29 @@ class CSDI(Method):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
             network = CSDINet(config)
-        q, how = self.chain.process(), self.training
+        q, training = self.chain.process(), self.training
 
         def loss(network: nn.Module, step: int) -> Tensor:
-            rows = batch_rows(run.seed, len(places), how.batch, step).tolist()
+            rows = batch_rows(run.seed, len(places), training.batch, step).tolist()
             x = cut([places[i] for i in rows], self.length, scale)
-            draws = training_draws(run, step, how.batch)
+            draws = training_draws(run, step, training.batch)
             known = hide(x.observed, self.strategy, self.horizon, draws)
             return masked_loss(network, q, x.to(run.device), known.to(run.device), draws)
 
         about = {"columns": columns, "length": self.length, "strategy": self.strategy, "given": self.given}
-        network = train(network, loss, how, run, {**about, "horizon": self.horizon, "windows": len(places)})
+        network = train(
+            network, loss, training, run, {**about, "horizon": self.horizon, "windows": len(places)}
+        )
         return FittedCSDI(network, columns, scale, self.length, self.chain, self.given)
 
-    def apply(self, series: Series, fitted: FittedCSDI, run: Run | None = None) -> Imputation:
+    def apply(self, series: Series, fitted: FittedCSDI, **how: Unpack[RunOptions]) -> Imputation:
         """Fill the empty cells by the fields in `applied`; the rest is `fitted`'s.
 
         Draw i of window j of a table depends on (seed, table, j, i) alone. Raises UserError for other
         columns than the fitted ones, a table without any value, or more steps than the chain has levels.
         """
-        run = run or Run()
+        run = Run(**how)
         check(series, fitted.columns)
-        T = fitted.chain.T
-        need(self.steps is None or self.steps <= T, f"the chain has {T} levels: set steps to that or less")
         need(self.overlap < fitted.length, f"overlap must be below the fitted length, {fitted.length}")
         series = [table.extended(self.horizon) if self.horizon else table for table in series]
         return Imputation.of(

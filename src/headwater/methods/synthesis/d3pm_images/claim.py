@@ -72,10 +72,10 @@ def reproduce(task: Task) -> Outcome:
     for seed in seeds:
         run = task.run(seed)
         for name, method in arms(setting).items():
-            fitted = method.fit(digits, run.under(name))
-            found.setdefault(name, []).append(method.apply(test, fitted, run).bits.tolist())
+            fitted = method.fit(digits, **run.child(name))
+            found.setdefault(name, []).append(method.apply(test, fitted, **run).bits.tolist())
             if seed == seeds[0]:
-                drawn[name] = method.write(16, fitted, run)
+                drawn[name] = method.write(16, fitted, **run)
     return conclude(task, setting, found, drawn)
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
-from headwater.controls.given_tokens import Keep, descending
-from headwater.core import last, reverse
+from headwater.controls import GivenRegion
 from headwater.discrete import Mixture
 from headwater.discrete.denoiser import bits, bound
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Method, Paper, Scores
 from headwater.methods.synthesis.d3pm_images.fitted import Chain, FittedD3PMImages, Head, pictures, quantised
-from headwater.methods.text.d3pm.method import D3PM
 from headwater.metrics.statistics import bootstrap_interval
-from headwater.noise import White, derive
-from headwater.sampling import Run
+from headwater.noise import derive
+from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 from headwater.training.discrete import fit_discrete
 from headwater.training.optimisation import Optimisation
 from headwater.training.order import batch_rows
@@ -53,8 +51,13 @@ class D3PMImages(Method):
     few values is not that of the code.
     """
 
-    paper: ClassVar[Paper] = replace(
-        D3PM.paper,
+    paper: ClassVar[Paper] = Paper(
+        title="Structured Denoising Diffusion Models in Discrete State-Spaces",
+        authors="Jacob Austin, Daniel D. Johnson, Jonathan Ho, Daniel Tarlow, Rianne van den Berg",
+        year=2021,
+        venue="NeurIPS",
+        arxiv="2107.03006",
+        code="google-research/google-research",
         claim="On pictures, a discretised Gaussian chain needs fewer bits than uniform replacement, both "
         "trained with the hybrid loss.",
     )
@@ -93,9 +96,9 @@ class D3PMImages(Method):
     levels: int = 128
     """Steps at which the bound is evaluated, one drawn from each of so many even parts."""
 
-    def fit(self, image: Images, run: Run | None = None) -> FittedD3PMImages:
+    def fit(self, image: Images, **how: Unpack[RunOptions]) -> FittedD3PMImages:
         """Learn from pictures (B, C, H, W) in [-1, 1]. Raises UserError for sizes that cannot be."""
-        run = run or Run()
+        run = Run(**how)
         need(len(image) > 0, "there are no pictures")
         C, H, W = (int(n) for n in image.shape[1:])
         about = {"K": self.K, "T": self.T, "chain": self.chain, "head": self.head, "mixture": self.mixture}
@@ -121,46 +124,51 @@ class D3PMImages(Method):
         return replace(fitted, network=fit_discrete(denoiser, batch, self.training, run, self.learnt()))
 
     def apply(
-        self, image: Images, fitted: FittedD3PMImages, run: Run | None = None, known: Mask | None = None
+        self,
+        image: Images,
+        fitted: FittedD3PMImages,
+        known: Mask | None = None,
+        **how: Unpack[RunOptions],
     ) -> Drawn:
         """Draw what is not known of each picture, and tell how many bits it then takes.
 
         Without `known` nothing is drawn; where nothing is known, a new picture is. Raises UserError for
         pictures or masks of another size.
         """
-        run, K = run or Run(), fitted.process.K
+        run, K = Run(**how), fitted.process.K
         need(image.shape[1:] == fitted.shape, f"these pictures are not {fitted.shape}: resize them")
         need(self.levels >= 1, f"levels is {self.levels}: give 1 or more")
         x0 = quantised(image, K)
         if known is not None:
             need(known.shape[-2:] == fitted.shape[1:], f"masks are {tuple(known.shape[-2:])}: resize them")
             x0 = self._completed(x0.where(known, -1), fitted, run)
-        plan, found = descending(fitted.process.T, self.steps), []
-        for rows, part in run.chunks(len(x0)):
-            some = x0[rows].to(run.device)
-            with torch.inference_mode():
-                noise = part.stream(len(some), White(), _MEASURE)
-                found.append(bits(bound(fitted.denoiser, some, plan, noise, self.levels)).float().cpu())
+        plan, found = timesteps_of(fitted.process, self.steps, "even"), []
+        batches = run.batches(len(x0), key=lambda i, _: (_MEASURE, run.first + i))
+        with torch.inference_mode():
+            for batch in run.track(batches, "bounds"):
+                nats = bound(fitted.denoiser, batch.take(x0), plan, batch.noise, self.levels)
+                found.append(bits(nats).float().cpu())
         return Drawn(pictures(x0, K), torch.cat(found))
 
-    def write(self, n: int, fitted: FittedD3PMImages, run: Run | None = None) -> Images:
-        """n new pictures (n, C, H, W) in [-1, 1]. Picture i depends on run.seed and i alone."""
+    def write(self, n: int, fitted: FittedD3PMImages, **how: Unpack[RunOptions]) -> Images:
+        """n new pictures (n, C, H, W) in [-1, 1]. Picture i depends on the seed and i alone."""
         blank = torch.full((n, *fitted.shape), -1)
-        return pictures(self._completed(blank, fitted, run or Run()), fitted.process.K)
+        return pictures(self._completed(blank, fitted, Run(**how)), fitted.process.K)
 
     def _completed(self, given: Tensor, fitted: FittedD3PMImages, run: Run) -> Tensor:
         """Values (B, C, H, W), given ones kept, negative ones drawn."""
-        q, done = fitted.process, []
-        plan, clean = descending(q.T, self.steps), fitted.about["chain"] == "absorbing"
-        for rows, part in run.chunks(len(given)):
-            some = given[rows].to(run.device)
-            noise = part.stream(len(some), White(), _DRAW)
-            with torch.inference_mode():
-                keep = Keep(q, some, clean, noise)
-                walk = reverse(fitted.denoiser, q.start(some, noise), plan, controls=[keep], noise=noise)
-                x = last(part.watch(walk, len(plan) - 1, f"pictures {rows.stop}"))
-            done.append(torch.where(some < 0, x, some).cpu())
-        return torch.cat(done)
+        q, clean = fitted.process, fitted.about["chain"] == "absorbing"
+
+        def begin(batch: Batch) -> Start:
+            some = batch.take(given)
+            region = GivenRegion(some.clamp(min=0), some >= 0, q, None if clean else batch.noise)
+            return Start(q.start(some, batch.noise), [region])
+
+        drawn = sample(
+            fitted.denoiser, timesteps_of(q, self.steps, "even"), len(given), begin, run,
+            key=lambda i, _: (_DRAW, run.first + i), label="pictures",
+        )  # fmt: skip
+        return torch.where(given < 0, drawn, given)
 
     def evaluate(self, bits: Scores) -> dict[str, float]:
         """bits_per_dimension, with a 95 % bootstrap interval over pictures."""

@@ -76,7 +76,7 @@ def shuffled(names: list[str], n: int) -> list[str]:
 def drawings(method: Glide, fitted: FittedGlide, texts: Sequence[str], times: int, run: Run) -> Tensor:
     """(captions, times, C, H, W)."""
     repeated = [text for text in texts for _ in range(times)]
-    return method.apply(repeated, fitted, run).unflatten(0, (len(texts), times))
+    return method.apply(repeated, fitted, **run).unflatten(0, (len(texts), times))
 
 
 def judged(
@@ -116,10 +116,10 @@ def reproduce(task: Task) -> Outcome:
         found: dict[float, dict[str, list[Tensor]]] = {}
         shown: dict[float, Tensor] = {}
         for scale in setting.scales:
-            method = replace(setting.method, scale=float(scale))
+            method = replace(setting.method, guidance_scale=float(scale))
             found[scale] = {}
             for seed in task.seeds:
-                run = Run(seed, batch=48, progress=task.progress)
+                run = Run(seed, batch_size=48, progress=task.progress)
                 drawn = drawings(method, fitted, chosen, setting.times, run)
                 for measure, values in judged(judge, drawn, chosen, names, seed).items():
                     found[scale].setdefault(measure, []).append(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Unpack
 
 from headwater.core.prediction import Target, Variance
 from headwater.data.resize import area
@@ -11,12 +11,12 @@ from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
 from headwater.methods.synthesis.shared.caption_training import check_pairs, fresh, learn
-from headwater.methods.synthesis.shared.drawing import Drawing
+from headwater.methods.synthesis.shared.drawing import draw
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
 from headwater.metrics.dual_encoder import diversity, retrieve, train_dual_encoder
 from headwater.nets.text2im import Text2Im, Text2ImConfig
 from headwater.nets.text_encoder import TextConfig
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions, SamplerName
 from headwater.training.optimisation import Optimisation
 from headwater.training.recipe import Architecture
 
@@ -27,7 +27,7 @@ class Glide(Method):
 
         (u, c)  = transformer(caption)                       u (B, E) from the last token, c (B, L, W)
         emb     = time(t) + u;   attention over [c, pixels]  in every attention block
-        eps^    = eps(x_t, "") + scale (eps(x_t, caption) - eps(x_t, ""))       one call of twice the batch
+        eps^    = eps(x_t, "") + guidance_scale (eps(x_t, caption) - eps(x_t, ""))  one call of 2 B rows
         x_t-1   ~ N(mean(x_t, clipped x0 of eps^), the variance that the network learned for the caption)
 
     Captions are emptied with probability `caption_dropout` in training, so one network knows both. Defaults
@@ -49,7 +49,7 @@ class Glide(Method):
         claim="Classifier-free guidance makes pictures match their captions better, at the price of variety.",
     )
     needs: ClassVar[tuple[str, ...]] = ("pictures with a caption each",)
-    applied: ClassVar[tuple[str, ...]] = ("scale", "steps", "sampler")
+    applied: ClassVar[tuple[str, ...]] = ("guidance_scale", "steps", "sampler")
 
     tokenizer: str = "bpe"
     """`bpe` or `word` trains one on the captions, any other word names a published one."""
@@ -79,16 +79,16 @@ class Glide(Method):
     caption_dropout: float = 0.2
     """Share of captions that are emptied in training."""
     training: Optimisation = field(default_factory=lambda: Optimisation(2_500_000, 2048, 1e-4, ema=0.9999))
-    scale: float = 3.0
-    """Weight of the guidance: 0 ignores the caption, 1 does not guide."""
+    guidance_scale: float = 3.0
+    """Scale of the classifier-free guidance: 1 does not guide, 0 ignores the caption."""
     steps: str = "150"
     """Levels visited: a number, counts per section ("10,10,3,2,2"), "ddim50" or "fast27"."""
-    sampler: Literal["ancestral", "ddim", "dpm-solver"] = "ancestral"
-    """`ddim` and `dpm-solver` want fewer steps."""
+    sampler: SamplerName = "ancestral"
+    """Sampler of the steps; all but `ancestral` want fewer of them."""
 
-    def fit(self, image: Images, text: Texts, run: Run | None = None) -> FittedGlide:
+    def fit(self, image: Images, text: Texts, **how: Unpack[RunOptions]) -> FittedGlide:
         """Learn to draw image[i] for text[i]. Raises UserError where they cannot be paired."""
-        run = run or Run()
+        run = Run(**how)
         check_pairs(image, text)
         tokenizer = Tokenizer.of(self.tokenizer, text, self.vocabulary)
         network = fresh(run, lambda: Text2Im(self.sizes(len(image[0]), len(image[0]), tokenizer.size)))
@@ -96,18 +96,13 @@ class Glide(Method):
         trained = learn(fitted, image, text, self.caption_dropout, self.training, run, self.learnt())
         return self._fitted(trained, tokenizer, image)
 
-    def apply(self, text: Texts, fitted: FittedGlide, run: Run | None = None) -> Images:
+    def apply(self, text: Texts, fitted: FittedGlide, **how: Unpack[RunOptions]) -> Images:
         """Draw one picture for each caption, (B, C, H, W) in [-1, 1]; an empty caption asks for nothing.
 
         Picture i depends on run.seed, i and its caption alone.
         """
         need(len(text) > 0, "there is no caption to draw")
-        return self.drawing.draw(fitted, text, run or Run())
-
-    @property
-    def drawing(self) -> Drawing:
-        """The walk as the fields say."""
-        return Drawing(self.scale, self.steps, self.sampler)
+        return draw(self, fitted, text, Run(**how))
 
     def evaluate(self, drawn: Images, text: Texts, truth: Images) -> dict[str, float]:
         """Judge drawn[i] of text[i] by a dual encoder trained here on real pictures, truth[i] for text[i].

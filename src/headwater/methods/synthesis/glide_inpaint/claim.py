@@ -18,21 +18,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from headwater.core import Control
+from headwater.controls import GivenRegion
 from headwater.data import load
 from headwater.data.holes import known_pixels
 from headwater.experiments.base import Outcome, Task
 from headwater.experiments.comparison import compare, verdict
 from headwater.gallery import names
 from headwater.methods.restoration.repaint.claim import hole_error
-from headwater.methods.restoration.repaint.method import Known
 from headwater.methods.synthesis.glide_inpaint.method import GlideInpaint
+from headwater.methods.synthesis.shared.drawing import draw
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide, FittedGlideInpaint
 from headwater.metrics.image import border_continuity
 from headwater.metrics.statistics import summarize
-from headwater.noise import Stream
 from headwater.report import Estimate
-from headwater.sampling import Run
+from headwater.sampling import Batch, Run
 from headwater.training.optimisation import Optimisation
 
 
@@ -48,7 +47,7 @@ class Setting:
 
 _METHOD = GlideInpaint(
     base="glide",
-    scale=2.0,
+    guidance_scale=2.0,
     steps="25",
     training=Optimisation(40, 64, 3e-4, grad_clip=1.0, precision="bf16"),
 )
@@ -63,10 +62,10 @@ def drawn_over(
 ) -> Tensor:
     """The other way to inpaint: noise the known part to each level and put it over the walk's own."""
 
-    def beside(rows: slice, noise: Stream) -> tuple[list[Control], dict[str, Tensor]]:
-        return [Known(base.process, image[rows], known[rows], noise)], {}
+    def beside(batch: Batch) -> tuple[list[GivenRegion], dict[str, Tensor]]:
+        return [GivenRegion(batch.take(image), batch.take(known), base.process, batch.noise)], {}
 
-    return image.where(known, method.drawing.draw(base, text, run, beside))
+    return image.where(known, draw(method, base, text, run, beside))
 
 
 def trained(method: GlideInpaint, task: Task) -> tuple[FittedGlideInpaint, str]:
@@ -74,7 +73,7 @@ def trained(method: GlideInpaint, task: Task) -> tuple[FittedGlideInpaint, str]:
     if "glide-inpaint" in names("fitted"):
         return FittedGlideInpaint.load("glide-inpaint"), "shipped"
     data = load("emoji", "train", FittedGlide.load(method.base).shape[-1])
-    fitted = method.fit(data.images, data.names or [], task.run(0))
+    fitted = method.fit(data.images, data.names or [], **task.run(0))
     return fitted, f"fine-tuned in this run for {method.training.steps} steps"
 
 
@@ -91,12 +90,12 @@ def reproduce(task: Task) -> Outcome:
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     for place, seed in enumerate(task.seeds):  # other pictures for each seed, so that none counts twice
         chosen = data.select(order[place * setting.pictures : (place + 1) * setting.pictures])
-        many, run = len(setting.families), Run(seed, batch=48, progress=task.progress)
+        many, run = len(setting.families), Run(seed, batch_size=48, progress=task.progress)
         truth, text = chosen.images.repeat(many, 1, 1, 1), (chosen.names or []) * many
         masks = [known_pixels(f, len(chosen), *base.shape[1:], seed=seed) for f in setting.families]
         known = torch.cat([m.expand(len(chosen), -1, -1, -1) for m in masks])
         filled = {
-            arms[0]: setting.method.apply(truth, known, text, wide, run),
+            arms[0]: setting.method.apply(truth, known, text, wide, **run),
             arms[1]: drawn_over(setting.method, truth, known, text, base, run),
         }
         for arm, pictures in filled.items():
@@ -134,7 +133,7 @@ def _outcome(
     section.note(f"The inpainting network: {origin}. Its training is not repeated over the seeds.")
     claim = GlideInpaint.paper.claim
     section.settings(
-        {"steps": setting.method.steps, "scale": setting.method.scale, "seeds": list(task.seeds)}
+        {"steps": setting.method.steps, "scale": setting.method.guidance_scale, "seeds": list(task.seeds)}
     )
     section.claim(claim, measured, decided)
     return Outcome(

@@ -1,26 +1,12 @@
-"""Holes of captioned pictures: drawn for training, checked for use, and kept apart from what is given."""
+"""Holes of captioned pictures: drawn for training and checked for use."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from headwater.core import Control, Prediction
 from headwater.errors import need
 from headwater.methods.base import Texts
-
-
-@dataclass(frozen=True, eq=False)
-class Paste(Control):
-    """Put the given pixels over the estimate of the clean picture, before it is clipped."""
-
-    image: Tensor
-    known: Tensor
-
-    def denoised(self, pred: Prediction) -> Prediction:
-        return pred.with_x0(self.image.where(self.known, pred.x0))
 
 
 def rectangles(like: Tensor, erased: float) -> Tensor:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor
 
-from headwater.core import Control
+from headwater.controls import GivenRegion
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Paper, Texts
 from headwater.methods.synthesis.glide.method import Glide
-from headwater.methods.synthesis.glide_inpaint.holes import Paste, check_hole, rectangles
+from headwater.methods.synthesis.glide_inpaint.holes import check_hole, rectangles
 from headwater.methods.synthesis.shared.caption_training import check_pairs, fresh, learn
+from headwater.methods.synthesis.shared.drawing import draw
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide, FittedGlideInpaint
 from headwater.metrics.image import border_continuity, psnr
 from headwater.nets.text2im import InpaintText2Im
-from headwater.noise import Stream
-from headwater.sampling import Run
+from headwater.sampling import Batch, Run, RunOptions
 from headwater.training.optimisation import Optimisation
 
 
@@ -50,10 +50,10 @@ class GlideInpaint(Glide):
     steps: str = "100"
 
     def fit(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, image: Images, text: Texts, run: Run | None = None
+        self, image: Images, text: Texts, **how: Unpack[RunOptions]
     ) -> FittedGlideInpaint:
         """Learn to restore image[i] from a part of it and text[i]. UserError where they cannot be paired."""
-        run = run or Run()
+        run = Run(**how)
         check_pairs(image, text)
         need(0 <= self.erased <= 1, f"erased is {self.erased}: give a share from 0 to 1")
         fitted = self._start(image, text, run)
@@ -86,21 +86,20 @@ class GlideInpaint(Glide):
         )
 
     def apply(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, image: Images, known: Mask, text: Texts, fitted: FittedGlideInpaint, run: Run | None = None
+        self, image: Images, known: Mask, text: Texts, fitted: FittedGlideInpaint, **how: Unpack[RunOptions]
     ) -> Images:
         """Fill `image` (B,C,H,W) where `known` (B or 1,1,H,W) is False with what text[i] says.
 
         Returns (B,C,H,W), given pixels untouched. Raises UserError when shapes disagree.
         """
-        run = run or Run()
+        run = Run(**how)
         check_hole(image, known, text, fitted.shape)
-        given, mask = image.to(run.device), known.expand(len(image), -1, -1, -1).to(run.device)
 
-        def beside(rows: slice, noise: Stream) -> tuple[list[Control], dict[str, Tensor]]:
-            seen = {"image": given[rows], "known": mask[rows]}
-            return [Paste(**seen)], seen
+        def beside(batch: Batch) -> tuple[list[GivenRegion], dict[str, Tensor]]:
+            given, mask = batch.take(image), batch.take(known)
+            return [GivenRegion(given, mask, place="estimate")], {"image": given, "known": mask}
 
-        return self.drawing.draw(fitted, text, run, beside)
+        return draw(self, fitted, text, run, beside)
 
     def evaluate(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, filled: Images, truth: Images, known: Mask

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from headwater.core import ClassifierFree, Denoiser, Denoises, Diffusion
+from headwater.core import Denoiser, Diffusion
 from headwater.core.prediction import Target, Variance
 from headwater.core.schedule import betas
 from headwater.data.tokenizer import Tokenizer
@@ -79,10 +79,6 @@ class FittedGlide:
         rows = torch.tensor([distinct[caption] for caption in text], device=device)
         summary, context = (torch.cat(part)[rows] for part in zip(*parts, strict=True))
         return {"summary": summary, "context": context}
-
-    def guided(self, scale: float) -> Denoises:
-        """The denoiser with classifier-free guidance towards the caption; scale 1 costs nothing extra."""
-        return self.denoiser if scale == 1 else ClassifierFree(self.denoiser, scale, self.encode([""]))
 
     def save(self, folder: str | Path) -> None:
         """Write weights, sizes and vocabulary, whole or not at all."""

@@ -73,7 +73,7 @@ def small(features: int, train: int) -> CLIPDiffusionLM:
             ema=0.999,
             precision="bf16",
         ),
-        guidance=1.0,
+        guidance_scale=2.0,
     )
 
 
@@ -85,7 +85,7 @@ def arms(method: CLIPDiffusionLM) -> dict[str, CLIPDiffusionLM]:
     """Ways to write."""
     return {
         GUIDED: method,
-        "no guidance": replace(method, guidance=0.0),
+        "no guidance": replace(method, guidance_scale=1.0),
         "one pass": replace(method, steps=1),
         "ancestral, 20 steps": replace(method, steps=20, sampler="ancestral"),
     }
@@ -93,7 +93,7 @@ def arms(method: CLIPDiffusionLM) -> dict[str, CLIPDiffusionLM]:
 
 def calls(method: CLIPDiffusionLM) -> int:
     """Network calls per caption."""
-    return method.steps * (2 if method.guidance else 1)
+    return method.steps * (2 if method.guidance_scale > 1 else 1)
 
 
 def retrieved(fitted: FittedCaptioner, train: Set, test: Set) -> dict[str, list[str]]:
@@ -130,8 +130,8 @@ def reproduce(task: Task) -> Outcome:
     for i, seed in enumerate(task.seeds):
         run = task.run(seed, batch=128)
         if fitted is None or (not ships and i < setting.trainings):
-            fitted = method.fit(train.images, train.names or [], run)
-        written = {name: arm.apply(test.images, fitted, run) for name, arm in arms(method).items()}
+            fitted = method.fit(train.images, train.names or [], **run)
+        written = {name: arm.apply(test.images, fitted, **run) for name, arm in arms(method).items()}
         written |= retrieved(fitted, train, test)
         first = first or written
         for name, captions in written.items():

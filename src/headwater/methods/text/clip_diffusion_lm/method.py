@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import torch
 
-from headwater.core import Ancestral, ClassifierFree, last, respaced, reverse
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
@@ -20,7 +19,7 @@ from headwater.methods.text.clip_diffusion_lm.word_vectors import published_vect
 from headwater.metrics.text import corpus_bleu, exact_match, word_f1
 from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, Fusion
 from headwater.noise import derive
-from headwater.sampling import Run
+from headwater.sampling import Batch, Run, RunOptions, Start, guided, sample_batches, sampler_of, timesteps_of
 from headwater.training.optimisation import Optimisation
 
 _WEIGHTS, _EYES = 0x4350_0001, 0x4350_0002
@@ -37,7 +36,7 @@ class CLIPDiffusionLM(Method):
 
     f sees the picture's vector, and at times a text's, as two more positions, and no time. Every caption is
     seen at `levels` levels in each step, with one noise. A caption is written by x <- f(x) from pure noise,
-    `steps` times, or by ancestral steps; guidance g answers (1 + g) f(x, text) - g f(x).
+    `steps` times, or by ancestral steps; guidance answers f(x) + guidance_scale (f(x, text) - f(x)).
 
     Deviates from the reference code. No caption is at hand when one is written, so the text vector is that
     of the nearest caption: in training, the nearest with other words; the code trains with the caption's own
@@ -57,7 +56,7 @@ class CLIPDiffusionLM(Method):
         "than without, and better than retrieval.",
     )
     needs: ClassVar[tuple[str, ...]] = ("pictures with captions",)
-    applied: ClassVar[tuple[str, ...]] = ("steps", "sampler", "guidance")
+    applied: ClassVar[tuple[str, ...]] = ("steps", "sampler", "guidance_scale")
 
     size: int = 224
     """Side of the pictures in pixels."""
@@ -101,17 +100,17 @@ class CLIPDiffusionLM(Method):
     """Network calls per caption; with guidance each counts twice."""
     sampler: Literal["fixed-point", "ancestral"] = "fixed-point"
     """The paper's repeated passes, or a proper walk down the levels."""
-    guidance: float = 0.0
-    """0 writes from the picture alone; above, the text vector pushes."""
+    guidance_scale: float = 1.0
+    """Scale of the guidance by the text vector, the paper's g plus 1: 1 writes from the picture alone."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the pictures."""
         return 3, self.size, self.size
 
-    def fit(self, image: Images, caption: Texts, run: Run | None = None) -> FittedCaptioner:
+    def fit(self, image: Images, caption: Texts, **how: Unpack[RunOptions]) -> FittedCaptioner:
         """Learn captions (N) of pictures (N, 3, size, size). Raises UserError where they cannot be paired."""
-        run = run or Run()
+        run = Run(**how)
         need(len(image) == len(caption) > 1, f"{len(image)} pictures, {len(caption)} captions: give one each")
         need(
             image.shape[1:] == self.shape, f"pictures are {tuple(image.shape[1:])}, not {self.shape}: resize"
@@ -134,33 +133,31 @@ class CLIPDiffusionLM(Method):
             fitted, rows, self.levels, self.withheld, self.rounding_weight, self.training, run, self.learnt()
         )
 
-    def apply(self, image: Images, fitted: FittedCaptioner, run: Run | None = None) -> Texts:
-        """A caption of each picture (B, 3, size, size). Picture i's depends on run.seed and i alone."""
-        run = run or Run()
+    def apply(self, image: Images, fitted: FittedCaptioner, **how: Unpack[RunOptions]) -> Texts:
+        """A caption of each picture (B, 3, size, size). Picture i's depends on the seed and i alone."""
+        run = Run(**how)
         need(
             image.shape[1:] == fitted.shape,
             f"pictures are {tuple(image.shape[1:])}, not {fitted.shape}: resize",
         )
-        need(1 <= self.steps <= fitted.process.T, f"set steps between 1 and {fitted.process.T}")
-        need(self.guidance >= 0, "guidance is 0 or more")
-        plan, codec = respaced(fitted.process.T, self.steps), fitted.network.codec
-        denoiser, config = fitted.denoiser, fitted.network.config
-        if self.guidance:
-            denoiser = ClassifierFree(
-                denoiser, 1 + self.guidance, {"told": torch.zeros(1, dtype=torch.int64)}
-            )
-        texts: list[str] = []
-        for rows, part in run.chunks(len(image)):
-            seen = encoded(fitted.eyes.image, image[rows].to(run.device)).to(run.device)
+        need(self.guidance_scale >= 1, f"guidance_scale is {self.guidance_scale}: give 1 or more")
+        config, pushed, texts = fitted.network.config, self.guidance_scale > 1, list[str]()
+
+        def begin(batch: Batch) -> Start:
+            seen = encoded(fitted.eyes.image, batch.take(image)).to(run.device)
             near = fitted.captions[neighbours(seen.cpu(), fitted.captions.cpu())].to(run.device)
-            told = torch.full((len(seen),), int(self.guidance > 0), device=run.device)
-            noise = part.stream(len(seen))
-            with torch.inference_mode():
-                x = noise(torch.empty(len(seen), config.length, config.dim, device=run.device))
-                sampler = FixedPoint() if self.sampler == "fixed-point" else Ancestral()
-                walk = reverse(denoiser, x, plan, sampler, noise=noise, image=seen, text=near, told=told)
-                ids = codec.decode(last(run.watch(walk, len(plan) - 1, f"captions {rows.stop}")))
-            texts += read(fitted.tokenizer, ids.cpu())
+            told = torch.full((len(seen),), int(pushed), device=run.device)
+            x = batch.noise(batch.empty(config.length, config.dim))
+            return Start(x, conditions={"image": seen, "text": near, "told": told})
+
+        done = sample_batches(
+            guided(fitted.denoiser, self.guidance_scale, {"told": torch.zeros(1, dtype=torch.int64)}),
+            timesteps_of(fitted.process, self.steps), len(image), begin, run,
+            sampler=FixedPoint() if self.sampler == "fixed-point" else sampler_of(self.sampler),
+            label="captions",
+        )  # fmt: skip
+        for _, x in done:
+            texts += read(fitted.tokenizer, fitted.network.codec.decode(x).cpu())
         return texts
 
     def evaluate(self, caption: Texts, truth: Texts) -> dict[str, float]:

@@ -76,19 +76,21 @@ def reproduce(task: Task) -> Outcome:
     for seed in seeds:
         run = task.run(seed)
         for name, method in chains.items():
-            fitted = method.fit(texts, run.under(name))
+            fitted = method.fit(texts, **run.child(name))
             test = [fitted.characters.decode(row) for row in held]
             for label, steps in (("", T), (" at a quarter", T // 4)):
                 some = replace(method, steps=steps, levels=steps)
-                bits = some.apply(test, fitted, run).bits
+                bits = some.apply(test, fitted, **run).bits
                 figures.text.setdefault(name + label, []).append(bits.tolist())
             if seed == seeds[0]:
-                figures.written[name] = method.write(4, fitted, run)
-                figures.written[f"{name} at a quarter"] = replace(method, steps=T // 4).write(4, fitted, run)
+                figures.written[name] = method.write(4, fitted, **run)
+                figures.written[f"{name} at a quarter"] = replace(method, steps=T // 4).write(
+                    4, fitted, **run
+                )
             if seed == seeds[0] and name == "absorbing":
                 holes = [re.sub("[a-z]", lambda m: m[0] if hash_of(m) % 2 else "_", t) for t in test[:4]]
                 figures.completed = list(
-                    zip(holes, method.apply(holes, fitted, run).written, test, strict=False)
+                    zip(holes, method.apply(holes, fitted, **run).written, test, strict=False)
                 )
     characters = Characters.of(texts)
     stream, seen = stream_of(characters, texts).numpy(), windows_of(characters, "val", 200).numpy()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 
-from headwater.controls.given_tokens import descending
 from headwater.discrete import Mixture
 from headwater.discrete.denoiser import bits as bits_of
 from headwater.errors import need
@@ -25,7 +24,7 @@ from headwater.methods.text.d3pm.filling import filled, nats_of
 from headwater.methods.text.d3pm.fitted import Chain, FittedD3PM, Schedule
 from headwater.metrics.statistics import bootstrap_interval
 from headwater.noise import derive
-from headwater.sampling import Run
+from headwater.sampling import Run, RunOptions, timesteps_of
 from headwater.training.discrete import fit_discrete
 from headwater.training.optimisation import Optimisation
 
@@ -109,9 +108,9 @@ class D3PM(Method):
     hole: str = "_"
     """The character that marks what is to be written."""
 
-    def fit(self, text: Texts, run: Run | None = None) -> FittedD3PM:
+    def fit(self, text: Texts, **how: Unpack[RunOptions]) -> FittedD3PM:
         """Learn to write like the texts. Raises UserError for too little text or sizes that cannot be."""
-        run = run or Run()
+        run = Run(**how)
         characters = Characters.of(text)
         stream = stream_of(characters, text)
         need(
@@ -131,19 +130,19 @@ class D3PM(Method):
         )
         return replace(fitted, network=trained)  # pyright: ignore[reportArgumentType]
 
-    def apply(self, text: Texts, fitted: FittedD3PM, run: Run | None = None) -> Written:
+    def apply(self, text: Texts, fitted: FittedD3PM, **how: Unpack[RunOptions]) -> Written:
         """Fill every `hole` character, and tell how many bits per character each text then takes.
 
         Texts longer than a window are worked in pieces that do not see each other; shorter ones are written
         on to a window's end, and cut. Raises UserError for unknown characters.
         """
-        run = run or Run()
+        run = Run(**how)
         fitted = replace(fitted, mixture=self.mixture)
         need(len(self.hole) == 1, f"hole is {self.hole!r}: give one character")
         need(self.levels >= 1, f"levels is {self.levels}: give 1 or more")
         need(all(text), "a text is empty: write holes where something is to be written")
         encoded = [fitted.characters.encode(t, self.hole) for t in text]
-        plan = descending(fitted.T, self.steps)
+        plan = timesteps_of(fitted.T, self.steps, "even")
         parts = filled(pieces(encoded, fitted.length), fitted, plan, run)
         full = joined(parts, len(text))
         cost = torch.zeros(len(text), dtype=torch.float64)
@@ -151,12 +150,11 @@ class D3PM(Method):
             cost[part.text] += nats * len(part.ids) / len(full[part.text])
         return Written([fitted.characters.decode(ids) for ids in full], bits_of(cost).float())
 
-    def write(self, n: int, fitted: FittedD3PM, run: Run | None = None) -> list[str]:
-        """n new windows. Window i depends on run.seed and i alone."""
+    def write(self, n: int, fitted: FittedD3PM, **how: Unpack[RunOptions]) -> list[str]:
+        """n new windows. Window i depends on the seed and i alone."""
         blank = [Piece(i, 0, torch.full((fitted.length,), -1)) for i in range(n)]
-        done = filled(
-            blank, replace(fitted, mixture=self.mixture), descending(fitted.T, self.steps), run or Run()
-        )
+        plan = timesteps_of(fitted.T, self.steps, "even")
+        done = filled(blank, replace(fitted, mixture=self.mixture), plan, Run(**how))
         return [fitted.characters.decode(part.ids) for part in done]
 
     def evaluate(self, written: Texts, bits: Scores) -> dict[str, float]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from headwater.baselines.autoregressive import Autoregressive
-from headwater.core import Control, Prediction, last
+from headwater.core import Control, Prediction
 from headwater.data import load
 from headwater.experiments.base import training_seconds
 from headwater.gallery import names, shipped_fitted
@@ -19,7 +19,6 @@ from headwater.methods.text.diffuseq.fitted import FittedDiffuSeq
 from headwater.methods.text.diffuseq.method import DiffuSeq
 from headwater.methods.text.diffuseq.sequence_pairs import pack
 from headwater.metrics.text import consensus, sentence_bleu
-from headwater.noise import derive
 from headwater.sampling import Run
 
 SHIPPED = "diffuseq-verses"
@@ -62,14 +61,14 @@ class Networks:
         if SHIPPED in names("fitted"):
             fitted = FittedDiffuSeq.load(shipped_fitted(SHIPPED))
         else:
-            own, begun = run.under("diffuseq"), time.perf_counter()
-            fitted = method.fit(train.source, train.target, own)
+            own, begun = run.child("diffuseq"), time.perf_counter()
+            fitted = method.fit(train.source, train.target, **own)
             seconds["DiffuSeq"] = training_seconds(own, begun)
         if not baseline:
             return cls(fitted, None, seconds)
         begun = time.perf_counter()
         other = left_to_right(method, fitted, train, run)
-        seconds["left to right"] = training_seconds(run.under("autoregressive"), begun)
+        seconds["left to right"] = training_seconds(run.child("autoregressive"), begun)
         return cls(fitted, other, seconds)
 
 
@@ -81,7 +80,7 @@ def left_to_right(method: DiffuSeq, fitted: FittedDiffuSeq, train: Verses, run: 
         fitted.tokenizer,
         fitted.network.config,
         method.training,
-        run.under("autoregressive"),
+        **run.child("autoregressive"),
     )
 
 
@@ -101,11 +100,8 @@ def doubt(method: DiffuSeq, fitted: FittedDiffuSeq, source: list[str], run: Run)
     word vector as from the second nearest. Padding does not count; one sample of each source."""
     pairs = pack(fitted.tokenizer, source, None, fitted.length)
     shares: list[float] = []
-    for rows, part in run.chunks(len(source)):
-        batch, watch = pairs.rows(rows).to(run.device), Watch()
-        seeds = [derive(run.seed, 0, part.first + i) for i in range(len(batch.ids))]
-        with torch.inference_mode():
-            last(method.walk(fitted, batch, method.law.stream(seeds), [watch]))
+    watch = Watch()
+    for batch, _ in method.denoised(pairs, fitted, 1, run, [watch]):
         if watch.seen is None:
             raise RuntimeError("a walk has at least one step")
         table = fitted.codec.table
@@ -138,9 +134,9 @@ def score(method: DiffuSeq, networks: Networks, verses: Verses, run: Run) -> Sco
     """Write every verse in every way."""
     fitted, truth, n = networks.diffusion, verses.target, len(verses.source)
     clock = [time.monotonic()]
-    groups = method.samples(verses.source, fitted, method.candidates, run)
+    groups = method.samples(verses.source, fitted, method.candidates, **run)
     clock.append(time.monotonic())
-    written = networks.baseline.write(verses.source, run)[0] if networks.baseline else []
+    written = networks.baseline.write(verses.source, **run)[0] if networks.baseline else []
     clock.append(time.monotonic())
     rounded = doubt(replace(method, rounding="nearest"), fitted, verses.source, run)
     clock.append(time.monotonic())

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import torch
+from torch import Tensor
 
-from headwater.controls import Nearest
-from headwater.core import DDIM, Ancestral, Control, NoiseSource, Step, last, respaced, reverse
+from headwater.controls import GivenRegion, Nearest
+from headwater.core import Control
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Method, Paper, Texts
 from headwater.methods.text.diffuseq.fitted import FittedDiffuSeq
-from headwater.methods.text.diffuseq.partial_noising import Anchor
 from headwater.methods.text.diffuseq.sequence_pairs import Pairs, pack, targets
 from headwater.methods.text.diffuseq.training import learn
 from headwater.metrics.text import consensus, corpus_bleu, distinct, mean_sentence_bleu, word_f1
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
 from headwater.noise import Noise, Truncated, White, derive
-from headwater.sampling import Run
+from headwater.sampling import (
+    Batch,
+    Run,
+    RunOptions,
+    SamplerName,
+    Start,
+    sample_batches,
+    sampler_of,
+    timesteps_of,
+)
 from headwater.training.optimisation import Optimisation
 
 _WEIGHTS = 0x5345_5131
@@ -84,7 +93,7 @@ class DiffuSeq(Method):
     )
     steps: int = 2000
     """Levels visited when a text is written, at most T."""
-    sampler: Literal["ancestral", "ddim"] = "ancestral"
+    sampler: SamplerName = "ancestral"
     """`ddim` needs fewer steps and draws no noise on the way."""
     rounding: Literal["nearest", "none"] = "nearest"
     """Whether each estimate of z_0 is rounded to the nearest word vectors before it is used."""
@@ -93,9 +102,9 @@ class DiffuSeq(Method):
     candidates: int = 10
     """Texts written for each source, of which one is chosen."""
 
-    def fit(self, source: Texts, target: Texts, run: Run | None = None) -> FittedDiffuSeq:
+    def fit(self, source: Texts, target: Texts, **how: Unpack[RunOptions]) -> FittedDiffuSeq:
         """Learn to write target[i] for source[i]. Raises UserError where the texts cannot be paired."""
-        run = run or Run()
+        run = Run(**how)
         need(len(target) > 0, "there are no target texts")
         tokenizer = Tokenizer.of(self.tokenizer, [*source, *target], self.vocabulary)
         pairs = pack(tokenizer, source, target, self.length)
@@ -106,49 +115,48 @@ class DiffuSeq(Method):
         return learn(fitted, pairs, self.training, run, self.learnt())
 
     def samples(
-        self, source: Texts, fitted: FittedDiffuSeq, n: int, run: Run | None = None
+        self, source: Texts, fitted: FittedDiffuSeq, n: int, **how: Unpack[RunOptions]
     ) -> list[list[str]]:
-        """n independent targets of each source. Sample k of source i depends on run.seed, k and i alone."""
-        run = run or Run()
-        pairs = pack(fitted.tokenizer, source, None, fitted.length)
-        texts: list[str] = []
-        for rows, _ in run.chunks(len(source) * n):
-            place = [divmod(i, n) for i in range(rows.start, rows.stop)]
-            noise = self.law.stream([derive(run.seed, k, run.first + i) for i, k in place])
-            batch = pairs.rows([i for i, _ in place]).to(run.device)
-            with torch.inference_mode():
-                walk = self.walk(fitted, batch, noise)
-                x = last(run.watch(walk, self.steps, f"texts {rows.start + 1}-{rows.stop}"))
-                ids = fitted.codec.decode(x)
-            texts += targets(fitted.tokenizer, Pairs(ids, batch.target).to("cpu"))
+        """n independent targets of each source. Sample k of source i depends on the seed, k and i alone."""
+        pairs, texts = pack(fitted.tokenizer, source, None, fitted.length), list[str]()
+        for found, x in self.denoised(pairs, fitted, n, Run(**how)):
+            ids = fitted.codec.decode(x)
+            texts += targets(fitted.tokenizer, Pairs(ids, found.target).to("cpu"))
         return [texts[i : i + n] for i in range(0, len(texts), n)]
 
-    def walk(
-        self, fitted: FittedDiffuSeq, pairs: Pairs, noise: NoiseSource, watching: Sequence[Control] = ()
-    ) -> Iterator[Step]:
-        """Denoise the targets of rows; `watching` sees each estimate of z_0 before it is rounded."""
-        need(1 <= self.steps <= fitted.T, f"there are {fitted.T} levels: set steps between 1 and {fitted.T}")
-        clean = fitted.codec.encode(pairs.ids)
-        anchor = Anchor(clean, pairs.target[..., None])
+    def denoised(
+        self, pairs: Pairs, fitted: FittedDiffuSeq, n: int, run: Run, watching: Sequence[Control] = ()
+    ) -> Iterator[tuple[Pairs, Tensor]]:
+        """n samples of each row, batch by batch: the rows, and their z_0.
+
+        watching: controls that see each estimate of z_0 before it is rounded.
+        """
         rounded: list[Control] = [Nearest(fitted.codec)] if self.rounding == "nearest" else []
-        return reverse(
-            fitted.denoiser,
-            anchor.put(noise(clean, fitted.T)),
-            respaced(fitted.T, self.steps),
-            DDIM() if self.sampler == "ddim" else Ancestral("large"),
-            [*watching, *rounded, anchor],
-            noise,
-        )
+
+        def rows(batch: Batch) -> Pairs:
+            return Pairs(batch.take(pairs.ids), batch.take(pairs.target))
+
+        def begin(batch: Batch) -> Start:
+            here = rows(batch)
+            clean = fitted.codec.encode(here.ids)
+            source = GivenRegion(clean, ~here.target[..., None], place="both")
+            return Start(batch.noise(clean, fitted.T), [*watching, *rounded, source])
+
+        for batch, x in sample_batches(
+            fitted.denoiser, timesteps_of(fitted.T, self.steps), len(pairs.ids), begin, run,
+            sampler=sampler_of(self.sampler, "large"), law=self.law, draws=n, label="texts",
+        ):  # fmt: skip
+            yield rows(batch), x
 
     @property
     def law(self) -> Noise:
         """Where the noise of a walk comes from."""
         return Truncated(self.top_p) if self.top_p else White()
 
-    def apply(self, source: Texts, fitted: FittedDiffuSeq, run: Run | None = None) -> Texts:
+    def apply(self, source: Texts, fitted: FittedDiffuSeq, **how: Unpack[RunOptions]) -> Texts:
         """A target for each source: the candidate that agrees best with the others."""
         need(self.candidates >= 1, "candidates is 1 or more")
-        groups = self.samples(source, fitted, self.candidates, run)
+        groups = self.samples(source, fitted, self.candidates, **how)
         return [texts[consensus(texts)] for texts in groups]
 
     def evaluate(self, target: Texts, truth: Texts) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Noise on one part of a sequence only: DiffuSeq's loss, and the control that holds the other part."""
+"""Noise on one part of a sequence only: DiffuSeq's loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from headwater.codecs import Embedding
-from headwater.core import Control, Denoiser
+from headwater.core import Denoiser
 from headwater.core.transition import Level, NoiseSource
 from headwater.methods.text.diffuseq.sequence_pairs import Pairs
 
@@ -51,21 +51,3 @@ def losses(
         (float(q.alpha[-1]) * z).square().mean((1, 2)),
         nats.view_as(pairs.ids).mean(1),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Anchor(Control):
-    """Keep the source's clean vectors in place: `clean` (B, L, d) where `free` (B, L, 1) is False."""
-
-    clean: Tensor
-    free: Tensor
-
-    def put(self, x: Tensor) -> Tensor:
-        """x with the source put back."""
-        return x.where(self.free, self.clean)
-
-    def before(self, x: Tensor, t: int) -> Tensor:
-        return self.put(x)
-
-    def after(self, x: Tensor, s: int, step: int) -> Tensor:
-        return self.put(x)

@@ -23,7 +23,6 @@ from headwater.methods.anomaly.shared.anomalies import Anomalies, image_score
 from headwater.models import Prior, PriorConfig
 from headwater.nets.autoencoder import Autoencoder, AutoencoderConfig
 from headwater.report import Page
-from headwater.sampling import Run
 
 LEVELS = (100, 200, 300)
 SMALL = replace(
@@ -128,9 +127,9 @@ def test_texture_cases_hold_each_defect() -> None:
 def test_the_autoencoder_learns_and_the_mean_is_of_neighbours() -> None:
     image = torch.stack([torch.full((1, 16, 16), v) for v in (-0.5, 0.0, 0.5)]).repeat(8, 1, 1, 1)
     baseline = AutoencoderBaseline(AutoencoderConfig(side=16, widths=(16, 16), latent=4), steps=60, batch=8)
-    network = baseline.fit(image, Run(progress=False))
-    assert autoencoder_anomalies(network, image, Run()).map.mean() < 0.02
-    same = baseline.fit(image, Run(progress=False))
+    network = baseline.fit(image, progress=False)
+    assert autoencoder_anomalies(network, image).map.mean() < 0.02
+    same = baseline.fit(image, progress=False)
     for a, b in zip(network.parameters(), same.parameters(), strict=True):
         assert torch.equal(a, b)
     place = torch.tensor([0, 1, 10] * 8)

@@ -59,7 +59,7 @@ def sick(members: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_a_finite_data_set_heals_to_its_member(members: Tensor, sick: tuple[Tensor, Tensor]) -> None:
     image, truth = sick
-    found = AnoDDPM(level=300, steps=20).apply(prior(Memory(Q, members), (1, 16, 16)), image, QUIET)
+    found = AnoDDPM(level=300, steps=20).apply(prior(Memory(Q, members), (1, 16, 16)), image, **QUIET)
     torch.testing.assert_close(found.healed, members, atol=1e-3, rtol=0)
     torch.testing.assert_close(found.map, 0.36 * truth, atol=2e-3, rtol=0)
     judged = AnoDDPM().evaluate(found.map, found.score, truth)
@@ -67,7 +67,7 @@ def test_a_finite_data_set_heals_to_its_member(members: Tensor, sick: tuple[Tens
 
 
 def test_healthy_pictures_show_nothing(members: Tensor) -> None:
-    found = AnoDDPM(level=50, steps=10).apply(prior(Memory(Q, members), (1, 16, 16)), members, QUIET)
+    found = AnoDDPM(level=50, steps=10).apply(prior(Memory(Q, members), (1, 16, 16)), members, **QUIET)
     assert float(found.map.max()) < 1e-6
     assert float(found.score.max()) < 1e-6
 
@@ -79,7 +79,7 @@ def test_what_is_left_of_a_lesion_follows_the_closed_form() -> None:
     for level in (100, 250, 500):
         a, b = Q.scales(level)
         kept = a * a * std * std / (a * a * std * std + b * b)
-        healed = AnoDDPM(level).apply(prior(Exact(Q, mean, std), (1, 1, n)), image, QUIET).healed
+        healed = AnoDDPM(level).apply(prior(Exact(Q, mean, std), (1, 1, n)), image, **QUIET).healed
         assert float(healed.mean()) == pytest.approx(mean + kept * 0.7, abs=4 * std / n**0.5 + 0.003)
 
 
@@ -88,7 +88,7 @@ def test_few_steps_leave_no_noise_behind() -> None:
     std, n = 0.3, 4000
     image = torch.zeros(1, 1, 1, n, dtype=torch.float64)
     spread = [
-        float(AnoDDPM(300, steps).apply(prior(Exact(Q, 0.0, std), (1, 1, n)), image, QUIET).healed.std())
+        float(AnoDDPM(300, steps).apply(prior(Exact(Q, 0.0, std), (1, 1, n)), image, **QUIET).healed.std())
         for steps in (6, 10, None)
     ]
     assert spread == sorted(spread)
@@ -98,7 +98,7 @@ def test_few_steps_leave_no_noise_behind() -> None:
 def test_averaging_reconstructions_brings_the_mean_map(members: Tensor, sick: tuple[Tensor, Tensor]) -> None:
     known = prior(Exact(Q, 0.0, 0.3), (1, 16, 16))
     image = sick[0]
-    one, many = (AnoDDPM(200, 10, k).apply(known, image, QUIET) for k in (1, 40))
+    one, many = (AnoDDPM(200, 10, k).apply(known, image, **QUIET) for k in (1, 40))
     # The healed mean of 40 lies closer to its limit than that of one by about sqrt 40.
     a, b = Q.scales(200)
     limit = a * a * 0.09 / (a * a * 0.09 + b * b) * image
@@ -112,11 +112,11 @@ def test_averaging_reconstructions_brings_the_mean_map(members: Tensor, sick: tu
 def test_the_batch_does_not_matter(law: Noise, sick: tuple[Tensor, Tensor]) -> None:
     known = prior(Exact(Q, 0.0, 0.3), (1, 16, 16), law)
     method = AnoDDPM(120, 6, 2)
-    whole = method.apply(known, sick[0], Run(3, batch=8, progress=False))
-    parts = method.apply(known, sick[0], Run(3, batch=3, progress=False))
+    whole = method.apply(known, sick[0], seed=3, batch_size=8, progress=False)
+    parts = method.apply(known, sick[0], seed=3, batch_size=3, progress=False)
     torch.testing.assert_close(whole.map, parts.map, atol=0, rtol=0)
     assert not torch.equal(whole.map[0], whole.map[1])
-    other = method.apply(known, sick[0], Run(4, batch=8, progress=False))
+    other = method.apply(known, sick[0], seed=4, batch_size=8, progress=False)
     assert not torch.equal(whole.map, other.map)
 
 
@@ -142,7 +142,7 @@ def test_rates_have_their_own_names() -> None:
 
 def test_other_sizes_are_refused_in_one_sentence(sick: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(UserError, match="resize them"):
-        AnoDDPM().apply(prior(Exact(Q, 0.0, 0.3), (1, 8, 8)), sick[0], QUIET)
+        AnoDDPM().apply(prior(Exact(Q, 0.0, 0.3), (1, 8, 8)), sick[0], **QUIET)
 
 
 def test_fit_trains_on_a_folder(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_samples_of_real_images_follow_the_posterior(prior: Prior) -> None:
         torch.ones(N, 1, 1, 1),
     )
     method = ScoreMRI(steps=60, highest=3.0, corrections=3, image="real")
-    drawn = method.sample(prior, rows, Run(seed=0, batch=N, progress=False))[:, 0]
+    drawn = method.sample(prior, rows, Run(seed=0, batch_size=N, progress=False))[:, 0]
 
     basis = torch.eye(SIDE * SIDE).reshape(-1, 1, SIDE, SIDE)
     matrix = torch.view_as_real(a.forward(basis)).flatten(1).T.double()

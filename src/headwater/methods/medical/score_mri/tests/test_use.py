@@ -23,7 +23,7 @@ from headwater.sampling import Run
 
 SIDE = 12
 QUICK = ScoreMRI(steps=6, samples=2, brightness=0.5)
-RUN = Run(seed=1, batch=8, progress=False)
+RUN = Run(seed=1, batch_size=8, progress=False)
 
 
 class White(nn.Module):
@@ -58,7 +58,7 @@ def test_results_are_in_the_units_of_the_scan_and_scale_with_them(prior: Prior, 
     y, _ = kspace(2)
     method = replace(QUICK, **how)
     # A power of 2: the phase of pixels without signal is rounding, and this leaves rounding alone.
-    one, eight = (method.apply(prior, list(k), run=RUN) for k in (y, 8 * y))
+    one, eight = (method.apply(prior, list(k), **RUN) for k in (y, 8 * y))
     pairs = zip((*one.magnitude, *one.uncertainty), (*eight.magnitude, *eight.uncertainty), strict=True)
     for ours, larger in pairs:
         assert ours.shape == (SIDE, SIDE)
@@ -71,8 +71,8 @@ def test_results_are_in_the_units_of_the_scan_and_scale_with_them(prior: Prior, 
 def test_a_slice_does_not_depend_on_its_batch(prior: Prior, combine: str) -> None:
     y, _ = kspace(3)
     method = replace(QUICK, combine=combine)
-    alone = method.apply(prior, list(y), run=replace(RUN, batch=1))
-    together = method.apply(prior, list(y), run=replace(RUN, batch=16))
+    alone = method.apply(prior, list(y), **replace(RUN, batch_size=1))
+    together = method.apply(prior, list(y), **replace(RUN, batch_size=16))
     for a, b in zip(alone.magnitude, together.magnitude, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -87,22 +87,22 @@ def test_more_samples_begin_with_the_same(prior: Prior) -> None:
 def test_a_mask_hides_what_was_measured(prior: Prior) -> None:
     y, mask = kspace(1)
     full = y + (~mask) * torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(0))
-    by_zeros = QUICK.apply(prior, list(y), run=RUN)
-    by_mask = QUICK.apply(prior, list(full), mask, RUN)
+    by_zeros = QUICK.apply(prior, list(y), **RUN)
+    by_mask = QUICK.apply(prior, list(full), mask, **RUN)
     assert torch.equal(by_zeros.magnitude[0], by_mask.magnitude[0])
 
 
 def test_one_sample_has_no_uncertainty_and_two_dimensions_are_one_coil(prior: Prior) -> None:
     y, _ = kspace(1, coils=1)
-    found = replace(QUICK, samples=1).apply(prior, [y[0, 0]], run=RUN)
-    again = replace(QUICK, samples=1).apply(prior, [y[0]], run=RUN)
+    found = replace(QUICK, samples=1).apply(prior, [y[0, 0]], **RUN)
+    again = replace(QUICK, samples=1).apply(prior, [y[0]], **RUN)
     assert torch.equal(found.magnitude[0], again.magnitude[0])
     assert found.uncertainty[0].abs().max() == 0
 
 
 def test_brightness_is_measured_from_the_prior(prior: Prior) -> None:
     y, _ = kspace(1, coils=1)
-    found = replace(QUICK, brightness=None).apply(prior, [y[0]], run=RUN)
+    found = replace(QUICK, brightness=None).apply(prior, [y[0]], **RUN)
     assert torch.isfinite(found.magnitude[0]).all()
 
 
@@ -118,7 +118,7 @@ def test_a_ve_prior_of_pictures_in_0_1_is_kept_in_a_folder_and_taken_as_it_is(tm
     )
     prior = Prior.from_pretrained(tmp_path / "prior")
     y, _ = kspace(1)
-    found = QUICK.apply(prior, list(y), run=RUN)
+    found = QUICK.apply(prior, list(y), **RUN)
     assert torch.isfinite(found.magnitude[0]).all()
 
 
@@ -146,7 +146,7 @@ def mistakes() -> dict[str, tuple[str, dict[str, object], list[Tensor], Tensor |
 def test_mistakes_are_a_sentence(prior: Prior, name: str) -> None:
     words, how, data, mask = mistakes()[name]
     with pytest.raises(UserError, match=words):
-        replace(QUICK, **how).apply(prior, data, mask, RUN)  # pyright: ignore[reportArgumentType]
+        replace(QUICK, **how).apply(prior, data, mask, **RUN)  # pyright: ignore[reportArgumentType]
 
 
 def test_evaluate_says_psnr_and_ssim() -> None:

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from headwater.controls import Clip
+from headwater.controls import Clip, GivenRegion
 from headwater.core import Ancestral, Denoiser, Diffusion, jumps, reverse, schedule, through
 from headwater.core.timesteps import respaced
-from headwater.methods.restoration.repaint.method import Known
 from headwater.nets.adm import UNet, UNetConfig
 
 
@@ -54,7 +53,7 @@ def test_walk_equals_the_reference(golden, name: str) -> None:
     # The reference leaves x_T as drawn; this is the noise with which our control leaves it so, too.
     alpha, sigma = q.scales(q.T)
     tape = Tape(draws[1:], (draws[0] - alpha * ref["in/gt"]) / sigma)
-    controls = [Known(q, ref["in/gt"], keep, tape.known), Clip()]
+    controls = [GivenRegion(ref["in/gt"], keep, q, tape.known), Clip()]
     denoiser = Denoiser(net.eval(), q, "eps", "learned_range")
     plan = through(walk, respaced(config["T"], config["respacing"]))
     sample, x0, undo = (list(ref[f"out/{k}"]) for k in ("sample", "pred_xstart", "undo"))

@@ -39,7 +39,7 @@ def test_the_paper_s_walk_has_4571_entries_and_2410_network_calls() -> None:
 
 def test_given_pixels_come_back_untouched_and_the_hole_is_filled(prior: Prior) -> None:
     image, known = torch.randn(3, 1, 8, 8), known_pixels("half", 3, 8, 8)
-    filled = RePaint(10, 2, 2).apply(prior, image, known, Run(progress=False))
+    filled = RePaint(10, 2, 2).apply(prior, image, known, progress=False)
     assert torch.equal(filled[known], image[known])
     assert not torch.equal(filled[~known], image[~known])
 
@@ -47,8 +47,8 @@ def test_given_pixels_come_back_untouched_and_the_hole_is_filled(prior: Prior) -
 def test_a_sample_does_not_depend_on_its_batch(prior: Prior) -> None:
     image, known = torch.randn(5, 1, 8, 8), known_pixels("wide", 5, 8, 8)
     method = RePaint(10, 2, 2)
-    one = method.apply(prior, image, known, Run(seed=3, batch=1, progress=False))
-    all_ = method.apply(prior, image, known, Run(seed=3, batch=5, progress=False))
+    one = method.apply(prior, image, known, seed=3, batch_size=1, progress=False)
+    all_ = method.apply(prior, image, known, seed=3, batch_size=5, progress=False)
     assert torch.equal(one, all_)
 
 
@@ -56,7 +56,7 @@ def test_values_in_the_hole_are_ignored(prior: Prior) -> None:
     image, known = torch.randn(1, 1, 8, 8), known_pixels("expand", 1, 8, 8)
     other = image.where(known, torch.full((), 7.0))
     method, run = RePaint(10, 2, 2), Run(progress=False)
-    assert torch.equal(method.apply(prior, image, known, run), method.apply(prior, other, known, run))
+    assert torch.equal(method.apply(prior, image, known, **run), method.apply(prior, other, known, **run))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_wrong_shapes_are_a_sentence(prior: Prior, image: tuple[int, ...], known
 
 
 def test_more_steps_than_levels_are_a_sentence(prior: Prior) -> None:
-    with pytest.raises(UserError, match="50 levels"):
+    with pytest.raises(UserError, match="there are 50 timesteps: give a number from 1 to 50"):
         RePaint().plan(prior.process.T)
 
 

@@ -22,7 +22,7 @@ from headwater.noise import derive
 from headwater.report import Page
 from headwater.sampling import Run
 
-QUIET = Run(seed=3, batch=64, progress=False)
+QUIET = Run(seed=3, batch_size=64, progress=False)
 METHOD = DiffPure(level=10, steps=5)
 
 
@@ -66,15 +66,15 @@ def test_the_catalogue_knows_it() -> None:
 def test_a_picture_does_not_depend_on_its_batch(prior: Prior, kind: str) -> None:
     x = torch.rand(5, 1, 6, 6) * 2 - 1
     method = replace(METHOD, kind=kind)
-    one, many = (method.apply(prior, x, Run(4, batch, progress=False)) for batch in (1, 5))
+    one, many = (method.apply(prior, x, seed=4, batch_size=batch, progress=False) for batch in (1, 5))
     torch.testing.assert_close(one, many, rtol=0, atol=1e-6)
-    assert not torch.equal(method.apply(prior, x, Run(5, progress=False)), many)
+    assert not torch.equal(method.apply(prior, x, seed=5, progress=False), many)
     assert not many.requires_grad
 
 
 def test_a_clean_picture_comes_back_closer_from_a_lower_level(prior: Prior) -> None:
     x = torch.rand(5, 1, 6, 6) * 2 - 1
-    near, far = (DiffPure(level, 2).apply(prior, x, QUIET) for level in (2, 50))
+    near, far = (DiffPure(level, 2).apply(prior, x, **QUIET) for level in (2, 50))
     assert METHOD.evaluate(near, x)["mse"] < METHOD.evaluate(far, x)["mse"]
     assert METHOD.evaluate(near, x)["psnr"] > METHOD.evaluate(far, x)["psnr"]
 
@@ -82,11 +82,11 @@ def test_a_clean_picture_comes_back_closer_from_a_lower_level(prior: Prior) -> N
 def test_noise_is_fresh_at_each_call_or_fixed(prior: Prior, classifier: nn.Module, data) -> None:
     x, _ = data
     with torch.no_grad():
-        fresh = Purified(classifier, prior, METHOD, Run(1))
+        fresh = Purified(classifier, prior, METHOD, seed=1)
         first, second = fresh(x), fresh(x)
         assert not torch.equal(first, second)
-        assert torch.equal(Purified(classifier, prior, METHOD, Run(1))(x), first)
-        fixed = Purified(classifier, prior, METHOD, Run(1), "fixed")
+        assert torch.equal(Purified(classifier, prior, METHOD, seed=1)(x), first)
+        fixed = Purified(classifier, prior, METHOD, "fixed", seed=1)
         assert torch.equal(fixed(x), fixed(x))
         assert torch.equal(fixed(x), fresh.seeded(x, [derive(1, 0, i) for i in range(len(x))]))
 
@@ -132,8 +132,10 @@ def test_the_suite_does_not_depend_on_the_batch(prior: Prior, classifier: nn.Mod
             Threat("linf", 0.1),
             usual_attacks(defended, 3, 2),
             3,
-            Run(0, b, progress=False),
             2,
+            seed=0,
+            batch_size=b,
+            progress=False,
         )
         for b in (2, 64)
     ]
@@ -146,12 +148,12 @@ def test_the_suite_does_not_depend_on_the_batch(prior: Prior, classifier: nn.Mod
 
 
 def test_attacks_break_a_classifier_and_the_report_says_how_badly(classifier: nn.Module, data) -> None:
-    report = suite(classifier, *data, Threat("linf", 0.3), run=QUIET)
+    report = suite(classifier, *data, Threat("linf", 0.3), **QUIET)
     assert bool(report.clean.all())
     assert report.votes == 1
     assert int(report.worst.sum()) <= min(int(h.sum()) for h in report.held.values())
     assert int(report.worst.sum()) < 7
-    harmless = suite(classifier, *data, Threat("linf", 1e-6), {"exact": PGD(3)}, run=QUIET)
+    harmless = suite(classifier, *data, Threat("linf", 1e-6), {"exact": PGD(3)}, **QUIET)
     assert bool(harmless.worst.all())
 
 
@@ -246,7 +248,7 @@ def test_wrong_attacks_are_a_sentence(classifier: nn.Module, data) -> None:
     with pytest.raises(UserError, match="positive"):
         Threat("l2", 0.0)
     with pytest.raises(UserError, match="no purifier"):
-        suite(classifier, x, y, Threat(), {"b": PGD(view="bpda")}, run=QUIET)
+        suite(classifier, x, y, Threat(), {"b": PGD(view="bpda")}, **QUIET)
     with pytest.raises(UserError, match="three classes"):
         suite(
             nn.Sequential(classifier, nn.Linear(4, 2)),
@@ -263,4 +265,4 @@ def test_wrong_attacks_are_a_sentence(classifier: nn.Module, data) -> None:
     for module in classifier.parameters():
         module.requires_grad_(False)
     with pytest.raises(UserError, match="no gradient"):
-        suite(Blind(), x, y, Threat(), {"exact": PGD(2)}, run=QUIET)
+        suite(Blind(), x, y, Threat(), {"exact": PGD(2)}, **QUIET)

@@ -50,7 +50,7 @@ def test_only_the_most_uncertain_tenth_goes() -> None:
 def test_samples_are_labelled(prior: Prior) -> None:
     image, truth = halves(2)
     method = DDPMSegmentation(steps=(10,), blocks=(3,), ensemble=2, epochs=1)
-    fitted = method.fit(prior, image, truth, QUIET)
+    fitted = method.fit(prior, image, truth, **QUIET)
     plan = descend(prior.process.T, 3)
     found = label_samples(prior, fitted, 5, QUIET, drop=0.2, plan=plan, sampler=DDIM())
     assert found.image.shape == (4, 3, 16, 16)
@@ -64,32 +64,32 @@ def test_samples_are_labelled(prior: Prior) -> None:
 def test_the_supervised_network_learns_and_is_a_function_of_the_seed(prior: Prior, tmp_path: Path) -> None:
     image, truth = halves(6)
     recipe = SupervisedUNet(replace(course(40), batch=4))
-    fitted = recipe.fit(prior.config, image[:4], truth[:4], QUIET)
+    fitted = recipe.fit(prior.config, image[:4], truth[:4], **QUIET)
     fresh, answer = halves(4, seed=1)
-    found = fitted.predict(fresh, QUIET)
+    found = fitted.predict(fresh, **QUIET)
     assert (found == answer).double().mean() > 0.95
     fitted.save(tmp_path / "kept")
-    assert torch.equal(FittedUNet.load(tmp_path / "kept").predict(fresh, QUIET), found)
+    assert torch.equal(FittedUNet.load(tmp_path / "kept").predict(fresh, **QUIET), found)
     short = SupervisedUNet(replace(course(2), batch=2))
-    once, twice, other = (short.fit(prior.config, image, truth, Run(s, progress=False)) for s in (3, 3, 4))
+    once, twice, other = (short.fit(prior.config, image, truth, seed=s, progress=False) for s in (3, 3, 4))
     first, second, third = (f.network.state_dict()["out.2.bias"] for f in (once, twice, other))
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
-    kept = Run(3, progress=False, keep=tmp_path / "work")
-    again = [short.fit(prior.config, image, truth, kept).network.state_dict() for _ in range(2)]
+    kept = Run(3, progress=False, checkpoint_dir=tmp_path / "work")
+    again = [short.fit(prior.config, image, truth, **kept).network.state_dict() for _ in range(2)]
     assert all(torch.equal(state["out.2.bias"], first) for state in again)
     with pytest.raises(UserError, match="another hue"):
-        replace(short, hue=False).fit(prior.config, image, truth, kept)
+        replace(short, hue=False).fit(prior.config, image, truth, **kept)
 
 
 def test_ignored_pixels_do_not_count(prior: Prior) -> None:
     image, truth = halves(3)
     hidden = truth.clone()
     hidden[:, :2] = 255
-    fitted = SupervisedUNet(course(1)).fit(prior.config, image, hidden, QUIET)
+    fitted = SupervisedUNet(course(1)).fit(prior.config, image, hidden, **QUIET)
     assert fitted.network(image, torch.zeros(3)).shape == (3, 2, 16, 16)
     with pytest.raises(UserError, match="ignore"):
-        SupervisedUNet(course(1)).fit(prior.config, image, torch.full_like(truth, 255), QUIET)
+        SupervisedUNet(course(1)).fit(prior.config, image, torch.full_like(truth, 255), **QUIET)
 
 
 def test_pictures_and_labels_change_as_one() -> None:

@@ -28,13 +28,13 @@ def pictures() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_maps_are_looked_up_where_they_were_read_into() -> None:
     image, _ = pictures()
-    noise, run = torch.zeros(1, 1, 16, 16), Run(batch=2, progress=False)
+    noise, run = torch.zeros(1, 1, 16, 16), Run(batch_size=2, progress=False)
     model = prior(16, False, SMALL)
     maps = read_features(model, image, [5, 50], [0, 1], noise, run, torch.float16)
     assert {m.dtype for m in maps} == {torch.float16}
     kept = PixelFeatures(maps, (16, 16))
     assert [rows.data_ptr() for _, rows in kept.maps] == [m.data_ptr() for m in maps]
-    whole = read_features(model, image, [5, 50], [0, 1], noise, Run(batch=3, progress=False))
+    whole = read_features(model, image, [5, 50], [0, 1], noise, Run(batch_size=3, progress=False))
     pixel = torch.arange(0, 3 * 256, 7)
     found, exact = kept(pixel), PixelFeatures(whole, (16, 16))(pixel)
     assert found.dtype == torch.float32
@@ -46,8 +46,8 @@ def test_half_precision_learns_the_same() -> None:
     image, labels = pictures()
     model, run = prior(16, False, SMALL), Run(progress=False)
     learn = DDPMSegmentation(steps=(20,), blocks=(2, 3), ensemble=2, epochs=6, smallest=1)
-    exact, half = (m.fit(model, image, labels, run) for m in (learn, replace(learn, stored="float16")))
+    exact, half = (m.fit(model, image, labels, **run) for m in (learn, replace(learn, stored="float16")))
     assert half.ensemble.weights[0].dtype == torch.float32
-    found = [DDPMSegmentation().apply(model, image, f, run).labels for f in (exact, half)]
+    found = [DDPMSegmentation().apply(model, image, f, **run).labels for f in (exact, half)]
     assert (found[0] == labels).float().mean() > 0.8
     assert (found[0] == found[1]).float().mean() > 0.9

@@ -106,7 +106,7 @@ def test_apply_is_the_whole_chain(case: Case) -> None:
     fitted = PixelClassifiers(
         case.ensemble, case.data["in/noise"], tuple(case.steps), tuple(sorted(case.blocks))
     )
-    found = DDPMSegmentation().apply(case.prior, case.data["in/x0"], fitted, Run(batch=1))
+    found = DDPMSegmentation().apply(case.prior, case.data["in/x0"], fitted, batch_size=1)
     close(found.labels[1], case.data["out/labels/1"])
     close(found.score, torch.stack([case.data[f"out/js_top10/{i}"] for i in (0, 1)]), 1e-5)
 

@@ -137,7 +137,7 @@ def test_members_depend_on_seed_and_index_alone() -> None:
 class Counted(Run):
     """Remembers how many steps were taken."""
 
-    def watch(self, steps: Iterable[Any], total: int | None = None, what: str = "") -> Iterator[Any]:
+    def track(self, steps: Iterable[Any], label: str = "", total: int | None = None) -> Iterator[Any]:
         taken.clear()
         for step in steps:
             taken.append(step)
@@ -191,12 +191,13 @@ def test_fit_save_load_apply(prior: Prior, tmp_path: Path) -> None:
     image = torch.rand(5, 3, 16, 16, generator=generator()) * 2 - 1
     truth = (image[:, 0] > 0).long()
     method = DDPMSegmentation(steps=(10, 90), blocks=(3, 1), ensemble=2, epochs=1, smallest=1)
-    run = Run(7, batch=2, progress=False)
-    fitted = method.fit(prior, image, truth, run)
+    run = Run(7, batch_size=2, progress=False)
+    fitted = method.fit(prior, image, truth, **run)
     fitted.save(tmp_path / "fitted")
     again = PixelClassifiers.load(tmp_path / "fitted")
     found, same = (
-        method.apply(prior, image, f, Run(9, batch=b, progress=False)) for f, b in ((fitted, 5), (again, 2))
+        method.apply(prior, image, f, seed=9, batch_size=b, progress=False)
+        for f, b in ((fitted, 5), (again, 2))
     )
     assert again.blocks == (1, 3)
     assert torch.equal(found.labels, same.labels)
@@ -210,7 +211,7 @@ def test_a_damaged_folder_is_refused(prior: Prior, tmp_path: Path) -> None:
     image = torch.zeros(1, 3, 16, 16)
     truth = torch.arange(256).view(1, 16, 16) % 2
     method = DDPMSegmentation(steps=(10,), blocks=(3,), ensemble=1, epochs=1)
-    method.fit(prior, image, truth, Run(progress=False)).save(tmp_path / "f")
+    method.fit(prior, image, truth, progress=False).save(tmp_path / "f")
     file = tmp_path / "f" / "classifiers.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="safetensors"):
@@ -220,7 +221,7 @@ def test_a_damaged_folder_is_refused(prior: Prior, tmp_path: Path) -> None:
 def test_one_noise_for_all_pictures_and_steps(prior: Prior) -> None:
     same = torch.zeros(3, 3, 16, 16)
     noise = torch.randn(1, 3, 16, 16, generator=generator())
-    maps = read_features(prior, same, [5, 900], [0, 3], noise, Run(batch=2))
+    maps = read_features(prior, same, [5, 900], [0, 3], noise, Run(batch_size=2))
     assert [m.shape[1] for m in maps] == [64, 32, 64, 32]
     for found in maps:
         torch.testing.assert_close(found[0], found[2])
@@ -240,14 +241,12 @@ def test_one_noise_for_all_pictures_and_steps(prior: Prior) -> None:
 )
 def test_wrong_settings_are_told(prior: Prior, method: DDPMSegmentation, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        method.fit(prior, torch.zeros(1, 3, 16, 16), torch.zeros(1, 16, 16, dtype=torch.long), Run())
+        method.fit(prior, torch.zeros(1, 3, 16, 16), torch.zeros(1, 16, 16, dtype=torch.long))
 
 
 def test_label_maps_of_another_size_are_told(prior: Prior) -> None:
     with pytest.raises(UserError, match="same size"):
-        DDPMSegmentation().fit(
-            prior, torch.zeros(1, 3, 16, 16), torch.zeros(1, 8, 8, dtype=torch.long), Run()
-        )
+        DDPMSegmentation().fit(prior, torch.zeros(1, 3, 16, 16), torch.zeros(1, 8, 8, dtype=torch.long))
 
 
 def test_nothing_to_judge_is_told() -> None:

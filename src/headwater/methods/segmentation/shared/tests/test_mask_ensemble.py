@@ -68,7 +68,7 @@ PICTURES = PROBABLE.log()[:, :, None, None].expand(-1, -1, 4, 4)
 def test_mean_and_variance_are_the_posteriors(background: float, variance: str, predicts: Target) -> None:
     n, ours = 1500, fitted(100, background, predicts)
     plan, sampler = respaced(100, 100), Ancestral(variance)  # pyright: ignore[reportArgumentType]
-    drawn = draw_masks(ours, PICTURES, n, plan, sampler, (), Run(seed=1, batch=1500, progress=False))
+    drawn = draw_masks(ours, PICTURES, n, plan, sampler, (), Run(seed=1, batch_size=1500, progress=False))
     found = merge(drawn)
     mean = torch.einsum("bm,mhw->bhw", PROBABLE, MASKS)
     # Five standard errors of a share among n draws; the variance of a 0/1 value is p (1 - p).
@@ -95,7 +95,7 @@ def test_a_picture_is_encoded_once_and_a_sample_knows_only_its_own_seed() -> Non
     assert isinstance(network, Posterior)
 
     def draw(image: Tensor, n: int, batch: int, first: int = 0) -> Tensor:
-        run = Run(seed=3, batch=batch, progress=False, first=first)
+        run = Run(seed=3, batch_size=batch, progress=False, first=first)
         return draw_masks(ours, image, n, plan, sampler, (), run)
 
     whole = draw(PICTURES, 7, 32)

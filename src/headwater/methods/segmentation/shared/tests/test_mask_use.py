@@ -54,8 +54,8 @@ def pictures(n: int, classes: int = 2) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_fit_keep_and_draw(method: Any, classes: int, tmp_path: Path) -> None:
     image, labels = pictures(6, classes)
-    fitted = method.fit(image, labels, QUIET)
-    found = method.apply(image, fitted, QUIET)
+    fitted = method.fit(image, labels, **QUIET)
+    found = method.apply(image, fitted, **QUIET)
     channels = 1 if classes == 2 else classes
     assert found.samples.shape == (6, 3, channels, 8, 8)
     assert found.labels.shape == (6, 8, 8)
@@ -67,7 +67,7 @@ def test_fit_keep_and_draw(method: Any, classes: int, tmp_path: Path) -> None:
     fitted.save(tmp_path / "kept")
     again = type(fitted).load(tmp_path / "kept")
     assert again.denoiser.predicts == method.predicts
-    same = method.apply(image, again, QUIET)
+    same = method.apply(image, again, **QUIET)
     assert torch.equal(same.samples, found.samples)
     assert set(method.evaluate(found.labels, labels)) == {
         "miou", "dice", "iou", "boundary_f1", "weighted_coverage", "wcov_area",
@@ -78,9 +78,9 @@ def test_learns_a_square_and_more_samples_help() -> None:
     image, labels = pictures(64)
     how = Optimisation(steps=150, batch=16, lr=3e-3, decay="cosine")
     method = replace(SEGDIFF, training=how, steps=10, samples=9, clip=(-1, 1), variance="small")
-    fitted = method.fit(image, labels, QUIET)
+    fitted = method.fit(image, labels, **QUIET)
     test, truth = pictures(17)
-    found = method.apply(test, fitted, QUIET)
+    found = method.apply(test, fitted, **QUIET)
     alone = (found.samples[:, 0, 0] > 0.5).long()
     nine, one = (method.evaluate(v, truth)["dice"] for v in (found.labels, alone))
     assert nine > 0.85
@@ -92,10 +92,10 @@ def test_learns_a_square_and_more_samples_help() -> None:
 
 def test_pictures_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     image, labels = pictures(5)
-    fitted, seen = SEGDIFF.fit(image, labels, QUIET), []
+    fitted, seen = SEGDIFF.fit(image, labels, **QUIET), []
     encode: Callable[..., Tensor] = SummedUNet.encode
     monkeypatch.setattr(SummedUNet, "encode", lambda net, x: seen.append(len(x)) or encode(net, x))
-    SEGDIFF.apply(image, fitted, replace(QUIET, batch=4))
+    SEGDIFF.apply(image, fitted, **replace(QUIET, batch_size=4))
     assert sum(seen) == 5  # not 5 pictures x 3 samples x 5 steps
 
 
@@ -103,30 +103,30 @@ def test_pictures_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_training_is_resumed_and_mirrored_by_the_seed_alone(method: Any, tmp_path: Path) -> None:
     image, labels = pictures(6)
     before = image.clone()
-    whole = method.fit(image, labels, QUIET).network.state_dict()
+    whole = method.fit(image, labels, **QUIET).network.state_dict()
     assert torch.equal(image, before)  # the reference overwrites the caller's masks
-    kept = replace(QUIET, keep=tmp_path / "work")
-    again = method.fit(image, labels, kept).network.state_dict()
+    kept = replace(QUIET, checkpoint_dir=tmp_path / "work")
+    again = method.fit(image, labels, **kept).network.state_dict()
     assert all(torch.equal(whole[k], again[k]) for k in whole)
-    other = replace(method, mirror=not method.mirror).fit(image, labels, QUIET).network.state_dict()
+    other = replace(method, mirror=not method.mirror).fit(image, labels, **QUIET).network.state_dict()
     assert any(not torch.equal(whole[k], other[k]) for k in whole)
 
 
 def test_soft_masks_and_options() -> None:
     image, labels = pictures(6)
     soft = labels[:, None].float() * 0.7
-    fitted = SEGDIFF.fit(image, soft, QUIET)
+    fitted = SEGDIFF.fit(image, soft, **QUIET)
     assert fitted.classes == 2
     assert torch.equal(fitted.encode(soft), 2 * soft - 1)
     centred = replace(IMPLICIT, background=-1.0, clip=None)
-    assert torch.equal(centred.fit(image, labels, QUIET).encode(labels), 2 * labels[:, None].float() - 1)
+    assert torch.equal(centred.fit(image, labels, **QUIET).encode(labels), 2 * labels[:, None].float() - 1)
     rows = [
-        replace(IMPLICIT, bound_weight=w).fit(image, labels, QUIET).network.state_dict()["out.2.weight"][1]
+        replace(IMPLICIT, bound_weight=w).fit(image, labels, **QUIET).network.state_dict()["out.2.weight"][1]
         for w in (1.0, 0.0)
     ]
     assert float(rows[0].abs().max()) > 0
     assert float(rows[1].abs().max()) == 0  # without the bound nothing trains the variance
-    one = replace(SEGDIFF, samples=1).apply(image, fitted, QUIET)
+    one = replace(SEGDIFF, samples=1).apply(image, fitted, **QUIET)
     assert float(one.variance.abs().max()) == 0
 
 
@@ -145,7 +145,7 @@ def test_soft_masks_and_options() -> None:
 )  # fmt: skip
 def test_a_description_is_checked_before_memory_is_taken(change: dict[str, Any], tmp_path: Path) -> None:
     image, labels = pictures(4)
-    fitted = SEGDIFF.fit(image, labels, QUIET)
+    fitted = SEGDIFF.fit(image, labels, **QUIET)
     about = {
         "kind": "segdiff", "unet": asdict(fitted.network.config), "classes": 2, "T": 100, "background": -1.0,
         "encoder": asdict(fitted.network.rrdb.config), "shape": [3, 8, 8], "predicts": "eps",
@@ -173,14 +173,14 @@ def test_says_what_to_do(tmp_path: Path) -> None:
         (replace(IMPLICIT, background=1.0), image, labels, "background"),
     ):
         with pytest.raises(UserError, match=word):
-            method.fit(picture, mask, QUIET)
-    fitted = SEGDIFF.fit(image, labels, QUIET)
+            method.fit(picture, mask, **QUIET)
+    fitted = SEGDIFF.fit(image, labels, **QUIET)
     with pytest.raises(UserError, match="resize the pictures or fit again"):
-        SEGDIFF.apply(image[..., :4], fitted, QUIET)
-    with pytest.raises(UserError, match="between 1 and"):
-        replace(SEGDIFF, steps=101).apply(image, fitted, QUIET)
+        SEGDIFF.apply(image[..., :4], fitted, **QUIET)
+    with pytest.raises(UserError, match="give a number from 1 to 100"):
+        replace(SEGDIFF, steps=101).apply(image, fitted, **QUIET)
     with pytest.raises(UserError, match="at least one"):
-        replace(SEGDIFF, samples=0).apply(image, fitted, QUIET)
+        replace(SEGDIFF, samples=0).apply(image, fitted, **QUIET)
     fitted.save(tmp_path / "kept")
     with pytest.raises(UserError, match="fitted for segdiff"):
         FittedImplicitEnsembles.load(tmp_path / "kept")

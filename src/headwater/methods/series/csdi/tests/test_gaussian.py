@@ -13,7 +13,6 @@ from headwater.data.series import Table
 from headwater.methods.series.csdi.fitted import Chain, FittedCSDI
 from headwater.methods.series.csdi.method import CSDI
 from headwater.methods.series.csdi.windows import Scale
-from headwater.sampling import Run
 
 LENGTH, COLUMNS = 8, ("a", "b")
 MEAN, STD = np.array([10.0, -3.0]), np.array([2.0, 0.5])
@@ -74,7 +73,7 @@ def drawn() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     mean, spread = conditional(known, normal.nan_to_num())
     for given in ("input", "pasted"):
         fitted = FittedCSDI(Ideal(given), COLUMNS, Scale(MEAN, STD, 1.0), LENGTH, CHAIN, given)
-        result = CSDI(samples=600, given=given).apply([table], fitted, Run(1, batch=600, progress=False))
+        result = CSDI(samples=600, given=given).apply([table], fitted, seed=1, batch_size=600, progress=False)
         cells = np.argwhere(np.isnan(table.values))
         scaled = (result.samples[0] - MEAN[cells[:, 1]]) / STD[cells[:, 1]]
         order = np.lexsort((cells[:, 0], cells[:, 1]))  # (L, K) row by row -> (K, L)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from arrays import GOLDEN
 from headwater.atomic import read_json
+from headwater.core import descend, last, reverse
 from headwater.errors import UserError
 from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, reference_config
-from headwater.methods.series.csdi.imputing import draw
+from headwater.methods.series.csdi.imputing import begin
 from headwater.methods.series.csdi.masks import hide_historical, hide_random
 from headwater.methods.series.csdi.training import masked_error
 from headwater.methods.series.csdi.windows import Scale, Windows
@@ -39,6 +40,13 @@ class Tape(Stream):
 
     def __call__(self, like: Tensor, level: Any = 0) -> Tensor:
         return self.fields.pop(0).to(like)
+
+
+def drawn(fitted: FittedCSDI, windows: Windows, side: Any, tape: Tape) -> Tensor:
+    """Draws of whole windows, (windows, n, K, L), from the noise of a tape."""
+    start, plan = begin(fitted, windows, side, tape), descend(fitted.chain.T)
+    x = last(reverse(fitted.denoiser, start.x, plan, None, start.controls, tape, **start.conditions))
+    return x.unflatten(0, (len(windows.values), -1))
 
 
 class Reference:
@@ -155,7 +163,7 @@ def sampled(ref: Reference) -> Tensor:
     windows = ref.windows("gt_mask")
     with torch.no_grad():
         side = ref.network.side(windows.times, windows.observed)
-        return draw(ref.fitted, windows, side, Tape(together))
+        return drawn(ref.fitted, windows, side, Tape(together))
 
 
 @pytest.mark.parametrize("case", cases(*TINY), indirect=True)
@@ -221,5 +229,5 @@ def test_the_published_checkpoint_draws_what_the_reference_drew(golden: Any) -> 
     first = Windows(x.values[:1], x.observed[:1], x.times[:1])
     draws = [v[:1] for v in ref.tape[-2 * 50 : -50]]  # the first of two draws, of the first of two windows
     with torch.no_grad():
-        found = draw(fitted, first, fitted.network.side(first.times, first.observed), Tape(draws))
+        found = drawn(fitted, first, fitted.network.side(first.times, first.observed), Tape(draws))
     close(found[:, 0], ref.arrays["out/impute_samples"][:1, 0], torch.float32, 10.0)

@@ -29,7 +29,7 @@ TINY = CSDI(
     length=8, samples=5, chain=Chain(4), layers=1, channels=8, heads=2, step_dim=8, time_dim=8, feature_dim=4,
     training=Optimisation(3, 4, 1e-3),
 )  # fmt: skip
-QUIET = Run(seed=1, batch=4, progress=False)
+QUIET = Run(seed=1, batch_size=4, progress=False)
 
 
 def table(rows: int = 20, name: str = "a") -> Table:
@@ -43,12 +43,12 @@ def table(rows: int = 20, name: str = "a") -> Table:
 
 @pytest.fixture(scope="module")
 def fitted() -> FittedCSDI:
-    return TINY.fit([table(), table(5, "short")], QUIET)
+    return TINY.fit([table(), table(5, "short")], **QUIET)
 
 
 def test_empty_cells_are_filled_and_given_ones_kept(fitted: FittedCSDI) -> None:
     series = [table(), table(5, "short")]
-    found = TINY.apply(series, fitted, QUIET)
+    found = TINY.apply(series, fitted, **QUIET)
     for before, after, draws in zip(series, found.filled, found.samples, strict=True):
         empty = np.isnan(before.values)
         assert np.array_equal(after.values[~empty], before.values[~empty])
@@ -64,25 +64,25 @@ def test_empty_cells_are_filled_and_given_ones_kept(fitted: FittedCSDI) -> None:
 def test_units_are_those_of_the_table(fitted: FittedCSDI) -> None:
     # A constant column has no spread of its own: draws stay near its value instead of blowing up.
     assert fitted.scale.std[2] == 1.0
-    big = TINY.apply([table()], fitted, QUIET)
+    big = TINY.apply([table()], fitted, **QUIET)
     scaled = replace(fitted, scale=Scale(1000 * fitted.scale.mean, 1000 * fitted.scale.std, 1.0))
     other = replace(table(), values=1000 * table().values)
-    small = TINY.apply([other], scaled, QUIET)
+    small = TINY.apply([other], scaled, **QUIET)
     np.testing.assert_allclose(small.filled[0].values, 1000 * big.filled[0].values, rtol=1e-4)
 
 
 def test_draws_depend_on_seed_table_window_and_number_alone(fitted: FittedCSDI) -> None:
     series = [table(), table(11, "b")]
-    found = TINY.apply(series, fitted, QUIET)
+    found = TINY.apply(series, fitted, **QUIET)
     for batch in (1, 7, 64):
-        other = TINY.apply(series, fitted, replace(QUIET, batch=batch))
+        other = TINY.apply(series, fitted, **replace(QUIET, batch_size=batch))
         for a, b in zip(found.samples, other.samples, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-    alone = TINY.apply(series[1:], fitted, replace(QUIET, first=1))
+    alone = TINY.apply(series[1:], fitted, **replace(QUIET, first=1))
     np.testing.assert_allclose(alone.samples[0], found.samples[1], rtol=1e-4, atol=1e-4)
-    more = replace(TINY, samples=9).apply(series, fitted, QUIET)
+    more = replace(TINY, samples=9).apply(series, fitted, **QUIET)
     np.testing.assert_allclose(more.samples[0][:5], found.samples[0], rtol=1e-4, atol=1e-4)
-    assert not np.allclose(TINY.apply(series, fitted, replace(QUIET, seed=2)).samples[0], found.samples[0])
+    assert not np.allclose(TINY.apply(series, fitted, **replace(QUIET, seed=2)).samples[0], found.samples[0])
 
 
 def test_what_depends_on_the_input_alone_is_computed_once(fitted: FittedCSDI) -> None:
@@ -100,7 +100,7 @@ def test_what_depends_on_the_input_alone_is_computed_once(fitted: FittedCSDI) ->
         network.diffmodel.projections()[0].register_forward_hook(count("side")),
         network.register_forward_hook(count("network")),
     ]
-    TINY.apply([table()], fitted, replace(QUIET, batch=2))
+    TINY.apply([table()], fitted, **replace(QUIET, batch_size=2))
     for hook in hooks:
         hook.remove()
     # Rows 0-7, 8-15, 12-19: two windows with gaps; the third answers for rows 14-19 and has one too.
@@ -110,11 +110,11 @@ def test_what_depends_on_the_input_alone_is_computed_once(fitted: FittedCSDI) ->
 def test_a_call_on_a_cpu_fits_its_cache(fitted: FittedCSDI, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     hook = fitted.network.register_forward_hook(lambda _, args, __: sizes.append(len(args[0])))
-    whole = TINY.apply([table()], fitted, replace(QUIET, batch=100)).samples[0]
+    whole = TINY.apply([table()], fitted, **replace(QUIET, batch_size=100)).samples[0]
     assert max(sizes) == 15  # three windows, five draws each
     sizes.clear()
     monkeypatch.setattr(imputing, "CELLS", 2 * 8 * 3)
-    parts = TINY.apply([table()], fitted, replace(QUIET, batch=100)).samples[0]
+    parts = TINY.apply([table()], fitted, **replace(QUIET, batch_size=100)).samples[0]
     hook.remove()
     assert max(sizes) == 2
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-5)
@@ -123,7 +123,7 @@ def test_a_call_on_a_cpu_fits_its_cache(fitted: FittedCSDI, monkeypatch: pytest.
 def test_a_bound_keeps_draws_in_range(fitted: FittedCSDI) -> None:
     column = np.argwhere(np.isnan(table().values))[:, 1]
     for bound in (0.5, 3.0):
-        draws = replace(TINY, bound=bound).apply([table()], fitted, QUIET).samples[0]
+        draws = replace(TINY, bound=bound).apply([table()], fitted, **QUIET).samples[0]
         far = np.abs((draws - fitted.scale.mean[column]) / fitted.scale.std[column]).max()
         assert far == pytest.approx(bound, rel=1e-5)  # three steps of training reach any bound
 
@@ -133,11 +133,11 @@ def test_fewer_steps_cost_fewer_calls(way: str, fitted: FittedCSDI) -> None:
     other = replace(fitted, given=way)
     calls: list[int] = []
     hook = fitted.network.register_forward_hook(lambda *_: calls.append(1))
-    every = replace(TINY, steps=4).apply([table()], other, QUIET).samples[0]
+    every = replace(TINY, steps=4).apply([table()], other, **QUIET).samples[0]
     whole = len(calls)
-    few = replace(TINY, steps=2).apply([table()], other, QUIET).samples[0]
+    few = replace(TINY, steps=2).apply([table()], other, **QUIET).samples[0]
     hook.remove()
-    assert np.array_equal(every, TINY.apply([table()], other, QUIET).samples[0])
+    assert np.array_equal(every, TINY.apply([table()], other, **QUIET).samples[0])
     assert len(calls) - whole == whole / 2
     assert np.isfinite(few).all()
     assert not np.array_equal(few, every)
@@ -145,7 +145,7 @@ def test_fewer_steps_cost_fewer_calls(way: str, fitted: FittedCSDI) -> None:
 
 def test_a_forecast_adds_rows(fitted: FittedCSDI) -> None:
     ahead = replace(TINY, horizon=3)
-    found = ahead.apply([table()], fitted, QUIET)
+    found = ahead.apply([table()], fitted, **QUIET)
     assert len(found.filled[0]) == 23
     assert np.isfinite(found.filled[0].values).all()
     truth = [table(23)]
@@ -157,7 +157,7 @@ def test_a_forecast_adds_rows(fitted: FittedCSDI) -> None:
 def test_evaluate_counts_hidden_cells_alone(fitted: FittedCSDI) -> None:
     truth = table()
     truth.values[np.isnan(truth.values)] = 50.0
-    found = TINY.apply([table()], fitted, QUIET)
+    found = TINY.apply([table()], fitted, **QUIET)
     scores = TINY.evaluate(found.filled, found.quantiles, [truth], [table()])
     errors = np.abs(found.filled[0].values - truth.values)[np.isnan(table().values)]
     assert scores["mae"] == pytest.approx(errors.mean())
@@ -171,20 +171,20 @@ def test_evaluate_counts_hidden_cells_alone(fitted: FittedCSDI) -> None:
 @pytest.mark.parametrize("variant", ["pasted", "input"])
 def test_saved_and_loaded_it_draws_the_same(tmp_path: Path, variant: str) -> None:
     method = replace(TINY, given=variant)
-    fitted = method.fit([table()], QUIET)
+    fitted = method.fit([table()], **QUIET)
     fitted.save(tmp_path / "fitted")
     again = FittedCSDI.load(tmp_path / "fitted")
     assert (again.columns, again.length, again.chain, again.given) == (
         fitted.columns, 8, Chain(4), variant
     )  # fmt: skip
-    a, b = (method.apply([table()], f, QUIET) for f in (fitted, again))
+    a, b = (method.apply([table()], f, **QUIET) for f in (fitted, again))
     assert np.array_equal(a.samples[0], b.samples[0])
     with pytest.raises(UserError, match="no folder"):
         FittedCSDI.load(tmp_path / "nothing")
 
 
 def test_fitting_is_repeatable_and_learns_from_training_values_alone() -> None:
-    one, two = (TINY.fit([table()], QUIET) for _ in range(2))
+    one, two = (TINY.fit([table()], **QUIET) for _ in range(2))
     for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True):
         assert torch.equal(a, b)
     values = table().values
@@ -202,7 +202,7 @@ def test_strategies_hide_observed_cells_only(strategy: str) -> None:
         assert torch.equal(known[..., :6], observed[..., :6])
         assert not bool(known[..., 6:].any())
     TINY_OF = replace(TINY, strategy=strategy, horizon=2, training=Optimisation(1, 4, 1e-3))
-    assert TINY_OF.fit([table()], QUIET).length == 8
+    assert TINY_OF.fit([table()], **QUIET).length == 8
 
 
 @given(rows=st.integers(1, 200), length=st.integers(1, 40), data=st.data())
@@ -245,12 +245,12 @@ def test_errors_say_what_to_do(fitted: FittedCSDI) -> None:
         ([table(), replace(table(), columns=("x", "y", "z"))], "columns"),
     ):
         with pytest.raises(UserError, match=words):
-            TINY.fit(wrong, QUIET)
+            TINY.fit(wrong, **QUIET)
         with pytest.raises(UserError, match=words):
-            TINY.apply(wrong, fitted, QUIET)
+            TINY.apply(wrong, fitted, **QUIET)
     with pytest.raises(UserError, match="cold has no value"):
-        TINY.fit([table().filled(one)], QUIET)
-    assert np.isfinite(TINY.apply([table().filled(one)], fitted, QUIET).filled[0].values).all()
+        TINY.fit([table().filled(one)], **QUIET)
+    assert np.isfinite(TINY.apply([table().filled(one)], fitted, **QUIET).filled[0].values).all()
     for fields, words in (
         ({"overlap": 8}, "overlap"),
         ({"strategy": "test"}, "horizon"),
@@ -260,8 +260,8 @@ def test_errors_say_what_to_do(fitted: FittedCSDI) -> None:
     ):
         with pytest.raises(UserError, match=words):
             replace(TINY, **fields)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="the chain has 4 levels"):
-        replace(TINY, steps=5).apply([table()], fitted, QUIET)
+    with pytest.raises(UserError, match="give a number from 1 to 4"):
+        replace(TINY, steps=5).apply([table()], fitted, **QUIET)
     with pytest.raises(UserError, match="multiple of heads"):
         CSDIConfig(3, channels=9, heads=2)
 

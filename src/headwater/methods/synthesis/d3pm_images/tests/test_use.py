@@ -32,7 +32,7 @@ def data() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def fitted(data: torch.Tensor) -> FittedD3PMImages:
-    return METHOD.fit(data, QUIET)
+    return METHOD.fit(data, **QUIET)
 
 
 @pytest.mark.parametrize(
@@ -42,17 +42,19 @@ def test_every_chain_learns_draws_completes_and_is_kept(
     chain: str, head: str, data: torch.Tensor, tmp_path: Path
 ) -> None:
     method = replace(METHOD, chain=chain, head=head)  # pyright: ignore[reportArgumentType]
-    fitted = method.fit(data, QUIET)
-    drawn = method.write(3, fitted, QUIET)
+    fitted = method.fit(data, **QUIET)
+    drawn = method.write(3, fitted, **QUIET)
     assert drawn.shape == (3, 1, 8, 8)
     assert set(drawn.unique().tolist()) <= VALUES
     known = torch.ones(1, 1, 8, 8, dtype=torch.bool)
     known[..., 4:] = False
-    done = method.apply(data, fitted, QUIET, known)
+    done = method.apply(data, fitted, known, **QUIET)
     assert torch.equal(done.completed[..., :4], data[..., :4])
     assert not torch.equal(done.completed, data)
     fitted.save(tmp_path / "kept")
-    again = method.apply(data, FittedD3PMImages.load(tmp_path / "kept"), Run(0, 5, progress=False), known)
+    again = method.apply(
+        data, FittedD3PMImages.load(tmp_path / "kept"), known, seed=0, batch_size=5, progress=False
+    )
     assert torch.equal(again.completed, done.completed)
     torch.testing.assert_close(again.bits, done.bits)
 
@@ -60,7 +62,7 @@ def test_every_chain_learns_draws_completes_and_is_kept(
 def test_without_a_mask_pictures_are_measured_and_nothing_is_drawn(
     data: torch.Tensor, fitted: FittedD3PMImages
 ) -> None:
-    done = METHOD.apply(data, fitted, QUIET)
+    done = METHOD.apply(data, fitted, **QUIET)
     assert torch.equal(done.completed, data)
     assert done.bits.shape == (12,)
     assert (done.bits > 0.5).all()
@@ -73,7 +75,7 @@ def test_training_lowers_the_bits() -> None:
     stripes = pictures(torch.tensor([0, 4]).repeat(4).expand(16, 1, 8, 8), 5)
     method = replace(METHOD, head="logits", training=Optimisation(40, 8, lr=3e-3))
     before, after = (
-        float(m.apply(stripes, m.fit(stripes, QUIET), QUIET).bits.mean())
+        float(m.apply(stripes, m.fit(stripes, **QUIET), **QUIET).bits.mean())
         for m in (replace(method, training=Optimisation(1, 8, lr=1e-9)), method)
     )
     assert after < before - 0.5
@@ -81,8 +83,8 @@ def test_training_lowers_the_bits() -> None:
 
 def test_a_mask_black_all_over_draws_what_write_does(data: torch.Tensor, fitted: FittedD3PMImages) -> None:
     nothing = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
-    done = METHOD.apply(data[:3], fitted, QUIET, nothing)
-    assert torch.equal(done.completed, METHOD.write(3, fitted, QUIET))
+    done = METHOD.apply(data[:3], fitted, nothing, **QUIET)
+    assert torch.equal(done.completed, METHOD.write(3, fitted, **QUIET))
 
 
 def test_quantising_is_nearest_and_undone_on_its_values() -> None:
@@ -93,19 +95,19 @@ def test_quantising_is_nearest_and_undone_on_its_values() -> None:
 
 def test_what_cannot_be_is_said(data: torch.Tensor, fitted: FittedD3PMImages) -> None:
     with pytest.raises(UserError, match="resize them"):
-        METHOD.apply(data[..., :4], fitted, QUIET)
+        METHOD.apply(data[..., :4], fitted, **QUIET)
     with pytest.raises(UserError, match=r"masks are \(4, 4\)"):
-        METHOD.apply(data, fitted, QUIET, torch.ones(1, 1, 4, 4, dtype=torch.bool))
-    with pytest.raises(UserError, match="set steps between 1 and 6"):
-        replace(METHOD, steps=7).apply(data, fitted, QUIET)
+        METHOD.apply(data, fitted, torch.ones(1, 1, 4, 4, dtype=torch.bool), **QUIET)
+    with pytest.raises(UserError, match="give a number from 1 to 6"):
+        replace(METHOD, steps=7).apply(data, fitted, **QUIET)
     with pytest.raises(UserError, match="levels is 0"):
-        replace(METHOD, levels=0).apply(data, fitted, QUIET)
+        replace(METHOD, levels=0).apply(data, fitted, **QUIET)
     with pytest.raises(UserError, match="raise K or T"):
-        replace(METHOD, K=1).fit(data, QUIET)
+        replace(METHOD, K=1).fit(data, **QUIET)
     with pytest.raises(UserError, match="choose fewer values or levels"):
-        replace(METHOD, K=50_000).fit(data, QUIET)
+        replace(METHOD, K=50_000).fit(data, **QUIET)
     with pytest.raises(UserError, match="there are no pictures"):
-        METHOD.fit(data[:0], QUIET)
+        METHOD.fit(data[:0], **QUIET)
 
 
 def test_the_command_line_fits_measures_completes_and_evaluates(

@@ -11,7 +11,6 @@ import torch
 
 import headwater.methods.synthesis.glide.claim as claim
 import headwater.methods.synthesis.glide_inpaint.claim as inpaint_claim
-from headwater import Run
 from headwater import gallery as shipped
 from headwater.cli.options import plain
 from headwater.experiments.base import Task, reproduction
@@ -31,7 +30,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         network=Architecture(32, (1,), 1, ()), predicts="v", variance="fixed",
         training=Optimisation(2, 4, 1e-3),
     )  # fmt: skip
-    fitted = method.fit(torch.zeros(4, 3, 16, 16), ["red heart", "cat"] * 2, Run(progress=False))
+    fitted = method.fit(torch.zeros(4, 3, 16, 16), ["red heart", "cat"] * 2, progress=False)
     fitted.save(tmp_path / "glide" / "fitted")
     return tmp_path
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from headwater import Run
 from headwater.data.tokenizer import Tokenizer
 from headwater.methods.synthesis.glide.method import Glide
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
+from headwater.sampling import guided
 
 MEANS, SPREAD = (-0.5, 0.5), 0.2
 
@@ -60,7 +60,7 @@ def test_the_guided_score_is_that_of_the_tilted_density(known: FittedGlide) -> N
     x = torch.linspace(-1.5, 1.5, 7, dtype=torch.float64).view(-1, 1, 1, 1)
     net = known.network
     for t in (1, 30, 80):
-        pred = known.guided(3.0)(x, t, **known.encode(["high"] * 7))
+        pred = guided(known.denoiser, 3.0, known.encode([""]))(x, t, **known.encode(["high"] * 7))
         leaf, index = x.clone().requires_grad_(), torch.full((7,), t - 1)
         word, either = (torch.tensor([w] * 7, dtype=torch.float64) for w in ((0.0, 1.0), (0.5, 0.5)))
         told, free = (net.parts(leaf, index, w)[0].logsumexp(1) for w in (word, either))  # pyright: ignore[reportCallIssue]
@@ -70,11 +70,11 @@ def test_the_guided_score_is_that_of_the_tilted_density(known: FittedGlide) -> N
 
 
 def test_unguided_drawings_have_the_words_own_moments(known: FittedGlide) -> None:
-    method = Glide(steps="100", scale=1.0, sampler="ddim")
-    drawn = method.apply(["high"] * 4000, known, Run(batch=4000, progress=False)).flatten()
+    method = Glide(steps="100", guidance_scale=1.0, sampler="ddim")
+    drawn = method.apply(["high"] * 4000, known, batch_size=4000, progress=False).flatten()
     assert float(drawn.mean()) == pytest.approx(MEANS[1], abs=4 * SPREAD / math.sqrt(4000) + 0.01)
     assert float(drawn.std()) == pytest.approx(SPREAD, rel=0.06)
-    either = method.apply([""] * 4000, known, Run(batch=4000, progress=False)).flatten()
+    either = method.apply([""] * 4000, known, batch_size=4000, progress=False).flatten()
     assert float((either > 0).double().mean()) == pytest.approx(0.5, abs=0.035)
     assert float(either.std()) == pytest.approx(math.hypot(0.5, SPREAD), rel=0.06)
 
@@ -82,8 +82,8 @@ def test_unguided_drawings_have_the_words_own_moments(known: FittedGlide) -> Non
 def test_guidance_trades_variety_for_agreement(known: FittedGlide) -> None:
     odds, spread = [], []
     for scale in (1.0, 2.0, 4.0):
-        method = Glide(steps="50", scale=scale)
-        drawn = method.apply(["high"] * 1000, known, Run(batch=1000, progress=False)).flatten()
+        method = Glide(steps="50", guidance_scale=scale)
+        drawn = method.apply(["high"] * 1000, known, batch_size=1000, progress=False).flatten()
         odds.append(float((2 * MEANS[1] / SPREAD**2 * drawn).mean()))  # log p(high | x0) - log p(low | x0)
         spread.append(float(drawn.std()))
     assert odds == sorted(odds)

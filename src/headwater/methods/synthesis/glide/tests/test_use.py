@@ -50,16 +50,16 @@ def flat() -> tuple[Tensor, list[str]]:
 @pytest.fixture(scope="module")
 def fitted() -> FittedGlide:
     method = Glide(**SMALL, training=Optimisation(120, 8, 3e-3, grad_clip=1.0))
-    return method.fit(*flat(), QUIET)
+    return method.fit(*flat(), **QUIET)
 
 
 @pytest.fixture(scope="module")
 def method() -> Glide:
-    return Glide(**SMALL, scale=2.0)
+    return Glide(**SMALL, guidance_scale=2.0)
 
 
 def test_drawings_are_what_the_caption_says(fitted: FittedGlide, method: Glide) -> None:
-    drawn = method.apply(["a red", "a blue", "a blue", "a red"], fitted, QUIET)
+    drawn = method.apply(["a red", "a blue", "a blue", "a red"], fitted, **QUIET)
     assert drawn.shape == (4, 3, 8, 8)
     assert float(drawn.abs().max()) <= 1
     redness = (drawn[:, 0] - drawn[:, 2]).mean((1, 2))
@@ -69,11 +69,11 @@ def test_drawings_are_what_the_caption_says(fitted: FittedGlide, method: Glide) 
 
 def test_a_drawing_depends_on_seed_place_and_caption_alone(fitted: FittedGlide, method: Glide) -> None:
     texts = ["a red", "a blue", "", "a red", "green"]
-    whole = method.apply(texts, fitted, QUIET)
-    parts = method.apply(texts, fitted, replace(QUIET, batch=2))
+    whole = method.apply(texts, fitted, **QUIET)
+    parts = method.apply(texts, fitted, **replace(QUIET, batch_size=2))
     torch.testing.assert_close(whole, parts, atol=2e-5, rtol=0)
     assert not torch.allclose(whole[0], whole[3])
-    assert not torch.allclose(whole, method.apply(texts, fitted, replace(QUIET, seed=1)))
+    assert not torch.allclose(whole, method.apply(texts, fitted, **replace(QUIET, seed=1)))
 
 
 def test_a_caption_is_read_once_however_long_the_walk(
@@ -87,7 +87,7 @@ def test_a_caption_is_read_once_however_long_the_walk(
         return read(tokens, mask)
 
     monkeypatch.setattr(fitted.network, "encode", counted, raising=False)
-    method.apply(["a red"] * 3 + ["a blue"] * 2, fitted, replace(QUIET, batch=2))
+    method.apply(["a red"] * 3 + ["a blue"] * 2, fitted, **replace(QUIET, batch_size=2))
     assert sorted(rows) == [1, 2]  # the empty caption, and the two that differ
 
 
@@ -96,16 +96,16 @@ def test_guidance_doubles_the_batch_and_not_the_calls(
 ) -> None:
     sizes: list[int] = []
     fitted.network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
-    method.apply(["a red"] * 3, fitted, QUIET)
+    method.apply(["a red"] * 3, fitted, **QUIET)
     assert sizes == [6] * 8
     sizes.clear()
-    replace(method, scale=1.0).apply(["a red"] * 3, fitted, QUIET)
+    replace(method, guidance_scale=1.0).apply(["a red"] * 3, fitted, **QUIET)
     assert sizes == [3] * 8
 
 
 def test_an_empty_caption_asks_for_nothing(fitted: FittedGlide, method: Glide) -> None:
-    empty = method.apply([""], fitted, QUIET)
-    torch.testing.assert_close(replace(method, scale=0.0).apply(["a red"], fitted, QUIET), empty)
+    empty = method.apply([""], fitted, **QUIET)
+    torch.testing.assert_close(replace(method, guidance_scale=0.0).apply(["a red"], fitted, **QUIET), empty)
     tokens, mask = fitted.tokens(["", "a red"])
     assert mask.tolist() == [[False] * 3, [True, True, False]]
     assert tokens.shape == (2, 3)
@@ -115,7 +115,7 @@ def test_kept_and_read_again(fitted: FittedGlide, method: Glide, tmp_path: Path)
     fitted.save(tmp_path / "f")
     again = FittedGlide.load(tmp_path / "f")
     assert again.network.config == fitted.network.config
-    assert torch.equal(method.apply(["a red"], again, QUIET), method.apply(["a red"], fitted, QUIET))
+    assert torch.equal(method.apply(["a red"], again, **QUIET), method.apply(["a red"], fitted, **QUIET))
     with pytest.raises(UserError, match="glide-inpaint"):
         FittedGlideInpaint.load(tmp_path / "f")
     wider = replace(fitted.network.config, num_res_blocks=100)
@@ -147,14 +147,14 @@ def test_what_ships_goes_by_name(
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
     how = Optimisation(6, 8, 1e-3, checkpoint_every=1e-9)
-    whole = Glide(**SMALL, training=how).fit(*flat(), QUIET)
-    kept = replace(QUIET, keep=tmp_path)
-    Glide(**SMALL, training=how).fit(*flat(), kept)
+    whole = Glide(**SMALL, training=how).fit(*flat(), **QUIET)
+    kept = replace(QUIET, checkpoint_dir=tmp_path)
+    Glide(**SMALL, training=how).fit(*flat(), **kept)
     newest = max(tmp_path.glob("step-*"))
     for path in newest.iterdir():
         path.unlink()
     newest.rmdir()
-    again = Glide(**SMALL, training=how).fit(*flat(), kept)
+    again = Glide(**SMALL, training=how).fit(*flat(), **kept)
     for a, b in zip(whole.network.parameters(), again.network.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -162,9 +162,9 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_inpainting_starts_as_the_base_and_keeps_what_is_given(fitted: FittedGlide, tmp_path: Path) -> None:
     fitted.save(tmp_path / "base")
     how = Optimisation(1, 16, 1e-9)
-    method = GlideInpaint(**SMALL, base=str(tmp_path / "base"), training=how, scale=2.0)
+    method = GlideInpaint(**SMALL, base=str(tmp_path / "base"), training=how, guidance_scale=2.0)
     images, texts = flat()
-    wide = method.fit(images, texts, QUIET)
+    wide = method.fit(images, texts, **QUIET)
     x, t = torch.randn(2, 3, 8, 8), torch.tensor([10.0, 900.0])
     told = fitted.encode(["a red", "a blue"])
     known = torch.ones(2, 1, 8, 8, dtype=torch.bool)
@@ -172,9 +172,9 @@ def test_inpainting_starts_as_the_base_and_keeps_what_is_given(fitted: FittedGli
     with torch.no_grad():
         same = wide.network(x, t, image=images[:2], known=known, **told)
         torch.testing.assert_close(same, fitted.network(x, t, **told), atol=1e-5, rtol=0)
-    filled = method.apply(images[:2], known, ["a red", "a blue"], wide, QUIET)
+    filled = method.apply(images[:2], known, ["a red", "a blue"], wide, **QUIET)
     assert torch.equal(filled.masked_select(known), images[:2].masked_select(known))
-    one = method.apply(images[:2], known[:1], ["a red", "a blue"], wide, replace(QUIET, batch=1))
+    one = method.apply(images[:2], known[:1], ["a red", "a blue"], wide, **replace(QUIET, batch_size=1))
     torch.testing.assert_close(one, filled, atol=2e-5, rtol=0)
     assert method.evaluate(images[:2], images[:2], known)["hole_mse"] == 0
 
@@ -204,24 +204,26 @@ def test_evaluation_by_a_judge_trained_on_real_pictures(monkeypatch: pytest.Monk
 def test_what_is_wrong_is_said(fitted: FittedGlide, method: Glide) -> None:
     images, texts = flat()
     with pytest.raises(UserError, match="16 pictures and 15 captions"):
-        method.fit(images, texts[1:], QUIET)
+        method.fit(images, texts[1:], **QUIET)
     with pytest.raises(UserError, match="no captions"):
-        method.fit(images[:0], [], QUIET)
+        method.fit(images[:0], [], **QUIET)
     with pytest.raises(UserError, match="all captions are empty"):
-        method.fit(images, [" "] * 16, QUIET)
+        method.fit(images, [" "] * 16, **QUIET)
     with pytest.raises(UserError, match="no caption to draw"):
-        method.apply([], fitted, QUIET)
+        method.apply([], fitted, **QUIET)
     for steps in ("abc", "2000", "ddim600", "0"):
-        with pytest.raises(UserError, match="give a number up to 1000"):
-            replace(method, steps=steps).apply(["a red"], fitted, QUIET)
+        with pytest.raises(
+            UserError, match="give a number from 1 to 1000, counts per section"
+        ):
+            replace(method, steps=steps).apply(["a red"], fitted, **QUIET)
     with pytest.raises(UserError, match="caption_dropout is 1"):
-        replace(method, caption_dropout=1.0).fit(images, texts, QUIET)
+        replace(method, caption_dropout=1.0).fit(images, texts, **QUIET)
     inpaint = GlideInpaint(**SMALL)
     wide = FittedGlideInpaint(fitted.network, fitted.tokenizer, fitted.shape)
     known = torch.ones(1, 1, 8, 8, dtype=torch.bool)
     with pytest.raises(UserError, match="resize them"):
-        inpaint.apply(images[..., :4], known, texts, wide, QUIET)
+        inpaint.apply(images[..., :4], known, texts, wide, **QUIET)
     with pytest.raises(UserError, match="one caption for each picture"):
-        inpaint.apply(images, known, texts[1:], wide, QUIET)
+        inpaint.apply(images, known, texts[1:], wide, **QUIET)
     with pytest.raises(UserError, match="the mask is"):
-        inpaint.apply(images, known.float(), texts, wide, QUIET)
+        inpaint.apply(images, known.float(), texts, wide, **QUIET)

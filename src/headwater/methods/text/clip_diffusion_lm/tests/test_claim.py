@@ -16,7 +16,6 @@ from headwater.data.shipped import Set, load
 from headwater.experiments.base import Task
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM
 from headwater.report import Page
-from headwater.sampling import Run
 from headwater.training.optimisation import Optimisation
 
 
@@ -63,7 +62,7 @@ def test_what_ships_is_not_trained_again(
     method: CLIPDiffusionLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = few("emoji", "train", 16)
-    method.fit(data.images, data.names or [], Run(progress=False)).save(tmp_path / claim.SHIPPED / "fitted")
+    method.fit(data.images, data.names or [], progress=False).save(tmp_path / claim.SHIPPED / "fitted")
     monkeypatch.delattr(CLIPDiffusionLM, "fit")
     outcome = claim.reproduce(Task(Page("captions"), "quick", (0, 1), progress=False))
     assert outcome.settings["captioner"] == "shipped"

@@ -58,21 +58,21 @@ def scenes() -> tuple[torch.Tensor, list[str]]:
 
 @pytest.fixture(scope="module")
 def fitted() -> FittedCaptioner:
-    return METHOD.fit(*scenes(), QUIET)
+    return METHOD.fit(*scenes(), **QUIET)
 
 
 @pytest.mark.parametrize("sampler", ["fixed-point", "ancestral"])
 def test_it_learns_to_describe(fitted: FittedCaptioner, sampler: str) -> None:
     pictures, captions = scenes()
-    found = replace(METHOD, sampler=sampler).apply(pictures, fitted, QUIET)
+    found = replace(METHOD, sampler=sampler).apply(pictures, fitted, **QUIET)
     assert METHOD.evaluate(found, captions)["exact"] >= 0.8
 
 
 def test_captions_depend_on_neither_batch_nor_neighbours(fitted: FittedCaptioner) -> None:
     pictures, _ = scenes()
-    method = replace(METHOD, guidance=0.5, sampler="ancestral", steps=3)
-    whole = method.apply(pictures[:6], fitted, Run(3, batch=6, progress=False))
-    later = method.apply(pictures[4:6], fitted, Run(3, batch=1, progress=False, first=4))
+    method = replace(METHOD, guidance_scale=1.5, sampler="ancestral", steps=3)
+    whole = method.apply(pictures[:6], fitted, seed=3, batch_size=6, progress=False)
+    later = method.apply(pictures[4:6], fitted, seed=3, batch_size=1, progress=False, first=4)
     assert whole[4:] == later
 
 
@@ -80,8 +80,8 @@ def test_a_folder_keeps_everything(fitted: FittedCaptioner, tmp_path: Path) -> N
     pictures, _ = scenes()
     fitted.save(tmp_path / "fitted")
     again = FittedCaptioner.load(tmp_path / "fitted")
-    method = replace(METHOD, guidance=1.0)
-    assert method.apply(pictures, again, QUIET) == method.apply(pictures, fitted, QUIET)
+    method = replace(METHOD, guidance_scale=2.0)
+    assert method.apply(pictures, again, **QUIET) == method.apply(pictures, fitted, **QUIET)
     assert again.shape == (3, 8, 8)
 
 
@@ -91,7 +91,7 @@ def test_frozen_words_stay_and_trained_words_move() -> None:
     for words, moves in (("random", False), ("trained", True)):
         first, later = (
             replace(brief, words=words, training=replace(brief.training, steps=n)).fit(
-                pictures, captions, QUIET
+                pictures, captions, **QUIET
             )
             for n in (1, 3)
         )
@@ -103,9 +103,9 @@ def test_an_interrupted_fit_with_frozen_words_goes_on_exactly(tmp_path: Path) ->
     pictures, captions = scenes()
     how = Optimisation(6, 8, lr=1e-3, checkpoint_every=0.0)
     method = replace(METHOD, feature_steps=2, dropout=0.1, training=how)
-    whole = method.fit(pictures, captions, Run(progress=False, keep=tmp_path))
+    whole = method.fit(pictures, captions, progress=False, checkpoint_dir=tmp_path)
     shutil.rmtree(max(tmp_path.glob("step-*")))
-    resumed = method.fit(pictures, captions, Run(progress=False, keep=tmp_path))
+    resumed = method.fit(pictures, captions, progress=False, checkpoint_dir=tmp_path)
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
 
@@ -144,13 +144,13 @@ def test_a_published_clip_and_published_words(tmp_path: Path) -> None:
     )
     fast.save_pretrained(tmp_path)
     method = replace(METHOD, features=str(tmp_path), training=Optimisation(2, 4, lr=1e-3))
-    fitted = method.fit(pictures, captions, QUIET)
+    fitted = method.fit(pictures, captions, **QUIET)
     assert fitted.captions.shape == (27, 10)
     assert fitted.captions.norm(dim=1) == pytest.approx(10**0.5, abs=1e-5)
     fitted.save(tmp_path / "fitted")
     again = FittedCaptioner.load(tmp_path / "fitted")
     assert isinstance(again.eyes, Clip)
-    assert method.apply(pictures, again, QUIET) == method.apply(pictures, fitted, QUIET)
+    assert method.apply(pictures, again, **QUIET) == method.apply(pictures, fitted, **QUIET)
 
 
 def test_wrong_input_is_told_in_a_sentence(fitted: FittedCaptioner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,8 +163,8 @@ def test_wrong_input_is_told_in_a_sentence(fitted: FittedCaptioner, monkeypatch:
         (replace(METHOD, words="published"), pictures, captions, "no model called"),
     ):
         with pytest.raises(UserError, match=words):
-            method.fit(image, caption, QUIET)
-    with pytest.raises(UserError, match="between 1 and 49"):
-        replace(METHOD, steps=50).apply(pictures, fitted, QUIET)
+            method.fit(image, caption, **QUIET)
+    with pytest.raises(UserError, match="give a number from 1 to 49"):
+        replace(METHOD, steps=50).apply(pictures, fitted, **QUIET)
     with pytest.raises(UserError, match="resize"):
-        METHOD.apply(pictures[:, :, :4], fitted, QUIET)
+        METHOD.apply(pictures[:, :, :4], fitted, **QUIET)

@@ -29,15 +29,15 @@ SMALL = D3PM(
 
 @pytest.fixture(scope="module")
 def fitted() -> FittedD3PM:
-    return SMALL.fit(CORPUS, QUIET)
+    return SMALL.fit(CORPUS, **QUIET)
 
 
 @pytest.mark.parametrize("chain", ["absorbing", "uniform", "nearest"])
 def test_every_chain_learns_completes_and_is_kept(chain: str, tmp_path: Path) -> None:
     method = replace(SMALL, chain=chain, training=Optimisation(3, 4))  # pyright: ignore
-    fitted = method.fit(CORPUS, QUIET)
+    fitted = method.fit(CORPUS, **QUIET)
     texts = ["ab__", "_" * 16, "abab abab", "ba_ba ab" * 5]
-    done = method.apply(texts, fitted, QUIET)
+    done = method.apply(texts, fitted, **QUIET)
     for before, after in zip(texts, done.written, strict=True):
         assert len(before) == len(after)
         assert all(b in ("_", a) for b, a in zip(before, after, strict=True))
@@ -46,7 +46,7 @@ def test_every_chain_learns_completes_and_is_kept(chain: str, tmp_path: Path) ->
     assert (done.bits > 0).all()
     fitted.save(tmp_path / "kept")
     again = FittedD3PM.load(tmp_path / "kept")
-    same = method.apply(texts, again, Run(0, batch=1, progress=False))
+    same = method.apply(texts, again, seed=0, batch_size=1, progress=False)
     assert same.written == done.written
     torch.testing.assert_close(same.bits, done.bits)
     assert isinstance(again.process, MatrixPowers if chain == "nearest" else RankOne)
@@ -54,12 +54,12 @@ def test_every_chain_learns_completes_and_is_kept(chain: str, tmp_path: Path) ->
 
 def test_training_lowers_the_bits_and_skipping_levels_costs_some(fitted: FittedD3PM) -> None:
     test = ["abab abab\nba ba\n"] * 16
-    untrained = replace(SMALL, training=Optimisation(1, 8, lr=1e-9)).fit(CORPUS, QUIET)
-    fresh, learnt = (float(SMALL.apply(test, f, QUIET).bits.mean()) for f in (untrained, fitted))
+    untrained = replace(SMALL, training=Optimisation(1, 8, lr=1e-9)).fit(CORPUS, **QUIET)
+    fresh, learnt = (float(SMALL.apply(test, f, **QUIET).bits.mean()) for f in (untrained, fitted))
     assert learnt < fresh - 0.2
     few = replace(SMALL, steps=2)
-    assert float(few.apply(test, fitted, QUIET).bits.mean()) > learnt - 0.2
-    numbers = SMALL.evaluate(test, SMALL.apply(test, fitted, QUIET).bits)
+    assert float(few.apply(test, fitted, **QUIET).bits.mean()) > learnt - 0.2
+    numbers = SMALL.evaluate(test, SMALL.apply(test, fitted, **QUIET).bits)
     assert numbers["low"] <= numbers["bits_per_character"] <= numbers["high"]
     assert numbers["bits_per_character"] == pytest.approx(learnt)
 
@@ -72,34 +72,34 @@ def test_bits_of_a_longer_text_count_more() -> None:
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
     fitted: FittedD3PM, tmp_path: Path
 ) -> None:
-    kept = replace(QUIET, keep=tmp_path)
-    SMALL.fit(CORPUS, kept)
-    resumed = SMALL.fit(CORPUS, kept)  # from its last checkpoint
+    kept = replace(QUIET, checkpoint_dir=tmp_path)
+    SMALL.fit(CORPUS, **kept)
+    resumed = SMALL.fit(CORPUS, **kept)  # from its last checkpoint
     for a, b in zip(fitted.network.parameters(), resumed.network.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_texts_do_not_depend_on_their_neighbours(fitted: FittedD3PM) -> None:
-    one = replace(SMALL, steps=3).write(3, fitted, Run(5, batch=2, progress=False))
-    assert one == replace(SMALL, steps=3).write(4, fitted, Run(5, batch=4, progress=False))[:3]
-    assert one != replace(SMALL, steps=3).write(3, fitted, Run(6, progress=False))
+    one = replace(SMALL, steps=3).write(3, fitted, seed=5, batch_size=2, progress=False)
+    assert one == replace(SMALL, steps=3).write(4, fitted, seed=5, batch_size=4, progress=False)[:3]
+    assert one != replace(SMALL, steps=3).write(3, fitted, seed=6, progress=False)
 
 
 def test_what_cannot_be_is_said(fitted: FittedD3PM, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="have no 'z': replace it"):
-        SMALL.apply(["abz"], fitted, QUIET)
+        SMALL.apply(["abz"], fitted, **QUIET)
     with pytest.raises(UserError, match="a text is empty"):
-        SMALL.apply(["ab", ""], fitted, QUIET)
-    with pytest.raises(UserError, match="set steps between 1 and 8"):
-        replace(SMALL, steps=9).apply(["ab"], fitted, QUIET)
+        SMALL.apply(["ab", ""], fitted, **QUIET)
+    with pytest.raises(UserError, match="give a number from 1 to 8"):
+        replace(SMALL, steps=9).apply(["ab"], fitted, **QUIET)
     with pytest.raises(UserError, match="one character"):
-        replace(SMALL, hole="??").apply(["ab"], fitted, QUIET)
+        replace(SMALL, hole="??").apply(["ab"], fitted, **QUIET)
     with pytest.raises(UserError, match="there are no texts"):
-        SMALL.fit([], QUIET)
+        SMALL.fit([], **QUIET)
     with pytest.raises(UserError, match="a window 16"):
-        SMALL.fit(["short"], QUIET)
+        SMALL.fit(["short"], **QUIET)
     with pytest.raises(UserError, match="multiple of 4"):
-        replace(SMALL, width=18).fit(CORPUS, QUIET)
+        replace(SMALL, width=18).fit(CORPUS, **QUIET)
     fitted.save(tmp_path / "kept")
     with pytest.raises(UserError, match="not for d3pm-images"):
         FittedD3PMImages.load(tmp_path / "kept")

@@ -87,7 +87,7 @@ def test_networks_are_kept_where_the_run_says(tmp_path: Path) -> None:
 
 def test_doubt_counts_words_between_two_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     train = arms.Verses.of("train")
-    fitted = SMALL.method.fit(train.source, train.target, Run(progress=False))
+    fitted = SMALL.method.fit(train.source, train.target, progress=False)
     monkeypatch.setattr(type(fitted), "codec", property(lambda self: Embedding(self.network.table)))
     method = replace(SMALL.method, steps=1, rounding="none")
     word = fitted.tokenizer.size - 1

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from headwater.controls import Nearest
+from headwater.controls import GivenRegion, Nearest
 from headwater.core import DDIM, Ancestral, Control, Prediction, reverse, schedule
 from headwater.core.timesteps import respaced
 from headwater.core.transition import Level
 from headwater.methods.text.diffuseq.fitted import FittedDiffuSeq
-from headwater.methods.text.diffuseq.partial_noising import Anchor, losses
+from headwater.methods.text.diffuseq.partial_noising import losses
 from headwater.methods.text.diffuseq.sequence_pairs import Pairs
 from headwater.nets.adm_blocks import timestep_embedding
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig, published
@@ -170,7 +170,7 @@ def test_trajectories(
     tape(None)  # the embedding noise of the loss was drawn first
     T, ids = found.T, ref["in/input_ids"]
     clean, free = found.codec.encode(ids), ref["in/mask"].bool()[..., None]
-    anchor = Anchor(clean, free)
+    source = GivenRegion(clean, ~free, place="both")
     for name, how in ref.config["samplers"].items():
         bound = how.get("top_p")
         plan = respaced(T, how.get("steps") or T)
@@ -180,8 +180,8 @@ def test_trajectories(
             plan, sampler = [*range(T, 0, -how["gap"]), 0], CodeDDIM()
         cut = how.get("clamp_step", 0) + 1
         late = {"high": cut} if not how.get("clamp_first", True) else {"low": cut}
-        controls: Sequence[Control] = [Nearest(found.codec, **late), anchor] if how["clamp"] else [anchor]
-        start = anchor.put(tape(None))
+        controls: Sequence[Control] = [Nearest(found.codec, **late), source] if how["clamp"] else [source]
+        start = source.put(tape(None), T)
         states = []
 
         def noise(like: Tensor, level: Level, bound: float | None = bound) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 
 from headwater.baselines.autoregressive import Autoregressive
 from headwater.codecs import Embedding, Identity
-from headwater.controls import Nearest
+from headwater.controls import GivenRegion, Nearest
 from headwater.core import Prediction
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
@@ -63,40 +63,38 @@ def learnt() -> tuple[DiffuSeq, FittedDiffuSeq]:
         steps=20,
         training=Optimisation(350, 48, lr=2e-3, decay="linear", ema=0.98),
     )
-    return method, method.fit(source, target, QUIET)
+    return method, method.fit(source, target, **QUIET)
 
 
 def test_it_learns_to_reverse_words(learnt: tuple[DiffuSeq, FittedDiffuSeq]) -> None:
     method, fitted = learnt
     source, target = reversed_words(24, 1)
-    found = method.apply(source, fitted, QUIET)
+    found = method.apply(source, fitted, **QUIET)
     assert sum(a == b for a, b in zip(found, target, strict=True)) >= 20
     assert method.evaluate(target, target)["word_f1"] == 1
 
 
-def test_the_anchor_is_what_makes_it_read_the_source(
+def test_the_given_source_is_what_makes_it_read_the_source(
     learnt: tuple[DiffuSeq, FittedDiffuSeq], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headwater.methods.text.diffuseq.partial_noising import Anchor
-
     method, fitted = learnt
     source, target = reversed_words(24, 1)
-    monkeypatch.setattr(Anchor, "put", lambda self, x: x)
-    found = replace(method, candidates=1).apply(source, fitted, QUIET)
+    monkeypatch.setattr(GivenRegion, "put", lambda self, x, t: x)
+    found = replace(method, candidates=1).apply(source, fitted, **QUIET)
     assert sum(a == b for a, b in zip(found, target, strict=True)) <= 12
 
 
 def test_samples_depend_on_neither_batch_nor_neighbours(learnt: tuple[DiffuSeq, FittedDiffuSeq]) -> None:
     method, fitted = learnt
     source, _ = reversed_words(5, 2)
-    whole = method.samples(source, fitted, 3, Run(7, batch=15, progress=False))
-    small = method.samples(source, fitted, 3, Run(7, batch=4, progress=False))
-    later = method.samples(source[3:], fitted, 2, Run(7, batch=4, progress=False, first=3))
+    whole = method.samples(source, fitted, 3, seed=7, batch_size=15, progress=False)
+    small = method.samples(source, fitted, 3, seed=7, batch_size=4, progress=False)
+    later = method.samples(source[3:], fitted, 2, seed=7, batch_size=4, progress=False, first=3)
     assert whole == small
     assert [texts[:2] for texts in whole[3:]] == later
     for name in ("sampler", "rounding", "top_p"):
         other = replace(method, **{name: {"sampler": "ddim", "rounding": "none", "top_p": 0.9}[name]})
-        assert len(other.apply(source, fitted, QUIET)) == 5
+        assert len(other.apply(source, fitted, **QUIET)) == 5
 
 
 def test_the_baseline_writes_what_it_would_write_without_its_cache() -> None:
@@ -104,11 +102,11 @@ def test_the_baseline_writes_what_it_would_write_without_its_cache() -> None:
     tokenizer = Tokenizer.train(source, 32, "word")
     method = replace(TINY, hidden=32, layers=2, dropout=0.0)
     how = Optimisation(150, 32, lr=3e-3)
-    found = Autoregressive.fit(source, target, tokenizer, method.sizes(tokenizer.size), how, QUIET)
+    found = Autoregressive.fit(source, target, tokenizer, method.sizes(tokenizer.size), how, **QUIET)
     mixed = [source[0], "a b", source[1]]  # shorter texts are padded in front
-    texts, calls = found.write(mixed, QUIET)
+    texts, calls = found.write(mixed, **QUIET)
     assert texts[0] == target[0]
-    assert texts == [found.write([text], QUIET)[0][0] for text in mixed]
+    assert texts == [found.write([text], **QUIET)[0][0] for text in mixed]
     assert 3 <= calls <= 9
     rows = pack(tokenizer, mixed, texts, 9)
     causal = torch.ones(8, 8, dtype=torch.bool).tril()
@@ -122,7 +120,7 @@ def test_a_folder_keeps_everything(learnt: tuple[DiffuSeq, FittedDiffuSeq], tmp_
     fitted.save(tmp_path / "fitted")
     again = FittedDiffuSeq.load(tmp_path / "fitted")
     source, _ = reversed_words(4, 3)
-    assert method.apply(source, again, QUIET) == method.apply(source, fitted, QUIET)
+    assert method.apply(source, again, **QUIET) == method.apply(source, fitted, **QUIET)
     about = json.loads((tmp_path / "fitted" / "about.json").read_text())
     assert about["kind"] == "diffuseq"
     with pytest.raises(ValueError, match="fits no machine"):
@@ -132,7 +130,7 @@ def test_a_folder_keeps_everything(learnt: tuple[DiffuSeq, FittedDiffuSeq], tmp_
 def test_an_interrupted_fit_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = reversed_words(20, 0)
     method = replace(TINY, T=2, steps=2)  # two levels: their loss history is full, and counts, by then
-    whole = method.fit(source, target, Run(progress=False, keep=tmp_path / "a"))
+    whole = method.fit(source, target, progress=False, checkpoint_dir=tmp_path / "a")
     record = LossSecondMoment.record
 
     def stumble(self: LossSecondMoment, t: torch.Tensor, losses: torch.Tensor) -> None:
@@ -142,9 +140,9 @@ def test_an_interrupted_fit_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(LossSecondMoment, "record", stumble)
     with pytest.raises(KeyboardInterrupt):
-        method.fit(source, target, Run(progress=False, keep=tmp_path / "b"))
+        method.fit(source, target, progress=False, checkpoint_dir=tmp_path / "b")
     monkeypatch.undo()
-    resumed = method.fit(source, target, Run(progress=False, keep=tmp_path / "b"))
+    resumed = method.fit(source, target, progress=False, checkpoint_dir=tmp_path / "b")
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
 
@@ -168,14 +166,14 @@ def test_wrong_input_is_told_in_a_sentence() -> None:
         (["a", " "], ["a", "b"], "source text 2 is empty"),
     ):
         with pytest.raises(UserError, match=words):
-            TINY.fit(source, target, QUIET)
-    fitted = TINY.fit(SOURCE, SOURCE, QUIET)
-    with pytest.raises(UserError, match="between 1 and 20"):
-        replace(TINY, steps=21).apply(SOURCE, fitted, QUIET)
+            TINY.fit(source, target, **QUIET)
+    fitted = TINY.fit(SOURCE, SOURCE, **QUIET)
+    with pytest.raises(UserError, match="give a number from 1 to 20"):
+        replace(TINY, steps=21).apply(SOURCE, fitted, **QUIET)
     with pytest.raises(UserError, match="source text 2 has no word of the vocabulary"):
-        TINY.apply(["a", "光 雨"], fitted, QUIET)
+        TINY.apply(["a", "光 雨"], fitted, **QUIET)
     with pytest.raises(UserError, match="no source texts"):
-        TINY.apply([], fitted, QUIET)
+        TINY.apply([], fitted, **QUIET)
 
 
 def test_nearest_word_vectors_and_the_likeliest_word_differ() -> None:

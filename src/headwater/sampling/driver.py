@@ -1,0 +1,92 @@
+"""The one sampling driver: every method that denoises does so here, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headwater.core import Ancestral, Control, Sampler, reverse
+from headwater.core.prediction import Denoises
+from headwater.errors import need
+from headwater.noise import Noise
+from headwater.progress import Progress
+from headwater.sampling.run import Batch, Key, Run
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """How the loop of one batch begins."""
+
+    x: Tensor
+    """The state at the first timestep, (samples, ...)."""
+    controls: Sequence[Control] = ()
+    """What reaches into its steps."""
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """What the network is told beside x and t."""
+
+
+Begin = Callable[[Batch], Start]
+"""A batch -> how its loop begins. Its draws come from `batch.noise`, with which the loop goes on."""
+
+
+def sample_batches(
+    denoiser: Denoises,
+    timesteps: Sequence[int],
+    n: int,
+    begin: Begin,
+    run: Run,
+    *,
+    sampler: Sampler | None = None,
+    law: Noise | None = None,
+    draws: int = 1,
+    key: Key | None = None,
+    label: str = "samples",
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Denoise `draws` samples of each of n items: each batch and where it ended, (samples, ...).
+
+    law, draws, key: as `Run.batches` takes them, so that a sample depends neither on its batch nor on the
+    others. No gradient flows out; a control that needs one inside a step has it. Raises UserError where there
+    is nothing to sample.
+    """
+    need(
+        n >= 1 and draws >= 1,
+        f"there are no {label} to compute: give one item or more, and draw at least one",
+    )
+    sampler = sampler or Ancestral()
+    batches, steps = run.batches(n, law, draws=draws, key=key), len(sampler.plan(timesteps)) - 1
+    with Progress(len(batches) * steps, label, unit="steps", shown=run.progress) as progress:
+        for batch in batches:
+            with torch.no_grad():
+                start = begin(batch)
+            x, differentiates = start.x, any(control.needs_grad for control in start.controls)
+            with torch.no_grad() if differentiates else torch.inference_mode():
+                for step in reverse(
+                    denoiser, x, timesteps, sampler, start.controls, batch.noise, **start.conditions
+                ):
+                    x = step.x
+                    progress.update()
+            yield batch, x
+
+
+def sample(
+    denoiser: Denoises,
+    timesteps: Sequence[int],
+    n: int,
+    begin: Begin,
+    run: Run,
+    *,
+    sampler: Sampler | None = None,
+    law: Noise | None = None,
+    draws: int = 1,
+    key: Key | None = None,
+    label: str = "samples",
+) -> Tensor:
+    """As `sample_batches`: all samples, (n * draws, ...) in main memory, those of one item together."""
+    done = sample_batches(
+        denoiser, timesteps, n, begin, run, sampler=sampler, law=law, draws=draws, key=key, label=label
+    )
+    return torch.cat([x.cpu() for _, x in done])
