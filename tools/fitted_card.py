@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from headwater.atomic import write_file
@@ -16,12 +17,11 @@ from headwater.gallery import folder
 def ship(name: str, target: str, fitted: Any, method: object, training: Path, about: dict[str, str]) -> None:
     """Write the folder `name` of the gallery as `headwater fit target` leaves one, without checkpoints.
 
-    fitted is halved in place. method: the dataclass that fitted it. training: where its log lies. about: rows
+    method: the dataclass that fitted it. training: where its log lies. about: rows
     of the card.
     """
     out = folder("fitted") / name
-    fitted.network.half()
-    fitted.save(out / "fitted")
+    fitted.save_pretrained(out / "fitted", torch.float16)
     record = {"verb": "fit", "target": target, "options": {"method": plain(method)}}
     write_file(out / "run.yaml", yaml.safe_dump(record, sort_keys=False))
     write_card(out, training, about)

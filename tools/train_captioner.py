@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from fitted_card import ship
 
@@ -19,7 +18,6 @@ from headwater.errors import UserError
 from headwater.methods.catalogue import entry
 from headwater.methods.text.clip_diffusion_lm.claim import SHIPPED
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM
-from headwater.metrics.dual_encoder import DualEncoder
 
 RECIPE = entry(SHIPPED).recipe("small")
 
@@ -36,7 +34,7 @@ def main() -> None:
             method = replace(method, training=replace(method.training, steps=args.steps))
         data = load("emoji", "train", method.size)
         fitted = method.fit(data.images, data.names or [], checkpoint_dir=args.out / "training")
-        fitted.save(args.out / "fitted")
+        fitted.save_pretrained(args.out / "fitted")
         if args.ship:
             about = {
                 "Writes": f"the name of a {method.size} x {method.size} RGB emoji",
@@ -46,9 +44,7 @@ def main() -> None:
                 "Judged": "the README of the method clip-diffusion-lm",
                 "Licence": "MIT and Apache-2.0, as the pictures",
             }
-            halved = replace(fitted, captions=fitted.captions.half())
-            cast(DualEncoder, halved.eyes).half()
-            ship(SHIPPED, SHIPPED, halved, method, args.out / "training", about)
+            ship(SHIPPED, SHIPPED, fitted, method, args.out / "training", about)
     except UserError as error:
         raise SystemExit(f"train_captioner: {error}") from None
 

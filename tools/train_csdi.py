@@ -35,7 +35,7 @@ def main() -> None:
                 name = name.format(seed=seed)
                 variant = replace(method, given=given)
                 fitted = variant.fit([train], seed=seed, checkpoint_dir=args.out / "training" / name)
-                fitted.save(args.out / name)
+                fitted.save_pretrained(args.out / name)
                 if args.ship:
                     record = replace(variant, steps=CHEAPEST) if given == "input" else variant
                     ship(name, "csdi", fitted, record, args.out / "training" / name, about(variant, seed))

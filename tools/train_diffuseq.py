@@ -38,10 +38,10 @@ def main() -> None:
         kept = args.out / "seed-0"
         run = Run(seed=0, checkpoint_dir=kept)
         fitted = method.fit(pairs.source, pairs.target, **run.child("diffuseq"))
-        fitted.save(args.out / SHIPPED)
+        fitted.save_pretrained(args.out / SHIPPED)
         if args.ship:
             ship(SHIPPED, "diffuseq", fitted, method, kept / "diffuseq", about(len(pairs.source)))
-        left_to_right(method, fitted, pairs, run).save(args.out / "baseline")
+        left_to_right(method, fitted, pairs, run).save_pretrained(args.out / "baseline")
     except UserError as error:
         raise SystemExit(f"train_diffuseq: {error}") from None
 

@@ -37,7 +37,7 @@ def main() -> None:
             method = replace(method, training=replace(method.training, steps=args.steps))
         data = load("emoji", "train", args.size)
         fitted = method.fit(data.images, data.names or [], checkpoint_dir=args.out / "training")
-        fitted.save(args.out / "fitted")
+        fitted.save_pretrained(args.out / "fitted")
         if args.ship:
             about = {
                 "Draws": f"{data.images.shape[-1]} x {data.images.shape[-1]} RGB emoji from a caption",

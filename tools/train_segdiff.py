@@ -74,7 +74,7 @@ def train(name: str, seed: int, updates: int, out: Path, shipped: bool) -> None:
     data, masks = pictures("train")
     learner = arm(name, updates)
     fitted = fit(learner, data.images, masks, Run(seed, checkpoint_dir=out / "training" / called))
-    fitted.save(out / called)
+    fitted.save_pretrained(out / called)
     if shipped:
         draws = "one mask of each, a baseline" if name == PLAIN else "masks"
         about = {

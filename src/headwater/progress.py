@@ -16,7 +16,7 @@ INTERVAL = 30.0
 """Seconds between the lines of a log file."""
 
 
-class Progress:
+class ProgressBar:
     """How far some work is, on standard error: nothing in its first two seconds, then a bar (tqdm) if
     that is a terminal, else one line at most every 30 seconds and one at the end.
 
@@ -78,10 +78,10 @@ class Progress:
 def track(
     items: Iterable[T], label: str = "", *, total: int | None = None, shown: bool = True
 ) -> Iterator[T]:
-    """Pass the items on, counted by a `Progress`."""
+    """Pass the items on, counted by a `ProgressBar`."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    with Progress(total, label, shown=shown) as progress:
+    with ProgressBar(total, label, shown=shown) as progress:
         for item in items:
             yield item
             progress.update()

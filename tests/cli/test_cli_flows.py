@@ -176,8 +176,8 @@ def test_sample_is_written_in_batches_and_repeats(headwater, prior, tmp_path):
     drawn = read_picture(tmp_path / "s/pictures/00004.png", (1, 16, 16))
     assert float(drawn.std()) > 0.01
     assert "knows no classes" in headwater("sample", prior, "--label", 1, "--out", tmp_path / "t").sentence(1)
-    assert "20 levels" in headwater("sample", prior, "--steps", 30, "--out", tmp_path / "t").sentence(1)
-    own = headwater("sample", prior, "--n", 1, "--sampler", "prior", "--out", tmp_path / "u", "--json")
+    assert "20 timesteps" in headwater("sample", prior, "--steps", 30, "--out", tmp_path / "t").sentence(1)
+    own = headwater("sample", prior, "--n", 1, "--sampler", "ancestral", "--out", tmp_path / "u", "--json")
     assert own.json["network_calls"] == 20
 
 

@@ -42,8 +42,6 @@ def test_a_killed_fit_goes_on_to_the_same_weights(headwater, one_thread, picture
     assert 0 < max(checkpoint.steps(folder)) < STEPS
     assert not (tmp_path / "killed/fitted").exists()
     assert headwater(*words, "--out", tmp_path / "killed", "--resume").code == 0
-    whole, resumed = (
-        load_file(tmp_path / name / "fitted/network.safetensors") for name in ("whole", "killed")
-    )
+    whole, resumed = (load_file(tmp_path / name / "fitted/model.safetensors") for name in ("whole", "killed"))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

@@ -51,7 +51,7 @@ def test_wrong_words_exit_with_2_and_name_the_nearest(headwater, words, said):
         ({"steps": "many"}, 2, "--steps cannot be 'many': give INT"),
         ({"batch": 0}, 2, "--batch is 0"),
         ({"device": "cdua"}, 2, "'cuda'"),
-        ({"steps": 21}, 1, "20 levels"),
+        ({"steps": 21}, 1, "20 timesteps"),
         ({"image": "nowhere"}, 1, "nowhere"),
         ({"known": "nowhere.png"}, 1, "--known: nowhere.png does not exist"),
         ({"prior": "nowhere"}, 1, "no prior 'nowhere'"),
@@ -170,7 +170,7 @@ def test_ctrl_c_is_one_sentence(headwater, repaint, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("headwater.methods.restoration.repaint.method.reverse", interrupted)
+    monkeypatch.setattr("headwater.sampling.driver.reverse", interrupted)
     assert "stopped" in headwater(*repaint()).sentence(130)
 
 
@@ -178,7 +178,7 @@ def test_a_bug_is_said_to_be_one(headwater, repaint, monkeypatch, tmp_path):
     def broken(*_: object, **__: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr("headwater.methods.restoration.repaint.method.reverse", broken)
+    monkeypatch.setattr("headwater.sampling.driver.reverse", broken)
     said = headwater(*repaint())
     assert said.code == 1
     assert "this is a bug (KeyError: 'x')" in said.err

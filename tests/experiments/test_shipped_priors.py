@@ -33,7 +33,7 @@ def test_all_weights_ship_within_twenty_five_megabytes() -> None:
 
 
 def test_the_shipped_glide_draws_the_colour_that_it_is_asked_for() -> None:
-    fitted = FittedGlide.load("glide")
+    fitted = FittedGlide.from_pretrained("glide")
     method = Glide(guidance_scale=3.0, steps="10", sampler="dpm-solver")
     red, blue = method.apply(["red heart", "blue heart"], fitted, seed=0, progress=False).mean((-2, -1))
     assert float(red[0] - red[2]) > 0.2

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from headwater.errors import UserError
 from headwater.gallery import FOLDERS
-from headwater.models import Prior, PriorConfig, ProcessConfig, shipped, sources
+from headwater.models import Prior, PriorConfig, ProcessConfig, hub, shipped
 from headwater.nets.adm import UNet, UNetConfig
 
 CONFIG = UNetConfig(
@@ -153,13 +153,13 @@ def test_every_shipped_prior_loads() -> None:
 
 @pytest.mark.parametrize("where", ["missing/folder/x.pt", "./nothing", "missing.pt", ""])
 def test_what_is_not_there_is_said_without_the_network(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_download", lambda *a: pytest.fail("asked the hub"))
+    monkeypatch.setattr(hub, "download", lambda *a: pytest.fail("asked the hub"))
     with pytest.raises(UserError, match=r"no prior|holds no prior"):
         Prior.from_pretrained(where)
 
 
 @pytest.fixture
-def hub(ours: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cached(ours: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hub cache with one repository at two revisions, laid out as huggingface_hub does."""
     cache = ours.parent / "hub"
     repo = cache / "models--org--name"
@@ -183,11 +183,11 @@ def hub(ours: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return repo
 
 
-def test_hub_names_and_revisions(hub: Path) -> None:
+def test_hub_names_and_revisions(cached: Path) -> None:
     prior = Prior.from_pretrained("org/name")
     assert prior.source == "org/name"
     assert torch.equal(answer(prior.network), answer(network()))
-    (hub / "snapshots" / ("b" * 40) / "model.safetensors").unlink()
+    (cached / "snapshots" / ("b" * 40) / "model.safetensors").unlink()
     assert Prior.from_pretrained("org/name", revision="main").process.T == 30
     with pytest.raises(UserError, match=r"model\.safetensors is missing"):
         Prior.from_pretrained("org/name", revision="v1")

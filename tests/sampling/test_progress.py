@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headwater import progress
-from headwater.progress import Progress, track
+from headwater.progress import ProgressBar, track
 
 LOOP = """
 from headwater import progress
@@ -19,7 +19,7 @@ def monotonic():
     clock += 0.05
     return clock
 progress.time.monotonic = monotonic
-with progress.Progress(2000, "training", unit="steps") as bar:
+with progress.ProgressBar(2000, "training", unit="steps") as bar:
     for i in range(2000):
         bar.update(note=f"loss {1 / (i + 1):.4f}")
 """
@@ -43,7 +43,7 @@ def test_short_and_hidden_work_says_nothing(
 ) -> None:
     assert list(track(range(3), "quick")) == [0, 1, 2]
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
-    with Progress(3, "hidden", shown=False) as bar:
+    with ProgressBar(3, "hidden", shown=False) as bar:
         bar.update(3)
     assert capsys.readouterr().err == ""
     assert list(track(iter("ab"), "told", total=2)) == ["a", "b"]

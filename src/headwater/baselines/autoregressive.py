@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Unpack, cast
+from dataclasses import dataclass, replace
+from typing import Unpack, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 from headwater.data.tokenizer import Tokenizer
 from headwater.methods.base import Texts
 from headwater.methods.text.diffuseq.sequence_pairs import Pairs, pack, targets
-from headwater.models.saved import load_network, save_network
+from headwater.models.filling import Parts
+from headwater.models.pretrained import Pretrained
 from headwater.nets.bert import Past
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
 from headwater.noise import derive
@@ -21,7 +21,6 @@ from headwater.sampling import Run, RunOptions
 from headwater.training.optimisation import Optimisation, train
 from headwater.training.order import batch_rows
 
-_KIND = "autoregressive"
 _WEIGHTS = 0x4152_3031
 """Purpose of the seed of the first weights."""
 
@@ -41,12 +40,26 @@ class NextWord(nn.Module):
         return codec.logits(body.down(body.encoder(h, seen, past)))
 
 
+@dataclass(frozen=True)
+class AutoregressiveConfig:
+    """Sizes and vocabulary."""
+
+    network: TextDenoiserConfig
+    tokenizer: Tokenizer
+
+
 @dataclass(frozen=True, eq=False)
-class Autoregressive:
+class Autoregressive(Pretrained):
     """A trained network and its vocabulary."""
 
     network: NextWord
-    tokenizer: Tokenizer
+    config: AutoregressiveConfig
+
+    kind = "autoregressive"
+
+    @classmethod
+    def networks(cls, config: AutoregressiveConfig) -> Parts:
+        return {"network": NextWord(config.network)}
 
     @classmethod
     def fit(
@@ -63,9 +76,7 @@ class Autoregressive:
         pairs = pack(tokenizer, source, target, config.length)
         place = torch.arange(config.length - 1, device=run.device)[None]
         causal = torch.ones(config.length - 1, config.length - 1, dtype=torch.bool, device=run.device).tril()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(run.seed, _WEIGHTS))
-            network = NextWord(config)
+        fitted = cls.fresh(AutoregressiveConfig(config, tokenizer), derive(run.seed, _WEIGHTS))
 
         def loss(network: nn.Module, step: int) -> Tensor:
             batch = pairs.rows(batch_rows(run.seed, len(source), training.batch, step)).to(run.device)
@@ -73,23 +84,7 @@ class Autoregressive:
             logits = network(batch.ids[:, :-1], place.expand(len(wanted), -1), causal)
             return F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
 
-        trained = train(network, loss, training, run)
-        return cls(cast(NextWord, trained), tokenizer)
-
-    def save(self, folder: str | Path) -> None:
-        """Write weights, sizes and vocabulary, whole or not at all."""
-        about = {
-            "kind": _KIND,
-            "network": asdict(self.network.body.config),
-            "tokenizer": self.tokenizer.to_json(),
-        }
-        save_network(folder, self.network, about)
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> Autoregressive:
-        """Read what `save` wrote. Raises UserError for a folder that is damaged or another method's."""
-        network, about = load_network(folder, _build, _KIND, device)
-        return cls(cast(NextWord, network), Tokenizer.from_json(str(about.get("tokenizer"))))
+        return replace(fitted, network=cast(NextWord, train(fitted.network, loss, training, run)))
 
     @torch.inference_mode()
     def write(self, source: Texts, **how: Unpack[RunOptions]) -> tuple[list[str], int]:
@@ -100,39 +95,37 @@ class Autoregressive:
         run, texts, calls = Run(**how), list[str](), 0
         self.network.to(run.device)
         for batch in run.batches(len(source)):
-            pairs = pack(self.tokenizer, source[batch.rows], None, self._length)
+            pairs = pack(self.config.tokenizer, source[batch.rows], None, self._length)
             written, n = self._batch(pairs, run.device)
             calls = max(calls, n)
-            texts += targets(self.tokenizer, Pairs(written.cpu(), torch.ones_like(written.cpu()).bool()))
+            texts += targets(
+                self.config.tokenizer, Pairs(written.cpu(), torch.ones_like(written.cpu()).bool())
+            )
         return texts, calls
 
     @property
     def _length(self) -> int:
-        return self.network.body.config.length
+        return self.config.network.length
 
     def _batch(self, pairs: Pairs, device: str) -> tuple[Tensor, int]:
         heads = [ids[~target] for ids, target in zip(pairs.ids, pairs.target, strict=True)]
         longest = max(map(len, heads))
-        ids = torch.stack([F.pad(h, (longest - len(h), 0), value=self.tokenizer.pad) for h in heads])
+        ids = torch.stack([F.pad(h, (longest - len(h), 0), value=self.config.tokenizer.pad) for h in heads])
         real = torch.stack([torch.arange(longest) >= longest - len(h) for h in heads]).to(device)
         ids, place = ids.to(device), (real.cumsum(1) - 1).clamp(min=0)
         causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
         # Padding before a text sees itself: a row that sees nothing would be not a number.
         seen = causal & real[:, None] | torch.eye(longest, dtype=torch.bool, device=device)
-        past = [Past() for _ in range(self.network.body.config.layers)]
+        past = [Past() for _ in range(self.config.network.layers)]
         logits = self.network(ids, place, seen[:, None], past)
         written: list[Tensor] = []
         ended = torch.zeros(len(ids), dtype=torch.bool, device=device)
         last = place[:, -1:]
         while True:
-            word = logits[:, -1].argmax(-1).where(~ended, self.tokenizer.sep)
+            word = logits[:, -1].argmax(-1).where(~ended, self.config.tokenizer.sep)
             written.append(word)
-            ended, last = ended | (word == self.tokenizer.sep), last + 1
+            ended, last = ended | (word == self.config.tokenizer.sep), last + 1
             if bool((ended | (last[:, 0] >= self._length)).all()):
                 return torch.stack(written, 1), len(written)
             real = F.pad(real, (0, 1), value=True)
             logits = self.network(word[:, None], last.clamp(max=self._length - 1), real[:, None, None], past)
-
-
-def _build(about: dict[str, Any]) -> NextWord:
-    return NextWord(TextDenoiserConfig(**about["network"]))

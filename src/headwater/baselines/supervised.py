@@ -7,8 +7,7 @@ DeepLabV3 there.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,8 @@ from headwater.data.augment import rotate_hue
 from headwater.errors import need
 from headwater.methods.base import Images, Labels
 from headwater.models import PriorConfig
-from headwater.models.saved import load_network, save_network
+from headwater.models.filling import Parts
+from headwater.models.pretrained import Pretrained
 from headwater.noise import derive
 from headwater.sampling import Run, RunOptions
 from headwater.training.optimisation import Optimisation, train
@@ -33,12 +33,20 @@ def course(steps: int, lr: float = 1e-3) -> Optimisation:
 
 
 @dataclass(frozen=True, eq=False)
-class FittedUNet:
-    """A trained U-Net from pictures to class logits, in eval mode."""
+class FittedUNet(Pretrained):
+    """A trained U-Net from pictures to class logits, in eval mode.
 
-    network: nn.Module
-    architecture: PriorConfig
-    """What builds the network; its `shape` is that of the pictures."""
+    config: what builds the network; its `shape` is that of the pictures.
+    """
+
+    config: PriorConfig
+
+    kind = "supervised-unet"
+    tags = ("image-segmentation",)
+
+    @classmethod
+    def networks(cls, config: PriorConfig) -> Parts:
+        return {"network": config.build_network()}
 
     @torch.inference_mode()
     def predict(self, image: Images, **how: Unpack[RunOptions]) -> Labels:
@@ -49,17 +57,6 @@ class FittedUNet:
             x = batch.take(image)
             found.append(self.network(x, torch.zeros(len(x), device=run.device)).argmax(1).cpu())
         return torch.cat(found)
-
-    def save(self, folder: str | Path) -> None:
-        """Write network.safetensors and about.json, whole or not at all."""
-        about = {"network": dict(self.architecture.network), "shape": list(self.architecture.shape)}
-        save_network(folder, self.network, {"kind": _KIND, **about})
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> FittedUNet:
-        """Read what `save` wrote. Raises UserError for a folder that is damaged or of something else."""
-        network, about = load_network(folder, lambda a: _described(a).build_network(), _KIND, device)
-        return cls(network, _described(about))
 
 
 @dataclass(frozen=True)
@@ -127,10 +124,4 @@ def _bare(architecture: PriorConfig, image: Images, classes: int) -> PriorConfig
     return PriorConfig({**network, "out_channels": classes}, (channels, height, width))
 
 
-def _described(about: dict[str, Any]) -> PriorConfig:
-    channels, height, width = (int(v) for v in about["shape"])
-    return PriorConfig(dict(about["network"]), (channels, height, width))
-
-
-_KIND = "supervised-unet"
 _SUPERVISED = 0x53555045

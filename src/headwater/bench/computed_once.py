@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from headwater.core.sampler import DDIM, Ancestral
 from headwater.core.transition import Level
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
 from headwater.methods.segmentation.shared.mask_diffusion import draw_masks
-from headwater.methods.series.csdi.fitted import Chain, FittedCSDI
+from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, ImputerConfig
 from headwater.methods.series.csdi.imputing import begin
 from headwater.methods.series.csdi.windows import Scale, Windows
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
@@ -80,7 +80,7 @@ class ComputedOnce:
 
     def guidance(self) -> tuple[Ways, str]:
         """The shipped GLIDE, guided."""
-        fitted = FittedGlide.load("glide")
+        fitted = FittedGlide.from_pretrained("glide")
         told = fitted.encode(CAPTIONS[: self.batch])
         null = fitted.encode([""])
         asunder = _TwoCalls(fitted.denoiser, 3.0, null)
@@ -93,7 +93,7 @@ class ComputedOnce:
 
     def captions(self) -> tuple[Ways, str]:
         """The shipped GLIDE, unguided."""
-        fitted = FittedGlide.load("glide")
+        fitted = FittedGlide.from_pretrained("glide")
         tokens, mask = fitted.tokens(CAPTIONS[: self.batch])
         forgetful = fitted.reading(_Forgetful(fitted.network))
 
@@ -109,7 +109,7 @@ class ComputedOnce:
         noise = Run(device="cpu", seed=0).stream(self.batch)
         with torch.inference_mode():
             x = fitted.process.start(torch.empty(self.batch, *fitted.shape), noise)
-            plan = respaced(fitted.T, self.steps)
+            plan = respaced(fitted.process.T, self.steps)
             return last(reverse(model, x, plan, DDIM(), [Clip()], noise, False, **cond))
 
     def _said(self, fitted: FittedGlide) -> str:
@@ -122,8 +122,8 @@ class ComputedOnce:
             channels=128 // self.scale, encoder_width=64 // self.scale, encoder_growth=32 // self.scale
         )
         network = stirred(method.network(3, 2)).eval().requires_grad_(False)
-        fitted = FittedSegDiff(network, (3, self.side, self.side), 2, method.T, background=-1.0)  # pyright: ignore[reportArgumentType]
-        forgetful = FittedSegDiff(_Reencoding(network), fitted.shape, 2, method.T, background=-1.0)  # pyright: ignore[reportArgumentType]
+        fitted = FittedSegDiff.around(network, (3, self.side, self.side), 2, method.T, -1.0)  # pyright: ignore[reportArgumentType]
+        forgetful = replace(fitted, network=_Reencoding(network))  # pyright: ignore[reportArgumentType]
         image = torch.rand(1, *fitted.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
         plan, quiet = respaced(method.T, self.steps), Run(device="cpu", batch_size=self.batch, progress=False)
 
@@ -148,7 +148,8 @@ class ComputedOnce:
         scale = Scale(np.zeros(self.side), np.ones(self.side), 1.0)
         chain = Chain(T=self.steps)
         fitted, forgetful = (
-            FittedCSDI(n, columns, scale, 48, chain) for n in (network, _Embedding(network, windows.times))
+            FittedCSDI(n, ImputerConfig(config, columns, scale, 48, chain))
+            for n in (network, _Embedding(network, windows.times))
         )
 
         def drawn(one: FittedCSDI) -> Tensor:

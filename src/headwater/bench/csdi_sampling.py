@@ -19,7 +19,7 @@ from headwater.bench.row import Row
 from headwater.bench.surroundings import installed
 from headwater.bench.timing import alternate, relative_agreement
 from headwater.data.series import Table
-from headwater.methods.series.csdi.fitted import Chain, FittedCSDI
+from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, ImputerConfig
 from headwater.methods.series.csdi.method import CSDI
 from headwater.methods.series.csdi.windows import Scale
 from headwater.nets.csdi import CSDIConfig, CSDINet
@@ -106,7 +106,7 @@ class CSDISampling:
             torch.manual_seed(0)
             network = stirred(CSDINet(config)).eval().requires_grad_(False)
         scale = Scale(np.zeros(self.columns), np.ones(self.columns), 1.0)
-        return FittedCSDI(network, self._names, scale, self.length, Chain(T=self.T))
+        return FittedCSDI(network, ImputerConfig(config, self._names, scale, self.length, Chain(T=self.T)))
 
     def _peer(self, fitted: FittedCSDI) -> Any:
         """PyPOTS' model with our weights: its names are the reference's, but for two words."""

@@ -50,9 +50,9 @@ class FewLabels:
         task = _Task(self, 1)
         maps = task.maps()
         with torch.inference_mode():
-            ours = torch.stack([task.fitted.ensemble.logits(k, maps, task.size) for k in range(self.members)])
-        equal = agreement(ours, naive_logits(task.fitted.ensemble, maps, task.size), TOLERANCE, "logits")
-        dim = task.fitted.ensemble.dim
+            ours = torch.stack([task.fitted.network.logits(k, maps, task.size) for k in range(self.members)])
+        equal = agreement(ours, naive_logits(task.fitted.network, maps, task.size), TOLERANCE, "logits")
+        dim = task.fitted.network.dim
         del ours, maps
         name = f"few labels, {self.side} x {self.side}"
         times = alternate(task.label, task.label_naively, self.pairs, run, name)
@@ -115,12 +115,12 @@ class _Task:
         self.method = DDPMSegmentation(ensemble=sizes.members, epochs=1, smallest=1, stored="float16")
         noise = shared_noise(self.prior, self.image, self.run)
         ensemble = PixelFeatures(sizes.side, sizes.members, 1, sizes.classes, sizes.width).ensemble()
-        self.fitted = PixelClassifiers(ensemble, noise, self.method.steps, self.method.blocks)
+        self.fitted = PixelClassifiers.of(ensemble, noise, self.method.steps, self.method.blocks)
 
     def maps(self) -> list[Tensor]:
         """What is read of all pictures."""
         return read_features(
-            self.prior, self.image, self.fitted.steps, self.fitted.blocks, self.fitted.noise, self.run
+            self.prior, self.image, self.method.steps, self.method.blocks, self.fitted.noise, self.run
         )
 
     def label(self) -> Tensor:
@@ -129,7 +129,7 @@ class _Task:
 
     def label_naively(self) -> Tensor:
         """The same for one picture, by the stack."""
-        logits = naive_logits(self.fitted.ensemble, self.maps(), self.size)
+        logits = naive_logits(self.fitted.network, self.maps(), self.size)
         return F.one_hot(logits.argmax(2), self.sizes.classes).sum(0).argmax(-1)
 
     def fit(self) -> PixelClassifiers:

@@ -16,7 +16,6 @@ from headwater.bench.curve import Curve, Point
 from headwater.bench.quality import Calls, distance
 from headwater.data.series import Array
 from headwater.data.shipped import Set, load
-from headwater.gallery import shipped_fitted
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
 from headwater.methods.series.csdi.fitted import FittedCSDI
 from headwater.methods.series.csdi.method import CSDI
@@ -82,7 +81,7 @@ class GlideQuality:
 
 
 def _emoji() -> tuple[Sequence[str], Tensor]:
-    train = cast(Set, load("emoji", "train", FittedGlide.load("glide").shape[-1]))
+    train = cast(Set, load("emoji", "train", FittedGlide.from_pretrained("glide").shape[-1]))
     return cast(Sequence[str], train.names), train.images
 
 
@@ -96,7 +95,12 @@ def _drawings(texts: tuple[str, ...], solver: str, calls: int, progress: bool) -
     steps = SECTIONS[calls] if solver.endswith("sections") else str(calls)
     method = Glide(steps=steps, sampler=SAMPLERS[solver])
     return method.apply(
-        list(texts), FittedGlide.load("glide"), seed=0, device="cpu", batch_size=48, progress=progress
+        list(texts),
+        FittedGlide.from_pretrained("glide"),
+        seed=0,
+        device="cpu",
+        batch_size=48,
+        progress=progress,
     )
 
 
@@ -116,7 +120,7 @@ class MaskQuality:
 
     def curve(self, run: Run) -> Curve:
         """Draw from the same noise; see `points_of`."""
-        fitted = FittedSegDiff.load(shipped_fitted("segdiff-skin-0"))
+        fitted = FittedSegDiff.from_pretrained("segdiff-skin-0")
         pool = cast(Set, load("emoji-parts-hue", "pool", fitted.shape[-1]))
         rows = torch.linspace(0, len(pool) - 1, self.pictures).long()
         truth = cast(Tensor, pool.labels)[rows] == pool.classes.index("skin")
@@ -141,12 +145,12 @@ class SeriesQuality:
 
     def curve(self, run: Run) -> Curve:
         """Half of the known cells are hidden; see `points_of`."""
-        fitted = FittedCSDI.load("csdi-air-0")
+        fitted = FittedCSDI.from_pretrained("csdi-air-0")
         whole = load("air", "val")
-        columns = [whole.columns.index(name) for name in fitted.columns]
-        table = whole.filled(whole.values[:, columns], fitted.columns)
-        starts = np.linspace(0, len(table) - fitted.length, self.windows).round().astype(int).tolist()
-        truth = [replace(table.part(s, s + fitted.length), name=f"window {s}") for s in starts]
+        columns = [whole.columns.index(name) for name in fitted.config.columns]
+        table = whole.filled(whole.values[:, columns], fitted.config.columns)
+        starts = np.linspace(0, len(table) - fitted.config.length, self.windows).round().astype(int).tolist()
+        truth = [replace(table.part(s, s + fitted.config.length), name=f"window {s}") for s in starts]
         hidden = [
             np.random.default_rng(derive(0, i)).random(t.values.shape) < 0.5 for i, t in enumerate(truth)
         ]
@@ -158,7 +162,7 @@ class SeriesQuality:
             bands = [read_quantiles(q, f) for q, f in zip(result.quantiles, result.filled, strict=True)]
             found["DDPM", calls] = np.array(
                 [
-                    pinball(b, t.values, h & np.isfinite(t.values), fitted.scale.std)
+                    pinball(b, t.values, h & np.isfinite(t.values), fitted.config.scale.std)
                     for b, t, h in zip(bands, truth, hidden, strict=True)
                 ]
             )

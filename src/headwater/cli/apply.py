@@ -100,7 +100,7 @@ def _prepared(
         record = read_record(folder)
         chosen = recorded_method(method, record, {key: getattr(options, key) for key in method.applied})
         where = where or (record.get("options") or {}).get("prior")
-        given["fitted"] = fitted.load(folder / "fitted", device)
+        given["fitted"] = fitted.from_pretrained(folder, device=device)
     if takes(function, "prior"):
         if where is None:
             raise UserError(f"{options.fitted} does not say which prior it was fitted on: add --prior")

@@ -105,7 +105,7 @@ def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
     team.wait()
     if not team.first:
         return 0
-    made.save(out / "fitted")
+    made.save_pretrained(out / "fitted")
     write_record(out, "fit", name, options, about, ["fitted"])
     key, first = next(iter(sources.items()))
     done, of = len(given[key]), first.count(len(first))

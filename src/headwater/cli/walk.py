@@ -17,7 +17,7 @@ from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import taken_apart
 from headwater.cli.parts import Part, Parts
 from headwater.methods.base import Kind
-from headwater.progress import Progress
+from headwater.progress import ProgressBar
 from headwater.sampling import Run
 
 SHOWN = 12
@@ -53,7 +53,7 @@ class Walk:
         parts, open_ = Parts(out), list[_Open]()
         quiet = not self.run.progress or len(batches) < 2
         noun, total = self.first.family.noun[1], sum(map(len, batches))
-        bar = Progress(total, noun, unit=noun, shown=not quiet)
+        bar = ProgressBar(total, noun, unit=noun, shown=not quiet)
         with bar, ThreadPoolExecutor(_WRITERS) as pool:
             try:
                 for number, rows in enumerate(batches, 1):

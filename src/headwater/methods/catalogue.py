@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import typing
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ from headwater.errors import UserError
 
 if TYPE_CHECKING:
     from headwater.methods.base import Method
+    from headwater.models import Pretrained
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,14 @@ def entry(name: str) -> Entry:
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(METHODS)}"
         raise UserError(f"no method is called {name!r}: {hint}")
     return METHODS[name]
+
+
+def trained(kind: str) -> type[Pretrained] | None:
+    """The class of what `headwater fit KIND` makes, a prior's included; None for an unknown kind."""
+    if kind == "prior":
+        return import_module("headwater.models").Prior
+    hints = typing.get_type_hints(METHODS[kind].load().apply) if kind in METHODS else {}  # pyright: ignore[reportAttributeAccessIssue]
+    return hints.get("fitted")
 
 
 def recipe_file(folder: Path, given: str) -> Path:

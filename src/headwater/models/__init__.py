@@ -1,9 +1,10 @@
-"""Trained priors: read, written, converted, inspected."""
+"""Everything that is trained, priors first: read, written, converted, inspected."""
 
 from headwater.models.config import PriorConfig, ProcessConfig
 from headwater.models.conversion import convert
 from headwater.models.inspection import Report, inspect
+from headwater.models.pretrained import Pretrained
 from headwater.models.prior import Prior
 from headwater.models.sources import shipped
 
-__all__ = ["Prior", "PriorConfig", "ProcessConfig", "Report", "convert", "inspect", "shipped"]
+__all__ = ["Pretrained", "Prior", "PriorConfig", "ProcessConfig", "Report", "convert", "inspect", "shipped"]

@@ -1,55 +1,35 @@
-"""The model card: README.md in the form that the Hugging Face hub reads, from `config.about`."""
+"""The model card: README.md in the form that the Hugging Face hub reads."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+if TYPE_CHECKING:
+    from headwater.models.pretrained import Pretrained
 
-from headwater.models.config import PriorConfig
 
-
-def card(config: PriorConfig, network: nn.Module) -> str:
-    """Markdown with a YAML head. Known keys of `about`: name, data, steps, time, metrics, licence."""
-    about = config.about
-    count = sum(p.numel() for p in network.parameters())
-    channels, height, width = config.shape
-    rows = {
-        "Shape": f"{channels} x {height} x {width}, values in [-1, 1]",
-        "Network": f"{config.network.get('kind', 'adm')}, {count / 1e6:.2f} M parameters",
-        "Process": f"{config.process.kind}, T = {config.process.T}, {_schedule(config)}",
-        "Output": f"{config.predicts}, variance {config.variance}",
-        "Noise": config.noise.get("kind", "white"),
-        "Classes": ", ".join(config.classes) or "none",
-    }
+def card(trained: Pretrained) -> str:
+    """Markdown with a YAML head. Known keys of `config.about`: name, data, steps, time, metrics, licence."""
+    about: Mapping[str, Any] = getattr(trained.config, "about", {})
+    rows, name = trained.described(), type(trained).__name__
     apart = {k: v for k, v in about.items() if isinstance(v, Mapping)}
     rows |= {_title(k): _cell(v) for k, v in about.items() if k not in ("name", "licence", *apart)}
     rows["Licence"] = _cell(about.get("licence", "not stated"))
-    head = {"library_name": "headwater", "tags": ["diffusion", "unconditional-image-generation"]}
+    head = {"library_name": "headwater", "tags": ["diffusion", *trained.tags]}
     if isinstance(about.get("licence"), str):
         head["license"] = about["licence"].lower()
     lines = ["---", *(f"{k}: {json.dumps(v)}" for k, v in head.items()), "---", ""]
-    lines += [f"# {_cell(about.get('name', 'A diffusion prior'))}", "", "| | |", "|---|---|"]
+    lines += [f"# {_cell(about.get('name', f'A trained {trained.kind}'))}", "", "| | |", "|---|---|"]
     lines += [f"| {k} | {v} |" for k, v in rows.items()]
-    lines += ["", "```python", "from headwater import Prior", ""]
-    lines += [
-        'prior = Prior.from_pretrained("PATH OR NAME OF THIS FOLDER")',
-        "pictures = prior.sample(16)",
-        "```",
-    ]
+    home = trained.home or type(trained).__module__
+    lines += ["", "```python", f"from {home} import {name}", ""]
+    lines += [f'{trained.kind.replace("-", "_")} = {name}.from_pretrained("PATH OR NAME OF THIS FOLDER")']
+    lines += [*trained.example, "```"]
     for name, values in apart.items():
         lines += ["", f"## {_title(name)}", "", "```yaml", *_yaml(values), "```"]
     return "\n".join(lines) + "\n"
-
-
-def _schedule(config: PriorConfig) -> str:
-    process, betas = config.process, config.process.betas
-    if process.kind != "vp":
-        ends = [f"{end:g}" for end in (process.low, process.high) if end is not None]
-        return " to ".join(ends) or "its usual range"
-    return f"{betas} schedule" if isinstance(betas, str) else f"{len(betas)} betas in config.json"
 
 
 def _title(key: Any) -> str:

@@ -19,9 +19,6 @@ from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.wrappers import Preconditioned
 from headwater.noise import Noise, PowerLaw, Simplex, Truncated, White
 
-FORMAT = 1
-"""Version of the folder format; a reader refuses a newer one."""
-
 MOST_STEPS = 100_000
 MOST_CHANNELS, MOST_LEVELS, MOST_BLOCKS = 1 << 14, 10, 64
 """Bounds on what a config may ask for; published priors stay well below them."""
@@ -73,6 +70,13 @@ class ProcessConfig:
             case "flow":
                 return Diffusion.flow(self.T)
 
+    def range(self) -> str:
+        """Schedule, or ends of the range, in words."""
+        if self.kind != "vp":
+            ends = [f"{end:g}" for end in (self.low, self.high) if end is not None]
+            return " to ".join(ends) or "its usual range"
+        return f"{self.betas} schedule" if isinstance(self.betas, str) else f"{len(self.betas)} betas"
+
     def table(self) -> torch.Tensor:
         """The betas of a `vp` process, (T,) float64."""
         if not isinstance(self.betas, str):
@@ -99,7 +103,6 @@ class PriorConfig:
     classes: tuple[str, ...] = ()
     about: dict[str, Any] = field(default_factory=dict)
     """Name, data, licence, metrics: what the model card says."""
-    format: int = FORMAT
 
     def __post_init__(self) -> None:
         plain = {k: tuple(v) if isinstance(v, list) else v for k, v in self.network.items()}

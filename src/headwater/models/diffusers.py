@@ -16,7 +16,7 @@ from headwater.core import schedule
 from headwater.core.prediction import Target
 from headwater.errors import UserError, need
 from headwater.models.config import PriorConfig, ProcessConfig
-from headwater.models.folder import filled
+from headwater.models.folder import filled_network
 from headwater.models.options import overridden
 from headwater.models.prior import Prior
 from headwater.models.schema import nearest
@@ -52,7 +52,8 @@ def read(folder: str | os.PathLike[str], overrides: Mapping[str, Any] | None = N
     folder = Path(folder)
     config, weights = read_config(folder)
     config = overridden(config, overrides or {})
-    network = filled(config, weights, prefix="network." if "data_std" in config.network else "")
+    prefix = "network." if "data_std" in config.network else ""
+    network = filled_network(config.build_network, weights, prefix)
     return Prior(network, config, source=str(folder), file_hash=sha256(weights))
 
 

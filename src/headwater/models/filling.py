@@ -13,7 +13,20 @@ from headwater.errors import need
 from headwater.models.opcodes import Entry
 from headwater.models.state import unexpected
 
+Parts = dict[str, nn.Module | Tensor]
+"""Networks and plain tensors by name."""
 _SPARE = 64
+
+
+def assembled(parts: Parts) -> nn.Module:
+    """All parts under one module, by name."""
+    root = nn.Module()
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            root.add_module(name, part)
+        else:
+            root.register_buffer(name, part)
+    return root
 
 
 def blueprint(

@@ -1,88 +1,158 @@
-"""Our own format: config.json, model.safetensors, README.md and the manifest that makes them whole."""
+"""The one folder format: config.json, model.safetensors, README.md and the manifest that makes them whole.
+
+config.json holds `library`, `format`, `kind` and `config`; names in model.safetensors begin with the name of
+the network that they belong to. A reader takes the class from its own code and compares `kind` with it: a
+file never names code.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from headwater.atomic import read_json, verify, write_json, written_aside
 from headwater.errors import UserError, need
+from headwater.gallery import shipped_fitted
 from headwater.models.card import card
-from headwater.models.config import FORMAT, PriorConfig
-from headwater.models.filling import blueprint, fill
-from headwater.models.options import overridden
-from headwater.models.prior import Prior
-from headwater.models.schema import build
+from headwater.models.filling import Parts, assembled, blueprint, fill
+from headwater.models.schema import build, plain
 from headwater.models.state import contents, load_state
 
+if TYPE_CHECKING:
+    from headwater.models.pretrained import Pretrained
+
+P = TypeVar("P", bound="Pretrained")
+
+FORMAT = 2
+"""Version of the folder format, the only one that is read."""
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 MARK = "headwater"
 """`library` in config.json: tells our folders from diffusers' bare U-Net folders."""
-_MISFIT = "{} does not fit the network described: {}; give the config that it was made with"
+OUTPUTS = ("fitted", "prior")
+"""Where `headwater fit` puts what it made, below its output folder."""
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_BEFORE = ("about.json", "classifiers.json")
+"""Descriptions of earlier formats."""
 
 
-def write(prior: Prior, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
-    """Write a prior so that it is there whole or not at all.
+def write(trained: Pretrained, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
+    """Write something trained so that it is there whole or not at all.
 
     dtype: float16 or bfloat16 halve the file; None keeps the weights as they are. Raises UserError when
     the place cannot be written, or when float16 cannot hold the weights.
     """
-    state = {k: _stored(k, v, dtype) for k, v in prior.network.state_dict().items()}
+    state = {k: _stored(k, v, dtype) for k, v in trained.root().state_dict().items()}
+    about = {"library": MARK, "format": FORMAT, "kind": trained.kind, "config": plain(trained.config)}
     with written_aside(folder) as tmp:
-        write_json(tmp / CONFIG, {"library": MARK, **dataclasses.asdict(prior.config)})
+        write_json(tmp / CONFIG, about)
         save_file(state, tmp / WEIGHTS, metadata={"format": "pt"})
-        (tmp / CARD).write_text(card(prior.config, prior.network), encoding="utf-8")
+        (tmp / CARD).write_text(card(trained), encoding="utf-8")
 
 
-def read(folder: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> Prior:
-    """Read a folder of ours, weights in float32 on the CPU. Raises UserError when anything is amiss.
+def read(cls: type[P], folder: Path, change: Callable[[Any], Any] | None = None) -> P:
+    """Read a folder of that kind, weights in float32 on the CPU. Raises UserError when anything is amiss.
 
-    The card is not checked: people edit it.
+    change: makes the config that counts of the one in the folder. The card is not checked: people edit it.
     """
-    folder = Path(folder)
+    kind, values = description(folder)
+    need(kind == cls.kind, f"{folder} holds a {kind}, not a {cls.kind}: give another folder")
     hashes = verify(folder, (CONFIG, WEIGHTS))
     for name in (CONFIG, WEIGHTS):
         need(name in hashes, f"{folder} has no {name} in its manifest: use another copy of this folder")
-    config = overridden(read_config(folder), overrides or {})
-    network = filled(config, folder / WEIGHTS)
-    return Prior(network, config, source=str(folder), file_hash=hashes[WEIGHTS])
+    config = build(cls.config_class(), values, str(folder / CONFIG))
+    config = config if change is None else change(config)
+    parts: Any = filled(lambda: cls.networks(config), folder / WEIGHTS, frozen=cls.frozen)
+    return cls(config=config, **parts, source=str(folder), file_hash=hashes[WEIGHTS])
 
 
-def read_config(folder: Path) -> PriorConfig:
-    """config.json, every field checked. Raises UserError for an unknown field or a newer format."""
-    path = folder / CONFIG
-    values = read_json(path)
-    values.pop("library", None)
-    version = values.get("format", FORMAT)
-    newer = isinstance(version, int) and version > FORMAT
-    need(not newer, f"{path} has format {version}, this version reads up to {FORMAT}: upgrade headwater")
-    return build(PriorConfig, values, str(path))
+def description(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Kind and config in a folder, unchecked but for the format. Raises UserError for any other folder."""
+    need(folder.is_dir(), f"{folder} is no folder: give one that `headwater fit` wrote")
+    path, old = folder / CONFIG, any((folder / name).is_file() for name in _BEFORE)
+    need(old or path.is_file(), f"{folder} holds nothing that was trained here: give one with {CONFIG}")
+    values = {} if old else read_json(path)
+    need(old or values.get("library") == MARK, f"{folder} was not written by headwater: give another folder")
+    version = values.get("format")
+    need(not old and version != 1, f"{folder} was written by an older headwater: fit again")
+    need(
+        version == FORMAT, f"{path} has format {version}, this version reads {FORMAT} only: upgrade headwater"
+    )
+    extra = sorted(values.keys() - {"library", "format", "kind", "config"})
+    need(not extra, f"{path}: unknown field {extra[:1]}: use another copy of this folder")
+    config = values.get("config")
+    if not isinstance(config, dict):
+        raise UserError(f"{path} has no config: use another copy of this folder")
+    return str(values.get("kind")), config
+
+
+def located(where: str | os.PathLike[str], revision: str | None = None) -> Path:
+    """The folder that is meant: itself, what a fit left in it, one that ships, or a copy from the hub.
+
+    Raises UserError when there is none.
+    """
+    path, name = Path(where).expanduser(), os.fspath(where)
+    if not path.exists() and isinstance(where, str) and HUB_NAME.fullmatch(name) and not path.suffix:
+        from headwater.models.hub import download
+
+        return download(name, revision)
+    need(not path.is_file(), f"{path} is a file: `headwater convert` makes a folder of published weights")
+    return inner(shipped_fitted(path))
+
+
+def inner(path: Path) -> Path:
+    """What a fit left in its output folder; any other folder as it is."""
+    if (path / CONFIG).is_file():
+        return path
+    return next((path / name for name in OUTPUTS if (path / name).is_dir()), path)
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether config.json says that this is a prior of ours."""
+    """Whether this folder was written by headwater, now or in an earlier format."""
+    if any((folder / name).is_file() for name in _BEFORE):
+        return True
     return (folder / CONFIG).is_file() and read_json(folder / CONFIG).get("library") == MARK
 
 
-def filled(config: PriorConfig, weights: Path, prefix: str = "") -> nn.Module:
-    """The network of a config with weights from a file, float32, in evaluation mode.
+def filled(
+    networks: Callable[[], Parts],
+    weights: Path,
+    rename: Callable[[str], str] = lambda name: name,
+    frozen: bool = False,
+) -> Parts:
+    """Networks and tensors with weights from a file: float32, on the CPU, in evaluation mode.
 
-    Names and shapes are compared before anything of the network's size is allocated. `prefix` is what the
-    network's names have before the file's.
+    Names and shapes are compared before anything of their size is allocated. rename: from the file's names to
+    those of the networks, which begin with the network's own; frozen: whether they want no gradient.
     """
-    entries = {prefix + k: e for k, e in contents(weights).entries.items()}
-    network = blueprint(config.build_network, entries, lambda wrong: _MISFIT.format(weights, wrong))
-    return fill(network, {prefix + k: v for k, v in load_state(weights).items()})
+
+    def misfit(wrong: str) -> str:
+        return f"{weights} does not fit the network described: {wrong}; give the config that it was made with"
+
+    entries = {rename(k): e for k, e in contents(weights).entries.items()}
+    try:
+        root = blueprint(lambda: assembled(networks()), entries, misfit)
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise UserError(misfit((str(error).splitlines() or ["?"])[0])) from None
+    fill(root, {rename(k): v for k, v in load_state(weights).items()}).requires_grad_(not frozen)
+    return {**dict(root.named_children()), **dict(root.named_buffers(recurse=False))}
 
 
-def _stored(name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+def filled_network(build: Callable[[], nn.Module], weights: Path, prefix: str = "") -> nn.Module:
+    """One network with weights from a file that does not name it. prefix: what its names begin with."""
+    parts = filled(lambda: {"network": build()}, weights, lambda name: f"network.{prefix}{name}")
+    return cast(nn.Module, parts["network"])
+
+
+def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
     if dtype is None or not tensor.is_floating_point():
         return tensor

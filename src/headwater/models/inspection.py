@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from headwater.atomic import sha256, verify
 from headwater.errors import UserError, need
-from headwater.gallery import find
+from headwater.gallery import find, run_folder
 from headwater.models import diffusers, folder, sources
 from headwater.models.config import PriorConfig
+from headwater.models.pretrained import Pretrained, settings
+from headwater.models.prior import Prior
 from headwater.models.published import (
     Published,
     as_fields,
@@ -21,6 +24,7 @@ from headwater.models.published import (
     published_names,
     score_network,
 )
+from headwater.models.schema import build
 from headwater.models.state import contents
 
 ASSUMED = "the file says nothing of process and picture size: those of the reference's training are assumed"
@@ -49,8 +53,9 @@ class Report:
     """Number of tensors by type, e.g. {"float32": 120}."""
     network: dict[str, Any]
     """`kind` and fields of the architecture; empty when it is unknown."""
-    config: PriorConfig | None
-    """Everything else that is known or assumed; None when no prior can be read from the file."""
+    config: Any
+    """Everything else that is known or assumed: a `PriorConfig`, or the config of another kind; None when
+    nothing can be read from the file."""
     remark: str
     """Why there is no prior here, or what was assumed."""
     published: tuple[str, ...] = ()
@@ -67,36 +72,53 @@ class Report:
             "tensors": f"{self.tensors} ({types}), {self.parameters:,} numbers",
             "network": ", ".join(f"{k}={v}" for k, v in self.network.items() if v is not None) or "unknown",
             "same as": ", ".join(self.published),
-            "process": self._process(),
+            "process": self._process() if isinstance(self.config, PriorConfig) else "",
+            "settings": self._settings(),
             "remark": self.remark,
         }
         return "\n".join(f"{name:8} {value}" for name, value in rows.items() if value)
 
-    def _process(self) -> str:
-        if self.config is None:
+    def _settings(self) -> str:
+        if self.config is None or isinstance(self.config, PriorConfig):
             return ""
+        return ", ".join(f"{k}={v}" for k, v in settings(self.config).items())
+
+    def _process(self) -> str:
         p, c = self.config.process, self.config
-        betas = p.betas if isinstance(p.betas, str) else f"{len(p.betas)} listed betas"
-        if p.kind != "vp":
-            betas = " to ".join(f"{end:g}" for end in (p.low, p.high) if end is not None) or "usual range"
         size = "x".join(map(str, c.shape))
-        return f"{p.kind}, T={p.T}, {betas}; predicts {c.predicts}, variance {c.variance}; pictures {size}"
+        return (
+            f"{p.kind}, T={p.T}, {p.range()}; predicts {c.predicts}, variance {c.variance}; pictures {size}"
+        )
 
 
-def inspect(where: str | os.PathLike[str]) -> Report:
-    """Describe a folder, a weights file or a shipped prior. Raises UserError for a broken or hostile file."""
+Classes = Callable[[str], type[Pretrained] | None]
+"""Name of a kind -> the class that reads it, if there is one."""
+
+
+def inspect(
+    where: str | os.PathLike[str], classes: Classes = lambda kind: Prior if kind == Prior.kind else None
+) -> Report:
+    """Describe a folder, a weights file or something that ships.
+
+    classes: the kinds whose configs are checked; of others the headers alone are told. Raises UserError for a
+    broken or hostile file.
+    """
     path = Path(where)
     if not path.exists():
-        path = find("priors", str(where)) or path
+        path = find("priors", str(where)) or run_folder(path)
     need(path.exists(), f"there is no file or folder {path}: check the path")
     if path.is_file():
         return _of_file(path)
-    if not folder.is_ours(path) and folder.is_ours(path / "prior"):
-        path = path / "prior"
+    path = folder.inner(path)
     if folder.is_ours(path):
+        kind, values = folder.description(path)
         verify(path, (folder.CONFIG, folder.WEIGHTS))
-        config = folder.read_config(path)
-        return _report(path, "headwater prior", path / folder.WEIGHTS, config.network, config)
+        cls = classes(kind)
+        config = cls and build(cls.config_class(), values, str(path / folder.CONFIG))
+        remark = "" if cls else f"its settings are not checked: no method is called {kind}"
+        network = values.get("network")
+        network = network if isinstance(network, dict) else {}
+        return _report(path, f"headwater {kind}", path / folder.WEIGHTS, network, config, remark)
     if diffusers.is_theirs(path):
         config, weights = diffusers.read_config(path)
         return _report(path, "diffusers folder", weights, config.network, config)
@@ -128,7 +150,7 @@ def _report(
     words: str,
     weights: Path,
     network: dict[str, Any],
-    config: PriorConfig | None,
+    config: Any,
     remark: str = "",
 ) -> Report:
     held = contents(weights)

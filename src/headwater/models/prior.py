@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Unpack
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from headwater.controls import Clip
 from headwater.core import Ancestral, Control, Denoiser, Diffusion, DPMSolver, Sampler
 from headwater.core.timesteps import log_snr
 from headwater.models.config import PriorConfig
+from headwater.models.filling import Parts
+from headwater.models.pretrained import Pretrained
 from headwater.noise import Noise
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, sampler_of, timesteps_of
 from headwater.sampling.choices import SamplerName
@@ -25,18 +25,23 @@ ECONOMICAL = 50
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
+class Prior(Pretrained):
     """One diffusion model over pictures (C, H, W) in [-1, 1].
 
     network: the raw module, network(x, labels, y=...); config: everything else about it.
     """
 
-    network: nn.Module
     config: PriorConfig
-    source: str = field(default="", compare=False)
-    """Where it was read from, for the record."""
-    file_hash: str = field(default="", compare=False)
-    """SHA-256 of the weights file that it was read from; empty for a prior made in memory."""
+
+    kind = "prior"
+    tags = ("unconditional-image-generation",)
+    home = "headwater"
+    example = ("pictures = prior.sample(16)",)
+    frozen = False
+
+    @classmethod
+    def networks(cls, config: PriorConfig) -> Parts:
+        return {"network": config.build_network()}
 
     @classmethod
     def from_pretrained(
@@ -61,31 +66,6 @@ class Prior:
         from headwater.models.sources import load
 
         return load(where, revision, overrides).to(device)
-
-    def save_pretrained(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
-        """Write config.json, model.safetensors, README.md and manifest.json, whole or not at all.
-
-        dtype: how weights are stored (torch.float16 halves the file); they are always read as float32.
-        Raises UserError when the folder cannot be written or the weights do not fit the dtype.
-        """
-        from headwater.models.folder import write
-
-        write(self, folder, dtype)
-
-    def push_to_hub(self, repo_id: str, *, private: bool = False, dtype: torch.dtype | None = None) -> str:
-        """Upload what `save_pretrained` writes, card included, to the hub; returns the commit's address.
-
-        repo_id: `org/name`; it is created, private if asked, unless it exists. Raises UserError when the
-        hub refuses.
-        """
-        from headwater.models.hub import push
-
-        return push(self, repo_id, private, dtype)
-
-    @cached_property
-    def hash(self) -> str:
-        """SHA-256 of the weights: of the file it was read from, else of the state at the first call."""
-        return self.file_hash or state_hash(self.network.state_dict())
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -123,10 +103,18 @@ class Prior:
         ships, by the test of docs/performance.md."""
         return log_snr(self.process, min(ECONOMICAL, self.process.T)), DPMSolver(kind="sde")
 
-    def to(self, device: str) -> Prior:
-        """The same prior with its network on a device."""
-        self.network.to(device)
-        return self
+    def described(self) -> dict[str, str]:
+        config, (channels, height, width) = self.config, self.shape
+        count = sum(p.numel() for p in self.network.parameters())
+        process = config.process
+        return {
+            "Shape": f"{channels} x {height} x {width}, values in [-1, 1]",
+            "Network": f"{config.network.get('kind', 'adm')}, {count / 1e6:.2f} M parameters",
+            "Process": f"{process.kind}, T = {process.T}, {process.range()}",
+            "Output": f"{config.predicts}, variance {config.variance}",
+            "Noise": config.noise.get("kind", "white"),
+            "Classes": ", ".join(config.classes) or "none",
+        }
 
     def sample(
         self,
@@ -160,13 +148,3 @@ class Prior:
         """So many timesteps as suit a sampler: even for `Ancestral`, else even in log SNR; all by default."""
         even = steps is None or isinstance(sampler, Ancestral)
         return timesteps_of(self.process, steps, "even" if even else "log-snr")
-
-
-def state_hash(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and bytes, in order of name; 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

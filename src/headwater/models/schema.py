@@ -9,6 +9,8 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union
 
+import numpy as np
+
 from headwater.errors import UserError, need
 
 C = TypeVar("C")
@@ -40,9 +42,28 @@ def build(cls: type[C], values: Mapping[str, Any], where: str) -> C:
         raise UserError(f"{where}: {error}") from None
 
 
+def plain(value: Any) -> Any:
+    """The JSON values of a config, of which `build` makes it again."""
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if dataclasses.is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
 def fit(value: Any, hint: Any, where: str) -> Any:
-    """The value as the annotation wants it: lists become tuples, objects become dataclasses."""
+    """The value as the annotation wants it: lists become tuples or arrays, objects become dataclasses, texts
+    become what a class with `from_json` makes of them."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hasattr(hint, "from_json"):
+        need(isinstance(value, str), f"{where} must be a text")
+        return hint.from_json(value)
+    if origin is np.ndarray:
+        return np.array(_tuple(value, (float, ...), where), float)
     if hint is Any:
         return value
     if origin is Literal:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from headwater.atomic import sha256
 from headwater.errors import UserError, need
 from headwater.gallery import find, names
-from headwater.models import diffusers, folder
+from headwater.models import diffusers, folder, hub
 from headwater.models.config import PriorConfig
 from headwater.models.options import ADM, overridden, process, sort
 from headwater.models.prior import Prior
@@ -28,9 +27,6 @@ from headwater.models.schema import nearest
 from headwater.models.state import contents
 from headwater.nets.adm import UNetConfig
 from headwater.nets.infer import infer_config
-
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-HUB_FILES = ("*.json", "*.safetensors", "README.md")
 
 SIDES = {
     (1, 2, 2, 2): 32,
@@ -56,20 +52,18 @@ def load(where: str | os.PathLike[str], revision: str | None, overrides: Mapping
         return from_weights(path, overrides)
     if ships := find("priors", name):
         return dataclasses.replace(_from_folder(ships, overrides), source=name)
-    is_hub_name = isinstance(where, str) and HUB_NAME.fullmatch(name) is not None
-    if is_hub_name and not name.startswith(".") and not path.suffix:
-        return dataclasses.replace(_from_folder(_download(name, revision), overrides), source=name)
+    if isinstance(where, str) and folder.HUB_NAME.fullmatch(name) and not path.suffix:
+        return dataclasses.replace(_from_folder(hub.download(name, revision), overrides), source=name)
     hint = nearest(name, shipped()) if shipped() else ": give a folder, a weights file or a hub name org/name"
     raise UserError(f"there is no prior {name!r}{hint}")
 
 
 def _from_folder(path: Path, overrides: Mapping[str, Any]) -> Prior:
-    if folder.is_ours(path):
-        return folder.read(path, overrides)
     if diffusers.is_theirs(path):
         return diffusers.read(path, overrides)
-    if folder.is_ours(path / "prior"):  # what a training leaves
-        return folder.read(path / "prior", overrides)
+    path = folder.inner(path)
+    if folder.is_ours(path):
+        return folder.read(Prior, path, lambda config: overridden(config, overrides))
     raise UserError(
         f"{path} holds no prior: give a folder with {folder.CONFIG} or {diffusers.INDEX}, or a weights file"
     )
@@ -84,7 +78,8 @@ def from_weights(path: Path, overrides: Mapping[str, Any] | None = None) -> Prio
     variances where there are twice as many channels out as in. All can be overridden.
     """
     config = config_of_weights(path, overrides or {})
-    return Prior(folder.filled(config, path), config, source=str(path), file_hash=sha256(path))
+    network = folder.filled_network(config.build_network, path)
+    return Prior(network, config, source=str(path), file_hash=sha256(path))
 
 
 def config_of_weights(path: Path, overrides: Mapping[str, Any]) -> PriorConfig:
@@ -133,19 +128,3 @@ def _shape(network: UNetConfig, path: Path, given: Any) -> tuple[int, int, int]:
             f"{path} does not say how large its pictures are: pass shape=(channels, height, width)"
         )
     return network.in_channels, side, side
-
-
-def _download(name: str, revision: str | None) -> Path:
-    """A snapshot of a hub repository: its JSON, safetensors and card only."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    at = f" at revision {revision!r}" if revision else ""
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"cannot get {name!r}{at} from the hub ({reason}): check the name and the connection; "
-            f"shipped priors are {', '.join(shipped()) or 'not installed'}"
-        ) from None

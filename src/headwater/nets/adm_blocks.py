@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from headwater.errors import UserError
 from headwater.nets.upsampling import twice
 
 GROUPS = 32
@@ -52,10 +53,10 @@ class EncoderConfig:
         object.__setattr__(self, "attention_resolutions", tuple(self.attention_resolutions))
         object.__setattr__(self, "channel_mult", tuple(self.channel_mult))
         if self.num_res_blocks < 1 or not self.channel_mult:
-            raise ValueError("choose at least one level and one residual block per level.")
+            raise UserError("choose at least one level and one residual block per level.")
         for width in self.widths:
             if width < GROUPS or width % GROUPS:
-                raise ValueError(
+                raise UserError(
                     f"choose model_channels and channel_mult so that every level is a multiple of "
                     f"{GROUPS} channels wide; one level is {width}."
                 )
@@ -63,7 +64,7 @@ class EncoderConfig:
             for heads in self.head_counts(width):
                 per_head = self.num_head_channels
                 if heads < 1 or width % heads or (per_head != -1 and heads * per_head != width):
-                    raise ValueError(
+                    raise UserError(
                         f"choose num_heads or num_head_channels so that {width} channels split "
                         f"evenly into heads."
                     )

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, cat, nn
 
+from headwater.errors import UserError
+
 EPS = 1e-12
 """BERT's layer norms."""
 
@@ -69,7 +71,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"a width of {dim} does not split into {heads} heads")
+            raise UserError(f"a width of {dim} does not split into {heads} heads")
         self.heads, self.dropout = heads, dropout
         self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
 
@@ -118,15 +120,15 @@ class Encoder(nn.Module):
 
 
 def check_sizes(whole: Mapping[str, object], dropout: float) -> None:
-    """ValueError unless the sizes are whole numbers above 0 and dropout is a probability below 1."""
+    """UserError unless the sizes are whole numbers above 0 and dropout is a probability below 1."""
     if any(type(v) is not int or v < 1 for v in whole.values()) or not 0 <= dropout < 1:
-        raise ValueError("sizes are whole numbers above 0, dropout is below 1")
+        raise UserError("sizes are whole numbers above 0, dropout is below 1")
 
 
 def check_total(rows: int, widest: int, layers: int) -> None:
-    """ValueError for more numbers than 2^32: a damaged file must not ask for terabytes.
+    """UserError for more numbers than 2^32: a damaged file must not ask for terabytes.
 
     rows: of the tables of words and positions. widest: the widest layer.
     """
     if (rows + 8 * widest * layers) * widest > 2**32:
-        raise ValueError("a network of this size fits no machine: check the sizes")
+        raise UserError("a network of this size fits no machine: check the sizes")

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater.codecs import Embedding
+from headwater.errors import UserError
 from headwater.nets.bert import DISTILBERT, EPS, Encoder, check_sizes, check_total, renamed
 
 Fusion = Literal["concat", "add"]
@@ -58,7 +59,7 @@ class CaptionDenoiserConfig:
         named = ("dropout", "fusion", "words")
         check_sizes({k: v for k, v in vars(self).items() if k not in named}, self.dropout)
         if self.positions < self.length + 2:
-            raise ValueError(f"{self.length} words and two features need {self.length + 2} positions")
+            raise UserError(f"{self.length} words and two features need {self.length + 2} positions")
         widest = max(self.hidden, self.feedforward, self.dim, self.features)
         check_total(self.vocabulary + self.positions, widest, self.layers)
 

@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from headwater.errors import UserError
+
 
 @dataclass(frozen=True)
 class RRDBConfig:
-    """Architecture of the encoder. Raises ValueError for counts below 1."""
+    """Architecture of the encoder. Raises UserError for counts below 1."""
 
     in_channels: int
     out_channels: int
@@ -27,7 +29,7 @@ class RRDBConfig:
 
     def __post_init__(self) -> None:
         if min(self.in_channels, self.out_channels, self.blocks, self.width, self.growth) < 1:
-            raise ValueError("choose 1 or more channels, blocks, width and growth for the image encoder.")
+            raise UserError("choose 1 or more channels, blocks, width and growth for the image encoder.")
 
 
 class DenseBlock(nn.Module):

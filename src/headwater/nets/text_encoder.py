@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from headwater.errors import UserError
 from headwater.nets.adm_blocks import self_attention
 
 
@@ -30,9 +31,9 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         if min(self.vocab, self.ctx, self.width, self.heads) < 1 or self.layers < 0:
-            raise ValueError("choose a vocabulary, a length, a width and heads of 1 or more.")
+            raise UserError("choose a vocabulary, a length, a width and heads of 1 or more.")
         if self.width % self.heads:
-            raise ValueError(f"choose a text width ({self.width}) that splits into {self.heads} heads.")
+            raise UserError(f"choose a text width ({self.width}) that splits into {self.heads} heads.")
 
 
 class TextAttention(nn.Module):

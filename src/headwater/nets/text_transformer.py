@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from headwater.errors import need
 from headwater.nets.adm_blocks import timestep_embedding
 
 _LARGEST = 2**32
@@ -19,7 +20,7 @@ _LARGEST = 2**32
 class TextTransformerConfig:
     """Sizes; the defaults are those of D3PM's character model ("gpt_base", Austin et al. 2021, B.1).
 
-    Raises ValueError for sizes that cannot be.
+    Raises UserError for sizes that cannot be.
     """
 
     K: int
@@ -33,14 +34,18 @@ class TextTransformerConfig:
 
     def __post_init__(self) -> None:
         whole = (self.K, self.length, self.width, self.layers, self.heads)
-        if any(type(n) is not int or n < 1 for n in whole):
-            raise ValueError("every size of a transformer is a whole number of 1 or more")
-        if self.width % (2 * self.heads):
-            raise ValueError(f"choose a width that is a multiple of {2 * self.heads}; it is {self.width}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}: give a share from 0 to below 1")
-        if 12 * self.layers * self.width**2 + (2 * self.K + self.length) * self.width > _LARGEST:
-            raise ValueError("this transformer would be larger than 4 billion numbers: choose a smaller one")
+        sound = all(type(n) is int and n >= 1 for n in whole)
+        need(sound, "every size of a transformer is a whole number of 1 or more")
+        multiple = 2 * self.heads
+        need(
+            self.width % multiple == 0,
+            f"choose a width that is a multiple of {multiple}; it is {self.width}",
+        )
+        need(0 <= self.dropout < 1, f"dropout is {self.dropout}: give a share from 0 to below 1")
+        size = 12 * self.layers * self.width**2 + (2 * self.K + self.length) * self.width
+        need(
+            size <= _LARGEST, "this transformer would be larger than 4 billion numbers: choose a smaller one"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -13,7 +13,7 @@ from headwater.core import Ancestral, Control, Sampler, reverse
 from headwater.core.prediction import Denoises
 from headwater.errors import need
 from headwater.noise import Noise
-from headwater.progress import Progress
+from headwater.progress import ProgressBar
 from headwater.sampling.run import Batch, Key, Run
 
 
@@ -58,7 +58,7 @@ def sample_batches(
     )
     sampler = sampler or Ancestral()
     batches, steps = run.batches(n, law, draws=draws, key=key), len(sampler.plan(timesteps)) - 1
-    with Progress(len(batches) * steps, label, unit="steps", shown=run.progress) as progress:
+    with ProgressBar(len(batches) * steps, label, unit="steps", shown=run.progress) as progress:
         for batch in batches:
             with torch.no_grad():
                 start = begin(batch)

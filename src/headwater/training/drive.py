@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from headwater.progress import Progress as Shown
+from headwater.progress import ProgressBar
 from headwater.training.stop import Stop
 
 Decay = Literal["none", "linear", "cosine", "step"]
@@ -108,7 +108,7 @@ def drive(
     begun = saved_at = time.monotonic()
     before, logged, logged_at, saved = now.seconds, now.step, begun, now.step
     until = float("inf") if max_minutes is None else begun + 60 * max_minutes
-    with Shown(pace.steps, what, done=now.step, unit="steps", shown=progress) as bar:
+    with ProgressBar(pace.steps, what, done=now.step, unit="steps", shown=progress) as bar:
         while now.step < pace.steps:
             loss, norm = job.update(now.step)
             note = ""

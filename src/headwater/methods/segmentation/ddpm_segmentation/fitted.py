@@ -1,40 +1,66 @@
-"""Fitted pixel classifiers: what `DDPMSegmentation.fit` returns, and how it is kept in a folder."""
+"""Fitted pixel classifiers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from headwater.atomic import read_json, verify, write_json, written_aside
-from headwater.errors import UserError, need
+from headwater.errors import need
 from headwater.methods.segmentation.ddpm_segmentation.decoder_features import read_features
 from headwater.methods.segmentation.ddpm_segmentation.pixel_classifier import PixelEnsemble
 from headwater.models import Prior
+from headwater.models.filling import Parts
+from headwater.models.pretrained import Pretrained
 from headwater.sampling import Run
 
-_FORMAT = 1
-_NUMBERS, _WORDS = "classifiers.safetensors", "classifiers.json"
+
+@dataclass(frozen=True)
+class PixelClassifiersConfig:
+    """Sizes of the ensemble and the features that it reads."""
+
+    members: int
+    dim: int
+    """Numbers that describe one pixel."""
+    classes: int
+    shape: tuple[int, int, int]
+    """(C, H, W) of the pictures."""
+    steps: tuple[int, ...]
+    """As in `DDPMSegmentation`, and so are `blocks`, which ascend."""
+    blocks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        sizes = (self.members, self.dim, self.classes, *self.shape)
+        need(min(sizes) >= 1, "members, dim, classes and the sides of pictures are 1 or more")
 
 
 @dataclass(frozen=True, eq=False)
-class PixelClassifiers:
-    """An ensemble and the features that it reads.
+class PixelClassifiers(Pretrained):
+    """What `DDPMSegmentation.fit` returns: an ensemble, and the noise that its features are read with."""
 
-    noise: (1, C, H, W), the one field that every picture, training or new, is noised with.
-    steps, blocks: as in `DDPMSegmentation`; blocks ascend.
-    """
-
-    ensemble: PixelEnsemble
+    network: PixelEnsemble
+    config: PixelClassifiersConfig
     noise: Tensor
-    steps: tuple[int, ...]
-    blocks: tuple[int, ...]
+    """(1, C, H, W), the one field that every picture, training or new, is noised with."""
+
+    kind = "ddpm-segmentation"
+    tags = ("image-segmentation",)
+
+    @classmethod
+    def networks(cls, config: PixelClassifiersConfig) -> Parts:
+        ensemble = PixelEnsemble(config.members, config.dim, config.classes)
+        return {"network": ensemble, "noise": torch.zeros(1, *config.shape)}
+
+    @classmethod
+    def of(
+        cls, ensemble: PixelEnsemble, noise: Tensor, steps: tuple[int, ...], blocks: tuple[int, ...]
+    ) -> PixelClassifiers:
+        """Those of an ensemble, whose sizes it takes."""
+        _, C, H, W = noise.shape
+        sizes = ensemble.members, ensemble.dim, ensemble.classes
+        return cls(ensemble, PixelClassifiersConfig(*sizes, (C, H, W), steps, blocks), noise)
 
     def read(self, prior: Prior, image: Tensor, run: Run) -> list[Tensor]:
         """The features of pictures (B, C, H, W): see `read_features`.
@@ -46,54 +72,13 @@ class PixelClassifiers:
             f"pictures are {tuple(image.shape[1:])}, the classifiers were fitted on "
             f"{tuple(self.noise.shape[1:])}: resize the pictures or fit again",
         )
-        maps = read_features(prior, image, self.steps, self.blocks, self.noise, run)
+        maps = read_features(prior, image, self.config.steps, self.config.blocks, self.noise, run)
         need(
-            sum(m.shape[1] for m in maps) == self.ensemble.dim,
+            sum(m.shape[1] for m in maps) == self.config.dim,
             "these classifiers were fitted on another prior's features: apply them with that prior, or fit "
             "again",
         )
         return maps
-
-    def save(self, folder: str | Path) -> None:
-        """Write `classifiers.safetensors` and `classifiers.json`, whole or not at all."""
-        state = {k: v.detach().cpu().contiguous() for k, v in self.ensemble.state_dict().items()}
-        about = {
-            "format": _FORMAT,
-            "members": self.ensemble.members,
-            "dim": self.ensemble.dim,
-            "classes": self.ensemble.classes,
-            "steps": list(self.steps),
-            "blocks": list(self.blocks),
-        }
-        with written_aside(folder) as aside:
-            save_file({"noise": self.noise.detach().cpu().contiguous(), **state}, aside / _NUMBERS)
-            write_json(aside / _WORDS, about)
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> PixelClassifiers:
-        """Read what `save` wrote. Raises UserError for a folder that is damaged or not one of these."""
-        folder = Path(folder)
-        need(
-            verify(folder).keys() >= {_NUMBERS, _WORDS},
-            f"{folder} holds no pixel classifiers: fit some first",
-        )
-        about = read_json(folder / _WORDS)
-        need(about.get("format") == _FORMAT, f"{folder} has another format: read it with a newer headwater")
-        members, dim, classes = (_positive(about, name, folder) for name in ("members", "dim", "classes"))
-        # Checked before allocation: a wrong number in the JSON must not ask for terabytes.
-        try:
-            state = load_file(folder / _NUMBERS, device)
-            noise = state.pop("noise")
-            need(
-                state["weights.0"].shape[:2] == (members, dim) and state["weights.2"].shape[2] == classes,
-                f"the two files in {folder} disagree: fit again",
-            )
-            ensemble = PixelEnsemble(members, dim, classes)
-            ensemble.load_state_dict(state)
-        except (SafetensorError, KeyError, IndexError, RuntimeError):
-            raise UserError(f"{folder / _NUMBERS} holds no pixel classifiers: fit again") from None
-        steps, blocks = (_whole(about, name, folder) for name in ("steps", "blocks"))
-        return cls(ensemble.to(device).eval(), noise, steps, blocks)
 
 
 def stacked(members: Sequence[dict[str, Tensor]]) -> PixelEnsemble:
@@ -117,17 +102,3 @@ def stacked(members: Sequence[dict[str, Tensor]]) -> PixelEnsemble:
         state[f"norms.{i}.num_batches_tracked"] = torch.tensor(0)
     ensemble.load_state_dict(state)
     return ensemble.eval()
-
-
-def _positive(about: dict[str, Any], name: str, folder: Path) -> int:
-    value = about.get(name)
-    if not isinstance(value, int) or value < 1:
-        raise UserError(f"{folder / _WORDS} gives no {name}: fit again")
-    return value
-
-
-def _whole(about: dict[str, Any], name: str, folder: Path) -> tuple[int, ...]:
-    value = about.get(name)
-    if not isinstance(value, list) or not all(isinstance(v, int) for v in value):
-        raise UserError(f"{folder / _WORDS} gives no {name}: fit again")
-    return tuple(value)

@@ -95,7 +95,7 @@ class DDPMSegmentation(Method):
         noise = shared_noise(prior, image, run)
         need(self.stored in ("float32", "float16"), f"stored is {self.stored!r}: choose float32 or float16")
         maps = read_features(prior, image, self.steps, blocks, noise, run, getattr(torch, self.stored))
-        return PixelClassifiers(fit_pixels(self, maps, labels, run), noise, self.steps, blocks)
+        return PixelClassifiers.of(fit_pixels(self, maps, labels, run), noise, self.steps, blocks)
 
     def apply(
         self, prior: Prior, image: Images, fitted: PixelClassifiers, **how: Unpack[RunOptions]
@@ -105,7 +105,7 @@ class DDPMSegmentation(Method):
         size, found = (image.shape[-2], image.shape[-1]), []
         for batch in run.track(run.batches(len(image)), "pictures"):
             maps = fitted.read(prior, image[batch.rows], run)
-            found.append([v.cpu() for v in predict(fitted.ensemble, maps, size)])
+            found.append([v.cpu() for v in predict(fitted.network, maps, size)])
         labels, uncertainty = (torch.cat(v) for v in zip(*found, strict=True))
         return Segmentation(labels, uncertainty, image_uncertainty(uncertainty))
 

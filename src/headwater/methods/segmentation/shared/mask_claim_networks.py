@@ -15,7 +15,7 @@ from torch import Tensor
 
 from headwater.baselines.supervised import FittedUNet, SupervisedUNet, course
 from headwater.data import Set, load
-from headwater.gallery import names, shipped_fitted
+from headwater.gallery import names
 from headwater.methods.segmentation.implicit_ensembles.method import (
     FittedImplicitEnsembles,
     ImplicitEnsembles,
@@ -98,7 +98,7 @@ def shipped(name: str, seed: int, updates: int) -> Fitted | None:
     if updates != UPDATES or called not in names("fitted"):
         return None
     kind = FittedUNet if name == PLAIN else FittedSegDiff
-    return kind.load(shipped_fitted(called))
+    return kind.from_pretrained(called)
 
 
 def masks_of(learner: Learner, fitted: Fitted, image: Tensor, count: int, run: Run) -> Tensor:

@@ -56,7 +56,7 @@ class Draws(Protocol):
 def draw(method: Draws, fitted: FittedMasks, image: Images, sampler: Sampler, run: Run) -> Tensor:
     """As many masks of each picture in as many steps as the method says; see `draw_masks`."""
     controls = () if method.clip is None else (Clip(*method.clip),)
-    plan = timesteps_of(fitted.T, method.steps)
+    plan = timesteps_of(fitted.config.T, method.steps)
     return draw_masks(fitted, image, method.samples, plan, sampler, controls, run)
 
 

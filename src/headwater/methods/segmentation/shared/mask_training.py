@@ -86,21 +86,21 @@ def fit_masks(
     """Train the method's network from fresh weights: squared error at uniform levels, plus
     `bound` times the variational bound in bits where the variance is learned.
 
-    image (N, C, H, W); labels as `count_classes` takes them. background: see `FittedMasks`.
+    image (N, C, H, W); labels as `count_classes` takes them. background: see `MasksConfig`.
     Raises UserError when shapes disagree, a pixel has no class, or the chain is too short.
     """
     need(method.T >= LEAST_T, f"T is {method.T}: give {LEAST_T} or more, and take fewer `steps` of them")
     classes = count_classes(image, labels, 2 ** (len(method.channel_mult) - 1))
     channels, height, width = image.shape[1:]
     network = method.network(channels, classes, run.seed)
-    fitted = kind(network, (channels, height, width), classes, method.T, background, predicts)
+    fitted = kind.around(network, (channels, height, width), classes, method.T, background, predicts)
     how, masks = method.training, fitted.encode(labels)
     denoiser = fitted.denoiser
 
     def loss(network: nn.Module, step: int) -> Tensor:
         rows = batch_rows(run.seed, len(image), how.batch, step)
         draws = torch.Generator().manual_seed(derive(run.seed, _LEVELS, step))
-        t = torch.randint(1, fitted.T + 1, (how.batch,), generator=draws)
+        t = torch.randint(1, method.T + 1, (how.batch,), generator=draws)
         turn = (torch.rand(how.batch, generator=draws) < 0.5) & method.mirror
         seen, x0 = (
             torch.where(turn[:, None, None, None], v[rows].flip(-1), v[rows]).to(run.device)

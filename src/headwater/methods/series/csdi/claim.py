@@ -193,7 +193,7 @@ def _networks(
     count = shipped_pairs()
     if count:
         named = (name.format(seed=i % count) for name in SHIPPED)
-        return {arm: FittedCSDI.load(name) for arm, name in zip(variants, named, strict=True)}
+        return {arm: FittedCSDI.from_pretrained(name) for arm, name in zip(variants, named, strict=True)}
     if i >= trainings:
         return before
     return {arm: variant.fit([train], **run.child(arm)) for arm, variant in variants.items()}

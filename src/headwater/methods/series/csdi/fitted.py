@@ -1,26 +1,23 @@
-"""A fitted CSDI: what `CSDI.fit` returns, how it is kept, and how published checkpoints become one."""
+"""A fitted CSDI, and how published checkpoints become one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import nn
 
 from headwater.core import Denoiser, Diffusion
 from headwater.core.schedule import betas
 from headwater.errors import UserError, need
-from headwater.gallery import shipped_fitted
 from headwater.methods.series.csdi.windows import Scale
-from headwater.models.saved import load_network, save_network
+from headwater.models.filling import Parts
+from headwater.models.pretrained import Pretrained
 from headwater.models.state import load_state, unexpected
 from headwater.nets.csdi import CSDIConfig, CSDINet
-
-KIND = "csdi"
 
 
 @dataclass(frozen=True)
@@ -46,52 +43,41 @@ class Chain:
         return Diffusion.vp(betas(self.schedule, self.T, start=self.start, end=self.end))
 
 
-@dataclass(frozen=True, eq=False)
-class FittedCSDI:
-    """A network and what its numbers mean.
+@dataclass(frozen=True)
+class ImputerConfig:
+    """Sizes of the network and what its numbers mean."""
 
-    network: `CSDINet`, or anything with its `side` and its call.
-    columns: names of the K columns. scale: in which mean, deviation and time step they are measured.
-    length: rows of a window.
-    """
-
-    network: nn.Module
+    network: CSDIConfig
     columns: tuple[str, ...]
+    """Names of the K columns."""
     scale: Scale
+    """In which mean, deviation and time step they are measured."""
     length: int
+    """Rows of a window."""
     chain: Chain
-    given: Literal["input", "pasted"] = "input"
-    """As in `CSDIConfig`."""
+
+    def __post_init__(self) -> None:
+        K = {len(self.columns), len(self.scale.mean), len(self.scale.std), self.network.features}
+        need(len(K) == 1, "names, scale and network are of different numbers of columns: fit again")
+        need(self.length >= 1, "a window has 1 row or more")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedCSDI(Pretrained):
+    """What `CSDI.fit` returns. network: `CSDINet`, or anything with its `side` and its call."""
+
+    config: ImputerConfig
+
+    kind = "csdi"
+
+    @classmethod
+    def networks(cls, config: ImputerConfig) -> Parts:
+        return {"network": CSDINet(config.network)}
 
     @cached_property
     def denoiser(self) -> Denoiser:
         """It wants the conditions side, given and known of `CSDINet.forward`."""
-        return Denoiser(self.network, self.chain.process(), "eps")
-
-    def save(self, folder: str | Path) -> None:
-        """Write the network and a description, whole or not at all."""
-        need(isinstance(self.network, CSDINet), "only a CSDINet can be saved")
-        config = asdict(self.network.config)  # type: ignore[arg-type]
-        about = {"kind": KIND, "network": config, "columns": list(self.columns), "length": self.length}
-        scale = {"mean": self.scale.mean.tolist(), "std": self.scale.std.tolist(), "step": self.scale.step}
-        save_network(folder, self.network, {**about, "scale": scale, "chain": asdict(self.chain)})
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> FittedCSDI:
-        """Read what `save` wrote, or what ships under a name. Raises UserError for any other folder."""
-        folder = shipped_fitted(folder)
-        network, about = load_network(folder, lambda a: CSDINet(CSDIConfig(**a["network"])), KIND, device)
-        try:
-            held = about["scale"]
-            scale = Scale(np.array(held["mean"], float), np.array(held["std"], float), float(held["step"]))
-            columns = tuple(str(c) for c in about["columns"])
-            fitted = cls(network, columns, scale, int(about["length"]), Chain(**about["chain"]))
-        except (KeyError, TypeError, ValueError):
-            raise UserError(f"{folder} does not say what its numbers mean: fit again") from None
-        config: CSDIConfig = network.config  # type: ignore[assignment]
-        shapes = {len(columns), len(scale.mean), len(scale.std), config.features}
-        need(len(shapes) == 1 and fitted.length >= 1, f"the two files in {folder} disagree: fit again")
-        return cls(network, columns, scale, fitted.length, fitted.chain, config.given)
+        return Denoiser(self.network, self.config.chain.process(), "eps")
 
     @classmethod
     def from_reference(
@@ -121,7 +107,7 @@ class FittedCSDI:
         need(len(names) == k, f"the checkpoint has {k} columns, {len(names)} names were given")
         scale = scale or Scale(np.zeros(k), np.ones(k), 1.0)
         frozen = network.eval().requires_grad_(False)
-        return cls(frozen, names, scale, length, chain, network.config.given)
+        return cls(frozen, ImputerConfig(network.config, names, scale, length, chain))
 
 
 def reference_config(config: Mapping[str, Any]) -> CSDIConfig:

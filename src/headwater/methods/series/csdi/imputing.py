@@ -62,17 +62,17 @@ class Drawing:
 
 def impute(tables: Sequence[Table], fitted: FittedCSDI, how: Drawing, run: Run) -> list[Imputed]:
     """Fill tables that have the fitted columns. Windows without an empty cell cost nothing."""
-    q, places = fitted.denoiser.process, list(_places(tables, fitted.length, how.overlap))
+    q, places = fitted.denoiser.process, list(_places(tables, fitted.config.length, how.overlap))
     found = [np.empty((how.samples, int(np.isnan(t.values).sum())), np.float32) for t in tables]
     fitted.network.eval()
     if run.device == "cpu":
-        few = max(1, CELLS // (fitted.length * len(fitted.columns)))
+        few = max(1, CELLS // (fitted.config.length * len(fitted.config.columns)))
         run = replace(run, batch_size=min(run.batch_size, few))
 
     @lru_cache(maxsize=1)
     def read(which: range) -> tuple[Windows, Sequence[Tensor]]:
         some = [(tables[places[i].table], places[i].start) for i in which]
-        windows = cut(some, fitted.length, fitted.scale).to(run.device)
+        windows = cut(some, fitted.config.length, fitted.config.scale).to(run.device)
         return windows, fitted.network.side(windows.times, windows.observed)  # type: ignore[operator]
 
     done = sample_batches(
@@ -105,7 +105,7 @@ def begin(
     q, n = fitted.denoiser.process, len(noise.generators) // len(windows.values)
     given, known = (v.repeat_interleave(n, 0) for v in (windows.values, windows.observed))
     controls: list[Control] = [] if bound is None else [Clip(-bound, bound)]
-    if fitted.given == "pasted":
+    if fitted.config.network.given == "pasted":
         controls.append(GivenRegion(given, known, q, forward_chain(q, given, noise)))
     return Start(noise(given, q.T), controls, {"side": side, "given": given, "known": known})
 
@@ -132,7 +132,7 @@ def _keep(
     """Put the draws (n, K, L) of a window where those of its empty cells belong."""
     empty = np.isnan(table.values[place.first : place.stop])
     values = window.cpu().double().numpy().transpose(0, 2, 1)[:, place.first - place.start :]
-    values = values[:, : place.stop - place.first] * fitted.scale.std + fitted.scale.mean
+    values = values[:, : place.stop - place.first] * fitted.config.scale.std + fitted.config.scale.mean
     found = values[:, empty]
     draws[indices.start : indices.stop, place.begin : place.begin + found.shape[1]] = found
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Unpack
 
-import torch
 from torch import Tensor, nn
 
 from headwater.errors import need
 from headwater.methods.base import Method, Paper, Series
-from headwater.methods.series.csdi.fitted import Chain, FittedCSDI
+from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, ImputerConfig
 from headwater.methods.series.csdi.imputing import Drawing, impute
 from headwater.methods.series.csdi.masks import Strategy, hide
 from headwater.methods.series.csdi.quantile_tables import Imputation, score
 from headwater.methods.series.csdi.training import masked_loss, training_draws
 from headwater.methods.series.csdi.windows import Scale, check, cut, windows_of
-from headwater.nets.csdi import CSDIConfig, CSDINet
+from headwater.nets.csdi import CSDIConfig
 from headwater.sampling import Run, RunOptions
 from headwater.training.optimisation import Optimisation, train
 from headwater.training.order import batch_rows
@@ -115,9 +114,8 @@ class CSDI(Method):
             len(columns), self.layers, self.channels, self.heads, self.step_dim, self.time_dim,
             self.feature_dim, self.dropout, self.given,
         )  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(run.seed)
-            network = CSDINet(config)
+        described = ImputerConfig(config, columns, scale, self.length, self.chain)
+        fitted = FittedCSDI.fresh(described, run.seed)
         q, training = self.chain.process(), self.training
 
         def loss(network: nn.Module, step: int) -> Tensor:
@@ -128,10 +126,8 @@ class CSDI(Method):
             return masked_loss(network, q, x.to(run.device), known.to(run.device), draws)
 
         about = {"columns": columns, "length": self.length, "strategy": self.strategy, "given": self.given}
-        network = train(
-            network, loss, training, run, {**about, "horizon": self.horizon, "windows": len(places)}
-        )
-        return FittedCSDI(network, columns, scale, self.length, self.chain, self.given)
+        about = {**about, "horizon": self.horizon, "windows": len(places)}
+        return replace(fitted, network=train(fitted.network, loss, training, run, about))
 
     def apply(self, series: Series, fitted: FittedCSDI, **how: Unpack[RunOptions]) -> Imputation:
         """Fill the empty cells by the fields in `applied`; the rest is `fitted`'s.
@@ -140,8 +136,11 @@ class CSDI(Method):
         columns than the fitted ones, a table without any value, or more steps than the chain has levels.
         """
         run = Run(**how)
-        check(series, fitted.columns)
-        need(self.overlap < fitted.length, f"overlap must be below the fitted length, {fitted.length}")
+        check(series, fitted.config.columns)
+        need(
+            self.overlap < fitted.config.length,
+            f"overlap must be below the fitted length, {fitted.config.length}",
+        )
         series = [table.extended(self.horizon) if self.horizon else table for table in series]
         return Imputation.of(
             series, impute(series, fitted, Drawing(self.samples, self.overlap, self.bound, self.steps), run)

@@ -1,28 +1,25 @@
-"""A fitted D3PM of pictures: its grey values, its chain, its network, and the folder that keeps them."""
+"""A fitted D3PM of pictures: its grey values, its chain, its network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from headwater.core.schedule import betas, reciprocal
 from headwater.discrete import Discrete, DiscreteDenoiser, Mixture, absorbing, uniform
 from headwater.discrete.process import discretised_gaussian
-from headwater.errors import UserError, need
-from headwater.models.saved import load_network, save_network
+from headwater.errors import need
+from headwater.models.config import MOST_STEPS
+from headwater.models.filling import Parts
+from headwater.models.pretrained import Pretrained
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.categorical_unet import PixelLogistic, PixelLogits
 
 Chain = Literal["gaussian", "uniform", "absorbing"]
 Head = Literal["logistic", "logits"]
-
-_KIND = "d3pm-images"
 
 
 def quantised(image: Tensor, K: int) -> Tensor:
@@ -35,66 +32,54 @@ def pictures(x: Tensor, K: int) -> Tensor:
     return x.float() * (2 / (K - 1)) - 1
 
 
-@dataclass(frozen=True, eq=False)
-class FittedD3PMImages:
-    """Network and chain: what `D3PMImages.fit` returns. shape: (C, H, W) of the pictures."""
+@dataclass(frozen=True)
+class D3PMImagesConfig:
+    """Sizes, values and chain."""
 
-    network: nn.Module
+    network: UNetConfig
     shape: tuple[int, int, int]
-    about: dict[str, Any]
-    """K, T, chain, head, mixture and the sizes of the U-Net."""
+    """(C, H, W) of the pictures."""
+    K: int
+    """Values of a channel."""
+    T: int
+    chain: Chain
+    head: Head
+    mixture: Mixture
+
+    def __post_init__(self) -> None:
+        need(2 <= self.K <= 100_000, f"a chain needs 2 values or more, not {self.K}: raise K")
+        need(1 <= self.T <= MOST_STEPS, f"a chain has 1 to {MOST_STEPS} levels, not {self.T}: change T")
+        need(
+            self.chain != "gaussian" or self.T * self.K**2 <= 2**28,
+            "a Gaussian chain keeps T K x K matrices: choose fewer values or levels",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FittedD3PMImages(Pretrained):
+    """What `D3PMImages.fit` returns."""
+
+    network: PixelLogistic | PixelLogits
+    config: D3PMImagesConfig
+
+    kind = "d3pm-images"
 
     @classmethod
-    def fresh(cls, shape: tuple[int, int, int], about: dict[str, Any], seed: int) -> FittedD3PMImages:
-        """With untrained weights. Raises UserError for sizes that cannot be."""
-        need(about["K"] >= 2 and about["T"] >= 1, "a chain needs 2 values and 1 level or more: raise K or T")
-        try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                network = _build(about)
-        except ValueError as error:
-            raise UserError(str(error)) from None
-        return cls(network, shape, about)
+    def networks(cls, config: D3PMImagesConfig) -> Parts:
+        head = {"logistic": PixelLogistic, "logits": PixelLogits}[config.head]
+        return {"network": head(UNet(config.network), config.K)}
 
     @cached_property
     def process(self) -> Discrete:
-        return _chain(self.about["chain"], self.about["K"], self.about["T"], self.about["mixture"])
+        """The chain over K values of a channel."""
+        c = self.config
+        if c.chain == "uniform":
+            return uniform(c.K, betas("cosine_unsquared", c.T), c.mixture)
+        if c.chain == "absorbing":
+            return absorbing(c.K, reciprocal(c.T), c.K // 2, c.mixture)
+        return discretised_gaussian(c.K, betas("linear", c.T).clamp(max=1), c.mixture)
 
     @cached_property
     def denoiser(self) -> DiscreteDenoiser:
+        """The network, which answers logits of clean values."""
         return DiscreteDenoiser(self.network, self.process)
-
-    def save(self, folder: str | Path) -> None:
-        """Write weights and sizes, whole or not at all."""
-        save_network(folder, self.network, {"kind": _KIND, "shape": list(self.shape), **self.about})
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> FittedD3PMImages:
-        """Read what `save` wrote. Raises UserError for a folder that is damaged or another method's."""
-        network, about = load_network(folder, _build, _KIND, device)
-        C, H, W = (int(n) for n in about["shape"])
-        kept = {k: v for k, v in about.items() if k in ("K", "T", "chain", "head", "mixture", "unet")}
-        return cls(network, (C, H, W), kept)
-
-
-def _chain(kind: str, K: int, T: int, mixture: Mixture) -> Discrete:
-    if kind == "uniform":
-        return uniform(K, betas("cosine_unsquared", T), mixture)
-    if kind == "absorbing":
-        return absorbing(K, reciprocal(T), K // 2, mixture)
-    return discretised_gaussian(K, betas("linear", T).clamp(max=1), mixture)
-
-
-def _build(about: dict[str, Any]) -> nn.Module:
-    """The network of a description. Raises KeyError or ValueError for one that cannot be."""
-    known = {"chain": ("gaussian", "uniform", "absorbing"), "mixture": ("paper", "exact")}
-    for name, values in known.items():
-        if about[name] not in values:
-            raise ValueError(f"{name} is {about[name]!r}")
-    sizes: Sequence[int] = (about["K"], about["T"])
-    if any(type(n) is not int or not 1 <= n <= 100_000 for n in sizes):
-        raise ValueError("K and T are whole numbers")
-    if about["chain"] == "gaussian" and about["T"] * about["K"] ** 2 > 2**28:
-        raise ValueError("a Gaussian chain keeps T K x K matrices: choose fewer values or levels")
-    heads = {"logistic": PixelLogistic, "logits": PixelLogits}
-    return heads[about["head"]](UNet(UNetConfig(**about["unet"])), about["K"])

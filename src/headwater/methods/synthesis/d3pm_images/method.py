@@ -13,8 +13,16 @@ from headwater.discrete import Mixture
 from headwater.discrete.denoiser import bits, bound
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Method, Paper, Scores
-from headwater.methods.synthesis.d3pm_images.fitted import Chain, FittedD3PMImages, Head, pictures, quantised
+from headwater.methods.synthesis.d3pm_images.fitted import (
+    Chain,
+    D3PMImagesConfig,
+    FittedD3PMImages,
+    Head,
+    pictures,
+    quantised,
+)
 from headwater.metrics.statistics import bootstrap_interval
+from headwater.nets.adm import UNetConfig
 from headwater.noise import derive
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 from headwater.training.discrete import fit_discrete
@@ -101,17 +109,18 @@ class D3PMImages(Method):
         run = Run(**how)
         need(len(image) > 0, "there are no pictures")
         C, H, W = (int(n) for n in image.shape[1:])
-        about = {"K": self.K, "T": self.T, "chain": self.chain, "head": self.head, "mixture": self.mixture}
-        about["unet"] = {
-            "in_channels": C,
-            "model_channels": self.width,
-            "out_channels": C * (2 if self.head == "logistic" else self.K),
-            "num_res_blocks": self.blocks,
-            "attention_resolutions": list(self.attention),
-            "channel_mult": list(self.multipliers),
-            "dropout": self.dropout,
-        }
-        fitted = FittedD3PMImages.fresh((C, H, W), about, derive(run.seed, _WEIGHTS))
+        network = UNetConfig(
+            in_channels=C,
+            model_channels=self.width,
+            out_channels=C * (2 if self.head == "logistic" else self.K),
+            num_res_blocks=self.blocks,
+            attention_resolutions=self.attention,
+            channel_mult=self.multipliers,
+            dropout=self.dropout,
+        )
+        chain = (self.K, self.T, self.chain, self.head, self.mixture)
+        config = D3PMImagesConfig(network, (C, H, W), *chain)
+        fitted = FittedD3PMImages.fresh(config, derive(run.seed, _WEIGHTS))
         x0 = quantised(image, self.K)
 
         def batch(step: int) -> Tensor:
@@ -157,7 +166,7 @@ class D3PMImages(Method):
 
     def _completed(self, given: Tensor, fitted: FittedD3PMImages, run: Run) -> Tensor:
         """Values (B, C, H, W), given ones kept, negative ones drawn."""
-        q, clean = fitted.process, fitted.about["chain"] == "absorbing"
+        q, clean = fitted.process, fitted.config.chain == "absorbing"
 
         def begin(batch: Batch) -> Start:
             some = batch.take(given)

@@ -100,7 +100,7 @@ def judged(
 def reproduce(task: Task) -> Outcome:
     """Sweep the scale on held-out and on trained names and report both sides of the trade."""
     setting = QUICK if task.effort == "quick" else FULL
-    fitted = FittedGlide.load("glide")
+    fitted = FittedGlide.from_pretrained("glide")
     train, test = (load("emoji", split, fitted.shape[-1]) for split in ("train", "test"))
     names = [*(train.names or []), *(test.names or [])]
     judge = train_dual_encoder(

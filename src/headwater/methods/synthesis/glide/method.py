@@ -10,12 +10,13 @@ from headwater.data.resize import area
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
-from headwater.methods.synthesis.shared.caption_training import check_pairs, fresh, learn
+from headwater.methods.synthesis.shared.caption_training import WEIGHTS, check_pairs, learn
 from headwater.methods.synthesis.shared.drawing import draw
-from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
+from headwater.methods.synthesis.shared.fitted_glide import FittedGlide, GlideConfig
 from headwater.metrics.dual_encoder import diversity, retrieve, train_dual_encoder
-from headwater.nets.text2im import Text2Im, Text2ImConfig
+from headwater.nets.text2im import Text2ImConfig
 from headwater.nets.text_encoder import TextConfig
+from headwater.noise import derive
 from headwater.sampling import Run, RunOptions, SamplerName
 from headwater.training.optimisation import Optimisation
 from headwater.training.recipe import Architecture
@@ -91,10 +92,10 @@ class Glide(Method):
         run = Run(**how)
         check_pairs(image, text)
         tokenizer = Tokenizer.of(self.tokenizer, text, self.vocabulary)
-        network = fresh(run, lambda: Text2Im(self.sizes(len(image[0]), len(image[0]), tokenizer.size)))
-        fitted = self._fitted(network, tokenizer, image)
-        trained = learn(fitted, image, text, self.caption_dropout, self.training, run, self.learnt())
-        return self._fitted(trained, tokenizer, image)
+        channels = image.shape[1]
+        config = self.described(self.sizes(channels, channels, tokenizer.size), tokenizer, image)
+        fitted = FittedGlide.fresh(config, derive(run.seed, WEIGHTS))
+        return learn(fitted, image, text, self.caption_dropout, self.training, run, self.learnt())
 
     def apply(self, text: Texts, fitted: FittedGlide, **how: Unpack[RunOptions]) -> Images:
         """Draw one picture for each caption, (B, C, H, W) in [-1, 1]; an empty caption asks for nothing.
@@ -130,6 +131,8 @@ class Glide(Method):
         out = channels * (1 if self.variance == "fixed" else 2)
         return Text2ImConfig(in_channels=reads, out_channels=out, text=text, **asdict(self.network))
 
-    def _fitted(self, network: object, tokenizer: Tokenizer, image: Images) -> FittedGlide:
-        _, *shape = image.shape
-        return FittedGlide(network, tokenizer, tuple(shape), self.T, self.betas, self.predicts, self.variance)  # pyright: ignore[reportArgumentType]
+    def described(self, network: Text2ImConfig, tokenizer: Tokenizer, image: Images) -> GlideConfig:
+        """The config of what learns from such pictures."""
+        channels, height, width = image.shape[1:]
+        process = (self.T, self.betas, self.predicts, self.variance)
+        return GlideConfig(network, tokenizer, (channels, height, width), *process)

@@ -71,8 +71,8 @@ def drawn_over(
 def trained(method: GlideInpaint, task: Task) -> tuple[FittedGlideInpaint, str]:
     """The network that ships, or else one fine-tuned here, and where it comes from."""
     if "glide-inpaint" in names("fitted"):
-        return FittedGlideInpaint.load("glide-inpaint"), "shipped"
-    data = load("emoji", "train", FittedGlide.load(method.base).shape[-1])
+        return FittedGlideInpaint.from_pretrained("glide-inpaint"), "shipped"
+    data = load("emoji", "train", FittedGlide.from_pretrained(method.base).shape[-1])
     fitted = method.fit(data.images, data.names or [], **task.run(0))
     return fitted, f"fine-tuned in this run for {method.training.steps} steps"
 
@@ -80,7 +80,7 @@ def trained(method: GlideInpaint, task: Task) -> tuple[FittedGlideInpaint, str]:
 def reproduce(task: Task) -> Outcome:
     """Fill holes both ways and report seam and error."""
     setting = QUICK if task.effort == "quick" else FULL
-    base = FittedGlide.load(setting.method.base)
+    base = FittedGlide.from_pretrained(setting.method.base)
     wide, origin = trained(setting.method, task)
     data = load("emoji", "test", base.shape[-1])
     arms = ("trained to inpaint", "drawn over at each step")

@@ -13,11 +13,12 @@ from headwater.errors import need
 from headwater.methods.base import Images, Mask, Paper, Texts
 from headwater.methods.synthesis.glide.method import Glide
 from headwater.methods.synthesis.glide_inpaint.holes import check_hole, rectangles
-from headwater.methods.synthesis.shared.caption_training import check_pairs, fresh, learn
+from headwater.methods.synthesis.shared.caption_training import WEIGHTS, check_pairs, learn
 from headwater.methods.synthesis.shared.drawing import draw
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide, FittedGlideInpaint
 from headwater.metrics.image import border_continuity, psnr
 from headwater.nets.text2im import InpaintText2Im
+from headwater.noise import derive
 from headwater.sampling import Batch, Run, RunOptions
 from headwater.training.optimisation import Optimisation
 
@@ -61,29 +62,24 @@ class GlideInpaint(Glide):
         def erase(x0: Tensor) -> dict[str, Tensor]:
             return {"image": x0, "known": rectangles(x0, self.erased)}
 
-        trained = learn(fitted, image, text, self.caption_dropout, self.training, run, self.learnt(), erase)
-        return replace(fitted, network=trained)
+        return learn(fitted, image, text, self.caption_dropout, self.training, run, self.learnt(), erase)
 
     def _start(self, image: Images, text: Texts, run: Run) -> FittedGlideInpaint:
         if not self.base:
-            tokenizer = Tokenizer.of(self.tokenizer, text, self.vocabulary)
-            channels, height, width = image.shape[1:]
+            tokenizer, channels = Tokenizer.of(self.tokenizer, text, self.vocabulary), image.shape[1]
             sizes = self.sizes(channels, 2 * channels + 1, tokenizer.size)
-            network, shape = fresh(run, lambda: InpaintText2Im(sizes)), (channels, height, width)
-            return FittedGlideInpaint(
-                network, tokenizer, shape, self.T, self.betas, self.predicts, self.variance
-            )
-        base = FittedGlide.load(self.base)
+            config = self.described(sizes, tokenizer, image)
+            return FittedGlideInpaint.fresh(config, derive(run.seed, WEIGHTS))
+        base = FittedGlide.from_pretrained(self.base)
+        shape = base.shape
         need(
-            image.shape[1:] == base.shape,
-            f"pictures are {tuple(image.shape[1:])}, {self.base} draws {base.shape}: resize them",
+            image.shape[1:] == shape,
+            f"pictures are {tuple(image.shape[1:])}, {self.base} draws {shape}: resize them",
         )
-        wide = replace(base.network.config, in_channels=2 * base.shape[0] + 1)
+        wide = replace(base.config.network, in_channels=2 * shape[0] + 1)
         network = InpaintText2Im(wide)
         network.start_from(base.network.state_dict())
-        return FittedGlideInpaint(
-            network, base.tokenizer, base.shape, base.T, base.betas, base.predicts, base.variance
-        )
+        return FittedGlideInpaint(network, replace(base.config, network=wide))
 
     def apply(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, image: Images, known: Mask, text: Texts, fitted: FittedGlideInpaint, **how: Unpack[RunOptions]

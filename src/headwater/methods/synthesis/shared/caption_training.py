@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from headwater.errors import need
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
-from headwater.noise import derive
 from headwater.sampling import Run
 from headwater.training.optimisation import Optimisation, train
 from headwater.training.order import batch_rows
 
+G = TypeVar("G", bound=FittedGlide)
 Further = Callable[[Tensor], dict[str, Tensor]]
 """Pictures (B,C,H,W) -> further conditions of the network."""
 
-_WEIGHTS = 0x474C_4431
+WEIGHTS = 0x474C_4431
 """Purpose of the seed of the first weights."""
-
-
-def fresh(run: Run, build: Callable[[], nn.Module]) -> Any:
-    """A network with weights drawn from the run's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(run.seed, _WEIGHTS))
-        return build()
 
 
 def check_pairs(image: Tensor, text: Sequence[str]) -> None:
@@ -40,7 +34,7 @@ def check_pairs(image: Tensor, text: Sequence[str]) -> None:
 
 
 def learn(
-    fitted: FittedGlide,
+    fitted: G,
     image: Tensor,
     text: Sequence[str],
     caption_dropout: float,
@@ -48,16 +42,17 @@ def learn(
     run: Run,
     about: Mapping[str, Any],
     further: Further | None = None,
-) -> nn.Module:
+) -> G:
     """Train fitted.network: the loss of a batch is
 
         mean_i loss(x_t, t, text_i or "" with probability caption_dropout),   t spread evenly over 1 .. T
 
-    further: conditions beside the caption, drawn anew for each batch. Returns the averaged network.
+    further: conditions beside the caption, drawn anew for each batch. Returns it with the averaged
+    network.
     """
     need(0 <= caption_dropout < 1, f"caption_dropout is {caption_dropout}: give 0 to below 1")
     tokens, mask = fitted.tokens(text)
-    T = fitted.T
+    T = fitted.process.T
 
     def loss(network: nn.Module, step: int) -> Tensor:
         rows = batch_rows(run.seed, len(image), how.batch, step)
@@ -71,4 +66,4 @@ def learn(
         cond |= dict(zip(("summary", "context"), told, strict=True))
         return fitted.reading(network).loss(x0, t, eps, **cond).mean()
 
-    return train(fitted.network, loss, how, run, about)
+    return replace(fitted, network=train(fitted.network, loss, how, run, about))

@@ -44,6 +44,6 @@ def draw(
     return sample(
         guided(fitted.denoiser, method.guidance_scale, fitted.encode([""])),
         timesteps_of(q, method.steps), len(text), begin, run,
-        sampler=sampler_of(method.sampler, "small" if fitted.variance == "fixed" else "learned"),
+        sampler=sampler_of(method.sampler, "small" if fitted.config.variance == "fixed" else "learned"),
         label="pictures",
     )  # fmt: skip

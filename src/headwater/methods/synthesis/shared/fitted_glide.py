@@ -1,12 +1,11 @@
-"""A fitted GLIDE, the folder that keeps it, and captions as its network reads them."""
+"""A fitted GLIDE, and captions as its network reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,29 +15,17 @@ from headwater.core.prediction import Target, Variance
 from headwater.core.schedule import betas
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
-from headwater.gallery import shipped_fitted
-from headwater.models.saved import load_network, save_network
+from headwater.models.config import MOST_STEPS
+from headwater.models.filling import Parts
+from headwater.models.pretrained import Pretrained
 from headwater.nets.text2im import InpaintText2Im, Text2Im, Text2ImConfig
 
-_LONGEST = 100_000
-_MOST = {
-    "width": 1 << 14,
-    "layers": 128,
-    "vocab": 1 << 21,
-    "ctx": 1 << 14,
-    "num_res_blocks": 64,
-    "levels": 10,
-    "in_channels": 1 << 10,
-    "out_channels": 1 << 10,
-}
-"""Bounds on what a file may ask for, checked before anything is allocated."""
 
+@dataclass(frozen=True)
+class GlideConfig:
+    """Sizes, vocabulary and process."""
 
-@dataclass(frozen=True, eq=False)
-class FittedGlide:
-    """Network, vocabulary and process: what `Glide.fit` returns."""
-
-    network: Text2Im
+    network: Text2ImConfig
     tokenizer: Tokenizer
     shape: tuple[int, int, int]
     """Channels, height and width of the pictures that it draws."""
@@ -47,12 +34,29 @@ class FittedGlide:
     predicts: Target = "eps"
     variance: Variance = "learned_range"
 
-    kind: ClassVar[str] = "glide"
-    network_class: ClassVar[type[Text2Im]] = Text2Im
+    def __post_init__(self) -> None:
+        need(1 <= self.T <= MOST_STEPS, f"T is {self.T}: give 1 to {MOST_STEPS} levels")
+        fits = self.tokenizer.size <= self.network.text.vocab
+        need(fits, f"the network has no room for {self.tokenizer.size} words: raise its vocabulary")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedGlide(Pretrained):
+    """What `Glide.fit` returns."""
+
+    network: Text2Im
+    config: GlideConfig
+
+    kind = "glide"
+    tags = ("text-to-image",)
+
+    @classmethod
+    def networks(cls, config: GlideConfig) -> Parts:
+        return {"network": Text2Im(config.network)}
 
     @cached_property
     def process(self) -> Diffusion:
-        return Diffusion.vp(betas(self.betas, self.T))
+        return Diffusion.vp(betas(self.config.betas, self.config.T))
 
     @cached_property
     def denoiser(self) -> Denoiser:
@@ -61,12 +65,13 @@ class FittedGlide:
 
     def reading(self, network: Any) -> Denoiser:
         """The same reading of other weights, or of the network in another wrapper."""
-        return Denoiser(network, self.process, self.predicts, self.variance)
+        return Denoiser(network, self.process, self.config.predicts, self.config.variance)
 
     def tokens(self, text: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, ctx) int64 and a mask (B, ctx) bool, False where there is padding."""
-        ids = self.tokenizer.encode(text, self.network.config.text.ctx)
-        return ids, ids != self.tokenizer.pad
+        tokenizer = self.config.tokenizer
+        ids = tokenizer.encode(text, self.config.network.text.ctx)
+        return ids, ids != tokenizer.pad
 
     def encode(self, text: Sequence[str], batch: int = 256) -> dict[str, Tensor]:
         """The conditions `summary` (B,E) and `context` (B,L,W); each distinct caption is encoded once."""
@@ -80,46 +85,15 @@ class FittedGlide:
         summary, context = (torch.cat(part)[rows] for part in zip(*parts, strict=True))
         return {"summary": summary, "context": context}
 
-    def save(self, folder: str | Path) -> None:
-        """Write weights, sizes and vocabulary, whole or not at all."""
-        about = {
-            "kind": self.kind,
-            "network": asdict(self.network.config),
-            "tokenizer": self.tokenizer.to_json(),
-            "shape": list(self.shape),
-            "T": self.T,
-            "betas": self.betas,
-            "predicts": self.predicts,
-            "variance": self.variance,
-        }
-        save_network(folder, self.network, about)
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> Self:
-        """Read what `save` wrote, or what ships under a name. Raises UserError for anything else."""
-        folder = shipped_fitted(folder)
-        network, about = load_network(folder, cls._build, cls.kind, device)
-        tokenizer = Tokenizer.from_json(str(about.get("tokenizer")))
-        shape, T = tuple(about.get("shape") or ()), about.get("T")
-        fits = isinstance(network, cls.network_class) and tokenizer.size <= network.config.text.vocab
-        fits = fits and len(shape) == 3 and type(T) is int and 1 <= T <= _LONGEST
-        need(fits, f"the vocabulary and the network in {folder} disagree: fit again")
-        names = {key: str(about.get(key)) for key in ("betas", "predicts", "variance")}
-        return cls(network, tokenizer, shape, T, **names)  # pyright: ignore[reportArgumentType]
-
-    @classmethod
-    def _build(cls, about: dict[str, Any]) -> Text2Im:
-        config = Text2ImConfig(**about["network"])
-        asked = {**asdict(config), **asdict(config.text), "levels": len(config.widths)}
-        asked["width"] = max(*config.widths, config.text.width)
-        sane = all(asked[key] <= most for key, most in _MOST.items())
-        need(sane, "this network is wider or longer than any that was published: fit again")
-        return cls.network_class(config)
-
 
 @dataclass(frozen=True, eq=False)
 class FittedGlideInpaint(FittedGlide):
     """What `GlideInpaint.fit` returns: its network also takes `image` and `known`."""
 
-    kind: ClassVar[str] = "glide-inpaint"
-    network_class: ClassVar[type[Text2Im]] = InpaintText2Im
+    network: InpaintText2Im
+
+    kind = "glide-inpaint"
+
+    @classmethod
+    def networks(cls, config: GlideConfig) -> Parts:
+        return {"network": InpaintText2Im(config.network)}

@@ -120,7 +120,7 @@ def reproduce(task: Task) -> Outcome:
     """Caption pictures of held-out concepts in every way."""
     setting = QUICK if task.effort == "quick" else FULL
     ships = SHIPPED in names("fitted")
-    fitted = FittedCaptioner.load(SHIPPED) if ships else None
+    fitted = FittedCaptioner.from_pretrained(SHIPPED) if ships else None
     method, train = setting.method, load("emoji", "train", setting.method.size)
     test = load("emoji", "test", method.size)
     test = test.select(_spread(len(test), setting.pictures))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Unpack
 
 import torch
@@ -11,13 +11,14 @@ from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
 from headwater.methods.text.clip_diffusion_lm.caption_rows import read, written
-from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner
+from headwater.methods.text.clip_diffusion_lm.fitted import CaptionerConfig, EncoderConfig, FittedCaptioner
 from headwater.methods.text.clip_diffusion_lm.fixed_point import FixedPoint
 from headwater.methods.text.clip_diffusion_lm.picture_features import encoded, neighbours, opened
 from headwater.methods.text.clip_diffusion_lm.training import Captioned, learn
 from headwater.methods.text.clip_diffusion_lm.word_vectors import published_vectors
+from headwater.metrics.dual_encoder import DualEncoder
 from headwater.metrics.text import corpus_bleu, exact_match, word_f1
-from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, Fusion
+from headwater.nets.caption_denoiser import CaptionDenoiserConfig, Fusion
 from headwater.noise import derive
 from headwater.sampling import Batch, Run, RunOptions, Start, guided, sample_batches, sampler_of, timesteps_of
 from headwater.training.optimisation import Optimisation
@@ -120,13 +121,21 @@ class CLIPDiffusionLM(Method):
         seen, said = encoded(eyes.image, image), encoded(eyes.text, caption)
         number = {text: i for i, text in enumerate(caption)}
         near = neighbours(seen, said, torch.tensor([number[text] for text in caption]))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(run.seed, _WEIGHTS))
-            network = CaptionDenoiser(self.sizes(tokenizer.size, seen.shape[1]))
+        encoder = eyes if isinstance(eyes, DualEncoder) else None
+        config = CaptionerConfig(
+            self.sizes(tokenizer.size, seen.shape[1]),
+            tokenizer,
+            self.shape,
+            len(said),
+            self.T,
+            "" if encoder else self.features,
+            encoder and EncoderConfig.of(encoder),
+        )
+        fitted = FittedCaptioner.fresh(config, derive(run.seed, _WEIGHTS))
+        fitted, network = replace(fitted, captions=said, encoder=encoder), fitted.network
         if self.words == "published":
             network.table.data = published_vectors(self.tokenizer, tokenizer.size, self.dim)
             network.head.data = network.table.data.clone()
-        fitted = FittedCaptioner(network, eyes, tokenizer, said, self.shape, self.T)
 
         rows = Captioned(written(tokenizer, caption, self.length), seen, said[near])
         return learn(
@@ -157,7 +166,7 @@ class CLIPDiffusionLM(Method):
             label="captions",
         )  # fmt: skip
         for _, x in done:
-            texts += read(fitted.tokenizer, fitted.network.codec.decode(x).cpu())
+            texts += read(fitted.config.tokenizer, fitted.network.codec.decode(x).cpu())
         return texts
 
     def evaluate(self, caption: Texts, truth: Texts) -> dict[str, float]:

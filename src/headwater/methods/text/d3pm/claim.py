@@ -77,7 +77,7 @@ def reproduce(task: Task) -> Outcome:
         run = task.run(seed)
         for name, method in chains.items():
             fitted = method.fit(texts, **run.child(name))
-            test = [fitted.characters.decode(row) for row in held]
+            test = [fitted.config.characters.decode(row) for row in held]
             for label, steps in (("", T), (" at a quarter", T // 4)):
                 some = replace(method, steps=steps, levels=steps)
                 bits = some.apply(test, fitted, **run).bits

@@ -21,8 +21,9 @@ from headwater.methods.text.d3pm.characters import (
     windows,
 )
 from headwater.methods.text.d3pm.filling import filled, nats_of
-from headwater.methods.text.d3pm.fitted import Chain, FittedD3PM, Schedule
+from headwater.methods.text.d3pm.fitted import Chain, D3PMConfig, FittedD3PM, Schedule
 from headwater.metrics.statistics import bootstrap_interval
+from headwater.nets.text_transformer import TextTransformerConfig
 from headwater.noise import derive
 from headwater.sampling import Run, RunOptions, timesteps_of
 from headwater.training.discrete import fit_discrete
@@ -119,8 +120,10 @@ class D3PM(Method):
         )
         sizes = {k: getattr(self, k) for k in ("length", "width", "layers", "heads", "dropout")}
         chain = {k: getattr(self, k) for k in ("chain", "T", "schedule", "mixture", "neighbours")}
-        pairs = pair_counts(stream, len(characters))
-        fitted = FittedD3PM.fresh(characters, pairs, sizes, chain, derive(run.seed, _WEIGHTS))
+        pairs = tuple(map(tuple, pair_counts(stream, len(characters)).tolist()))
+        K = len(characters) + (self.chain == "absorbing")
+        config = D3PMConfig(TextTransformerConfig(K, **sizes), characters, pairs, **chain)
+        fitted = FittedD3PM.fresh(config, derive(run.seed, _WEIGHTS))
         trained = fit_discrete(
             replace(fitted.denoiser, auxiliary=self.auxiliary),
             lambda step: windows(stream, self.length, self.training.batch, run.seed, step),
@@ -137,25 +140,25 @@ class D3PM(Method):
         on to a window's end, and cut. Raises UserError for unknown characters.
         """
         run = Run(**how)
-        fitted = replace(fitted, mixture=self.mixture)
+        fitted = fitted.mixed(self.mixture)
         need(len(self.hole) == 1, f"hole is {self.hole!r}: give one character")
         need(self.levels >= 1, f"levels is {self.levels}: give 1 or more")
         need(all(text), "a text is empty: write holes where something is to be written")
-        encoded = [fitted.characters.encode(t, self.hole) for t in text]
-        plan = timesteps_of(fitted.T, self.steps, "even")
+        encoded = [fitted.config.characters.encode(t, self.hole) for t in text]
+        plan = timesteps_of(fitted.process.T, self.steps, "even")
         parts = filled(pieces(encoded, fitted.length), fitted, plan, run)
         full = joined(parts, len(text))
         cost = torch.zeros(len(text), dtype=torch.float64)
         for part, nats in nats_of(parts, fitted, plan, self.levels, run):
             cost[part.text] += nats * len(part.ids) / len(full[part.text])
-        return Written([fitted.characters.decode(ids) for ids in full], bits_of(cost).float())
+        return Written([fitted.config.characters.decode(ids) for ids in full], bits_of(cost).float())
 
     def write(self, n: int, fitted: FittedD3PM, **how: Unpack[RunOptions]) -> list[str]:
         """n new windows. Window i depends on the seed and i alone."""
         blank = [Piece(i, 0, torch.full((fitted.length,), -1)) for i in range(n)]
-        plan = timesteps_of(fitted.T, self.steps, "even")
-        done = filled(blank, replace(fitted, mixture=self.mixture), plan, Run(**how))
-        return [fitted.characters.decode(part.ids) for part in done]
+        plan = timesteps_of(fitted.process.T, self.steps, "even")
+        done = filled(blank, fitted.mixed(self.mixture), plan, Run(**how))
+        return [fitted.config.characters.decode(part.ids) for part in done]
 
     def evaluate(self, written: Texts, bits: Scores) -> dict[str, float]:
         """bits_per_character over all texts, with a 95 % bootstrap interval over texts."""

@@ -14,7 +14,7 @@ from headwater.baselines.autoregressive import Autoregressive
 from headwater.core import Control, Prediction
 from headwater.data import load
 from headwater.experiments.base import training_seconds
-from headwater.gallery import names, shipped_fitted
+from headwater.gallery import names
 from headwater.methods.text.diffuseq.fitted import FittedDiffuSeq
 from headwater.methods.text.diffuseq.method import DiffuSeq
 from headwater.methods.text.diffuseq.sequence_pairs import pack
@@ -59,7 +59,7 @@ class Networks:
         baseline, trained for as many updates."""
         seconds: dict[str, float] = {}
         if SHIPPED in names("fitted"):
-            fitted = FittedDiffuSeq.load(shipped_fitted(SHIPPED))
+            fitted = FittedDiffuSeq.from_pretrained(SHIPPED)
         else:
             own, begun = run.child("diffuseq"), time.perf_counter()
             fitted = method.fit(train.source, train.target, **own)
@@ -77,7 +77,7 @@ def left_to_right(method: DiffuSeq, fitted: FittedDiffuSeq, train: Verses, run: 
     return Autoregressive.fit(
         train.source,
         train.target,
-        fitted.tokenizer,
+        fitted.config.tokenizer,
         fitted.network.config,
         method.training,
         **run.child("autoregressive"),
@@ -98,7 +98,7 @@ class Watch(Control):
 def doubt(method: DiffuSeq, fitted: FittedDiffuSeq, source: list[str], run: Run) -> list[float]:
     """Share of each target's words whose last estimate is in doubt: more than half as far from the nearest
     word vector as from the second nearest. Padding does not count; one sample of each source."""
-    pairs = pack(fitted.tokenizer, source, None, fitted.length)
+    pairs = pack(fitted.config.tokenizer, source, None, fitted.config.network.length)
     shares: list[float] = []
     watch = Watch()
     for batch, _ in method.denoised(pairs, fitted, 1, run, [watch]):
@@ -106,7 +106,7 @@ def doubt(method: DiffuSeq, fitted: FittedDiffuSeq, source: list[str], run: Run)
             raise RuntimeError("a walk has at least one step")
         table = fitted.codec.table
         near = torch.cdist(watch.seen, table[None].expand(len(watch.seen), -1, -1)).topk(2, largest=False)
-        words = batch.target & (near.indices[..., 0] != fitted.tokenizer.pad)
+        words = batch.target & (near.indices[..., 0] != fitted.config.tokenizer.pad)
         doubtful = near.values[..., 0] > near.values[..., 1] / 2
         counted = words.sum(1).clamp(min=1)
         shares += ((doubtful & words).sum(1).double() / counted).tolist()

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Unpack
 
-import torch
 from torch import Tensor
 
 from headwater.controls import GivenRegion, Nearest
@@ -14,11 +13,11 @@ from headwater.core import Control
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Method, Paper, Texts
-from headwater.methods.text.diffuseq.fitted import FittedDiffuSeq
+from headwater.methods.text.diffuseq.fitted import DiffuSeqConfig, FittedDiffuSeq
 from headwater.methods.text.diffuseq.sequence_pairs import Pairs, pack, targets
 from headwater.methods.text.diffuseq.training import learn
 from headwater.metrics.text import consensus, corpus_bleu, distinct, mean_sentence_bleu, word_f1
-from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
+from headwater.nets.text_denoiser import TextDenoiserConfig
 from headwater.noise import Noise, Truncated, White, derive
 from headwater.sampling import (
     Batch,
@@ -108,20 +107,18 @@ class DiffuSeq(Method):
         need(len(target) > 0, "there are no target texts")
         tokenizer = Tokenizer.of(self.tokenizer, [*source, *target], self.vocabulary)
         pairs = pack(tokenizer, source, target, self.length)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(run.seed, _WEIGHTS))
-            network = TextDenoiser(self.sizes(tokenizer.size))
-        fitted = FittedDiffuSeq(network, tokenizer, self.T, self.schedule)
+        config = DiffuSeqConfig(self.sizes(tokenizer.size), tokenizer, self.T, self.schedule)
+        fitted = FittedDiffuSeq.fresh(config, derive(run.seed, _WEIGHTS))
         return learn(fitted, pairs, self.training, run, self.learnt())
 
     def samples(
         self, source: Texts, fitted: FittedDiffuSeq, n: int, **how: Unpack[RunOptions]
     ) -> list[list[str]]:
         """n independent targets of each source. Sample k of source i depends on the seed, k and i alone."""
-        pairs, texts = pack(fitted.tokenizer, source, None, fitted.length), list[str]()
+        pairs, texts = pack(fitted.config.tokenizer, source, None, fitted.config.network.length), list[str]()
         for found, x in self.denoised(pairs, fitted, n, Run(**how)):
             ids = fitted.codec.decode(x)
-            texts += targets(fitted.tokenizer, Pairs(ids, found.target).to("cpu"))
+            texts += targets(fitted.config.tokenizer, Pairs(ids, found.target).to("cpu"))
         return [texts[i : i + n] for i in range(0, len(texts), n)]
 
     def denoised(
@@ -140,10 +137,10 @@ class DiffuSeq(Method):
             here = rows(batch)
             clean = fitted.codec.encode(here.ids)
             source = GivenRegion(clean, ~here.target[..., None], place="both")
-            return Start(batch.noise(clean, fitted.T), [*watching, *rounded, source])
+            return Start(batch.noise(clean, fitted.process.T), [*watching, *rounded, source])
 
         for batch, x in sample_batches(
-            fitted.denoiser, timesteps_of(fitted.T, self.steps), len(pairs.ids), begin, run,
+            fitted.denoiser, timesteps_of(fitted.process.T, self.steps), len(pairs.ids), begin, run,
             sampler=sampler_of(self.sampler, "large"), law=self.law, draws=n, label="texts",
         ):  # fmt: skip
             yield rows(batch), x

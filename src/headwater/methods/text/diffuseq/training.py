@@ -24,7 +24,7 @@ def learn(
 
     about: the settings that decide the result.
     """
-    levels = LossSecondMoment(fitted.T)
+    levels = LossSecondMoment(fitted.process.T)
 
     def loss(both: nn.Module, step: int) -> Tensor:
         batch = pairs.rows(batch_rows(run.seed, len(pairs.ids), how.batch, step)).to(run.device)

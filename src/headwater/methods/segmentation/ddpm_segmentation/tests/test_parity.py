@@ -103,7 +103,7 @@ def test_mean_iou_agrees(case: Case) -> None:
 def test_apply_is_the_whole_chain(case: Case) -> None:
     if case.size != tuple(case.data.config["size"]):
         pytest.skip("apply gives labels of the picture's own size")
-    fitted = PixelClassifiers(
+    fitted = PixelClassifiers.of(
         case.ensemble, case.data["in/noise"], tuple(case.steps), tuple(sorted(case.blocks))
     )
     found = DDPMSegmentation().apply(case.prior, case.data["in/x0"], fitted, batch_size=1)

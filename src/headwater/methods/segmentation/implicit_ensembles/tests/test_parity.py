@@ -40,7 +40,7 @@ class Case:
         image = data["in/image"]
         self.net = method.network(image.shape[1], 2).eval()
         self.net.load_state_dict(data.under("w"), strict=True)
-        self.fitted = FittedImplicitEnsembles(self.net, (4, 16, 16), 2, method.T, method.background)
+        self.fitted = FittedImplicitEnsembles.around(self.net, (4, 16, 16), 2, method.T, method.background)
         self.denoiser, self.image = self.fitted.denoiser, image
         self.x0 = self.fitted.encode((data["in/mask"][:, 0] > 0).long())
 
@@ -86,7 +86,7 @@ def test_losses_and_gradient(case: Case) -> None:
     rescaled = case.denoiser.loss(case.x0, k + 1, eps, features=case.image)
     close(rescaled, data["out/training_losses_segmentation_rescaled/loss"], 0, LOSS)
     bits = case.denoiser.terms(case.x0, k + 1, eps, features=case.image)[1]
-    close(bits * case.fitted.T / 1000, data["out/training_losses_segmentation_rescaled/vb"], 0, LOSS)
+    close(bits * case.fitted.config.T / 1000, data["out/training_losses_segmentation_rescaled/vb"], 0, LOSS)
     stored = data.under("out/training_losses_segmentation_grad/t400")
     mse, bits = case.denoiser.terms(case.x0, 401, eps, features=case.image)
     (mse + bits).mean().backward()

@@ -6,6 +6,7 @@ Levels count from 0 = clean here, so the reference's index k is level k + 1, tol
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ class Case:
         )
         self.net = method.network(3, 2).eval().requires_grad_(False)
         self.net.load_state_dict(data.under("w"), strict=True)
-        self.fitted = FittedSegDiff(self.net, (3, 16, 16), 2, method.T, -1.0)
+        self.fitted = FittedSegDiff.around(self.net, (3, 16, 16), 2, method.T, -1.0)
         self.features = self.net.encode(data["in/image"])
 
 
@@ -110,7 +111,7 @@ def test_walk(case: Case) -> None:
 
 def test_merge_rule(golden: Callable[[str], Any]) -> None:
     data, case = golden("segdiff/metrics"), FittedSegDiff.decode
-    one = FittedSegDiff(None, (3, 1, 1), 2, 100, -1.0)  # pyright: ignore[reportArgumentType]
+    one = FittedSegDiff(None, SimpleNamespace(background=-1.0))  # pyright: ignore[reportArgumentType]
     raw = data["in/samples"]
     found = merge(case(one, raw).clamp(0, 1)[None]).labels
     assert torch.equal(found[:, None].float(), data["out/merged"])

@@ -76,8 +76,7 @@ def test_networks_that_ship_are_not_trained_again(monkeypatch: pytest.MonkeyPatc
     quiet = Run(progress=False)
     for name, called in SHIPPED.items():
         fitted = mask_networks.fit(mask_networks.arm(name, 2), learn.images, masks, quiet)
-        fitted.network.half()
-        fitted.save(tmp_path / called.format(seed=0) / "fitted")
+        fitted.save_pretrained(tmp_path / called.format(seed=0) / "fitted", torch.float16)
     drawn = Setting((SUM,), updates=2, side=8, pictures=3, seeds=2, shipped=True)
     arms = mask_ensembles.measure(task(), drawn).arms
     assert arms[SUM].seconds == arms[PLAIN].seconds == []

@@ -6,6 +6,8 @@ mask by exp(-|x_t - alpha m|^2 / 2 sigma^2) times how probable the picture makes
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -57,7 +59,11 @@ class Fitted(FittedMasks):
 
 def fitted(T: int, background: float, predicts: Target = "eps") -> Fitted:
     network = Posterior(T, background, predicts)
-    return Fitted(network, (3, 4, 4), 2, T, background, predicts)  # pyright: ignore[reportArgumentType]
+    sizes = SimpleNamespace(out_channels=1)
+    config = SimpleNamespace(
+        network=sizes, shape=(3, 4, 4), classes=2, T=T, background=background, predicts=predicts
+    )
+    return Fitted(network, config)  # pyright: ignore[reportArgumentType]
 
 
 PICTURES = PROBABLE.log()[:, :, None, None].expand(-1, -1, 4, 4)

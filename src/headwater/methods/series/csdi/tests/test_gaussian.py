@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from headwater.data.series import Table
-from headwater.methods.series.csdi.fitted import Chain, FittedCSDI
+from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, ImputerConfig
 from headwater.methods.series.csdi.method import CSDI
 from headwater.methods.series.csdi.windows import Scale
+from headwater.nets.csdi import CSDIConfig
 
 LENGTH, COLUMNS = 8, ("a", "b")
 MEAN, STD = np.array([10.0, -3.0]), np.array([2.0, 0.5])
@@ -72,7 +73,8 @@ def drawn() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     known = normal.isfinite()
     mean, spread = conditional(known, normal.nan_to_num())
     for given in ("input", "pasted"):
-        fitted = FittedCSDI(Ideal(given), COLUMNS, Scale(MEAN, STD, 1.0), LENGTH, CHAIN, given)
+        sizes = CSDIConfig(len(COLUMNS), given=given)
+        fitted = FittedCSDI(Ideal(given), ImputerConfig(sizes, COLUMNS, Scale(MEAN, STD, 1.0), LENGTH, CHAIN))
         result = CSDI(samples=600, given=given).apply([table], fitted, seed=1, batch_size=600, progress=False)
         cells = np.argwhere(np.isnan(table.values))
         scaled = (result.samples[0] - MEAN[cells[:, 1]]) / STD[cells[:, 1]]

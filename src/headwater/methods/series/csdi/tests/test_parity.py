@@ -15,7 +15,7 @@ from arrays import GOLDEN
 from headwater.atomic import read_json
 from headwater.core import descend, last, reverse
 from headwater.errors import UserError
-from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, reference_config
+from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, ImputerConfig, reference_config
 from headwater.methods.series.csdi.imputing import begin
 from headwater.methods.series.csdi.masks import hide_historical, hide_random
 from headwater.methods.series.csdi.training import masked_error
@@ -62,9 +62,8 @@ class Reference:
         chain = Chain(c["diffusion"]["num_steps"], schedule, 1e-4, 0.5)
         self.network = network.to(dtype).eval()
         scale = Scale(np.zeros(k), np.ones(k), 1.0)
-        self.fitted = FittedCSDI(
-            self.network, names, scale, arrays["in/timepoints"].shape[1], chain, network.config.given
-        )
+        length = arrays["in/timepoints"].shape[1]
+        self.fitted = FittedCSDI(self.network, ImputerConfig(network.config, names, scale, length, chain))
         self.q = self.fitted.denoiser.process
         self.tape = list(arrays.under("noise").values())
 
@@ -156,7 +155,7 @@ def test_masks_and_the_training_loss_with_its_gradient(golden: Any, name: str) -
 def sampled(ref: Reference) -> Tensor:
     """All draws at once, from the tape that the reference read one draw after another; (B, S, K, L)."""
     samples, T = ref.arrays.config["n_samples"], ref.q.T
-    each = T + (T if ref.fitted.given == "pasted" else 0)
+    each = T + (T if ref.fitted.config.network.given == "pasted" else 0)
     tape = ref.tape[len(ref.tape) - samples * each :]
     runs = [tape[i * each : (i + 1) * each] for i in range(samples)]
     together = [torch.stack(fields, 1).flatten(0, 1).to(ref.dtype) for fields in zip(*runs, strict=True)]
@@ -171,7 +170,11 @@ def test_samples_and_their_scores(case: tuple[Reference, str]) -> None:
     ref, out = case
     found, wanted = sampled(ref), ref.arrays[f"{out}/impute_samples"]
     # The unconditional reference lets given cells drift; they are overwritten before each call in both.
-    free = torch.ones_like(wanted) if ref.fitted.given == "input" else 1 - ref.turned("gt_mask")[:, None]
+    free = (
+        torch.ones_like(wanted)
+        if ref.fitted.config.network.given == "input"
+        else 1 - ref.turned("gt_mask")[:, None]
+    )
     close(found * free, wanted * free, ref.dtype, 10.0)
     target = ref.turned("observed_data").numpy()
     where = ref.arrays[f"{out}/eval_target_mask"].numpy()
@@ -209,7 +212,8 @@ def test_checkpoints_are_read_strictly(tmp_path: Path, golden: Any) -> None:
     torch.save(ref.under("w"), tmp_path / "model.pth")
     scale = Scale(np.ones(4), np.full(4, 2.0), 1.0)
     fitted = FittedCSDI.from_reference(tmp_path / "model.pth", ref.config, "abcd", scale, 7)
-    assert (fitted.columns, fitted.length, fitted.scale) == (("a", "b", "c", "d"), 7, scale)
+    config = fitted.config
+    assert (config.columns, config.length, config.scale) == (("a", "b", "c", "d"), 7, scale)
     deeper = {**ref.config, "diffusion": {**ref.config["diffusion"], "layers": 3}}
     linear = {**ref.config, "diffusion": {**ref.config["diffusion"], "is_linear": True}}
     for config, words in ((deeper, "does not fit its config"), (linear, "linear attention"), ({}, "YAML")):
@@ -223,7 +227,8 @@ def test_the_published_checkpoint_draws_what_the_reference_drew(golden: Any) -> 
     config = read_json(PUBLISHED / "pretrained_config.json")
     fitted = FittedCSDI.from_reference(PUBLISHED / "pretrained.safetensors", config)
     assert sum(p.numel() for p in fitted.network.parameters()) == 414_065
-    assert (len(fitted.columns), fitted.chain.T, fitted.given) == (35, 50, "input")
+    held = fitted.config
+    assert (len(held.columns), held.chain.T, held.network.given) == (35, 50, "input")
     ref = Reference(golden("csdi/pretrained_run"), torch.float32)
     x = ref.windows("gt_mask")
     first = Windows(x.values[:1], x.observed[:1], x.times[:1])

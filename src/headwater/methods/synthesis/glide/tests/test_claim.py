@@ -31,7 +31,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         training=Optimisation(2, 4, 1e-3),
     )  # fmt: skip
     fitted = method.fit(torch.zeros(4, 3, 16, 16), ["red heart", "cat"] * 2, progress=False)
-    fitted.save(tmp_path / "glide" / "fitted")
+    fitted.save_pretrained(tmp_path / "glide" / "fitted")
     return tmp_path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from headwater.data.tokenizer import Tokenizer
 from headwater.methods.synthesis.glide.method import Glide
-from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
+from headwater.methods.synthesis.shared.fitted_glide import FittedGlide, GlideConfig
 from headwater.sampling import guided
 
 MEANS, SPREAD = (-0.5, 0.5), 0.2
@@ -25,7 +26,6 @@ class Exact(nn.Module):
     def __init__(self, alpha: Tensor, sigma: Tensor, ids: tuple[int, int]) -> None:
         super().__init__()
         self.alpha, self.sigma, self.ids = alpha[1:], sigma[1:], ids
-        self.config = SimpleNamespace(text=SimpleNamespace(ctx=1))
         self.place = nn.Parameter(torch.zeros(()))
 
     def encode(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,7 +50,9 @@ class Exact(nn.Module):
 def known() -> FittedGlide:
     tokenizer = Tokenizer.train(["low", "high"], 10, "word")
     ids = tuple(int(tokenizer.encode([word], 1)[0, 0]) for word in ("low", "high"))
-    empty = FittedGlide(nn.Identity(), tokenizer, (1, 1, 1), T=100, variance="fixed")  # pyright: ignore[reportArgumentType]
+    sizes: Any = SimpleNamespace(text=SimpleNamespace(ctx=1, vocab=10))
+    config = GlideConfig(sizes, tokenizer, (1, 1, 1), T=100, variance="fixed")
+    empty = FittedGlide(nn.Identity(), config)  # pyright: ignore[reportArgumentType]
     q = empty.process
     return replace(empty, network=Exact(q.alpha, q.sigma, ids))  # pyright: ignore[reportArgumentType, reportCallIssue]
 

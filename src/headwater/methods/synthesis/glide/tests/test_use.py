@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,29 +110,14 @@ def test_an_empty_caption_asks_for_nothing(fitted: FittedGlide, method: Glide) -
     assert tokens.shape == (2, 3)
 
 
-def test_kept_and_read_again(fitted: FittedGlide, method: Glide, tmp_path: Path) -> None:
-    fitted.save(tmp_path / "f")
-    again = FittedGlide.load(tmp_path / "f")
-    assert again.network.config == fitted.network.config
-    assert torch.equal(method.apply(["a red"], again, **QUIET), method.apply(["a red"], fitted, **QUIET))
-    with pytest.raises(UserError, match="glide-inpaint"):
-        FittedGlideInpaint.load(tmp_path / "f")
-    wider = replace(fitted.network.config, num_res_blocks=100)
-    replace(fitted, network=SimpleNamespace(config=wider, state_dict=fitted.network.state_dict)).save(
-        tmp_path / "g"
-    )  # pyright: ignore[reportArgumentType]
-    with pytest.raises(UserError, match="wider or longer"):
-        FittedGlide.load(tmp_path / "g")
-
-
 def test_what_ships_goes_by_name(
     fitted: FittedGlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(shipped.FOLDERS, "fitted", tmp_path)
     with pytest.raises(UserError, match="nothing fitted ships"):
-        FittedGlide.load("drawings")
-    fitted.save(tmp_path / "drawings" / "fitted")
-    assert FittedGlide.load("drawings").shape == (3, 8, 8)
+        FittedGlide.from_pretrained("drawings")
+    fitted.save_pretrained(tmp_path / "drawings" / "fitted")
+    assert FittedGlide.from_pretrained("drawings").shape == (3, 8, 8)
     assert shipped.names("fitted") == ["drawings"]
     assert shipped.run_folder("drawings") == tmp_path / "drawings"
     (tmp_path / "here").mkdir()
@@ -142,7 +126,7 @@ def test_what_ships_goes_by_name(
     assert shipped.run_folder("drawings") == Path("drawings")  # one's own folder goes first
     (tmp_path / "here" / "drawings").rmdir()
     with pytest.raises(UserError, match="did you mean 'drawings'"):
-        FittedGlide.load("drawing")
+        FittedGlide.from_pretrained("drawing")
 
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -160,7 +144,7 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_inpainting_starts_as_the_base_and_keeps_what_is_given(fitted: FittedGlide, tmp_path: Path) -> None:
-    fitted.save(tmp_path / "base")
+    fitted.save_pretrained(tmp_path / "base")
     how = Optimisation(1, 16, 1e-9)
     method = GlideInpaint(**SMALL, base=str(tmp_path / "base"), training=how, guidance_scale=2.0)
     images, texts = flat()
@@ -212,14 +196,12 @@ def test_what_is_wrong_is_said(fitted: FittedGlide, method: Glide) -> None:
     with pytest.raises(UserError, match="no caption to draw"):
         method.apply([], fitted, **QUIET)
     for steps in ("abc", "2000", "ddim600", "0"):
-        with pytest.raises(
-            UserError, match="give a number from 1 to 1000, counts per section"
-        ):
+        with pytest.raises(UserError, match="give a number from 1 to 1000, counts per section"):
             replace(method, steps=steps).apply(["a red"], fitted, **QUIET)
     with pytest.raises(UserError, match="caption_dropout is 1"):
         replace(method, caption_dropout=1.0).fit(images, texts, **QUIET)
     inpaint = GlideInpaint(**SMALL)
-    wide = FittedGlideInpaint(fitted.network, fitted.tokenizer, fitted.shape)
+    wide = FittedGlideInpaint(fitted.network, fitted.config)  # pyright: ignore[reportArgumentType]
     known = torch.ones(1, 1, 8, 8, dtype=torch.bool)
     with pytest.raises(UserError, match="resize them"):
         inpaint.apply(images[..., :4], known, texts, wide, **QUIET)

@@ -62,7 +62,9 @@ def test_what_ships_is_not_trained_again(
     method: CLIPDiffusionLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = few("emoji", "train", 16)
-    method.fit(data.images, data.names or [], progress=False).save(tmp_path / claim.SHIPPED / "fitted")
+    method.fit(data.images, data.names or [], progress=False).save_pretrained(
+        tmp_path / claim.SHIPPED / "fitted"
+    )
     monkeypatch.delattr(CLIPDiffusionLM, "fit")
     outcome = claim.reproduce(Task(Page("captions"), "quick", (0, 1), progress=False))
     assert outcome.settings["captioner"] == "shipped"

@@ -11,7 +11,6 @@ import torch
 from headwater.discrete.matrix_powers import MatrixPowers
 from headwater.discrete.process import RankOne
 from headwater.errors import UserError
-from headwater.methods.synthesis.d3pm_images.fitted import FittedD3PMImages
 from headwater.methods.text.d3pm.characters import Characters, pair_counts, stream_of, windows
 from headwater.methods.text.d3pm.fitted import FittedD3PM, contexts
 from headwater.methods.text.d3pm.method import D3PM
@@ -33,7 +32,7 @@ def fitted() -> FittedD3PM:
 
 
 @pytest.mark.parametrize("chain", ["absorbing", "uniform", "nearest"])
-def test_every_chain_learns_completes_and_is_kept(chain: str, tmp_path: Path) -> None:
+def test_every_chain_learns_and_completes(chain: str) -> None:
     method = replace(SMALL, chain=chain, training=Optimisation(3, 4))  # pyright: ignore
     fitted = method.fit(CORPUS, **QUIET)
     texts = ["ab__", "_" * 16, "abab abab", "ba_ba ab" * 5]
@@ -41,15 +40,13 @@ def test_every_chain_learns_completes_and_is_kept(chain: str, tmp_path: Path) ->
     for before, after in zip(texts, done.written, strict=True):
         assert len(before) == len(after)
         assert all(b in ("_", a) for b, a in zip(before, after, strict=True))
-        assert set(after) <= set(fitted.characters.symbols)
+        assert set(after) <= set(fitted.config.characters.symbols)
     assert done.bits.shape == (4,)
     assert (done.bits > 0).all()
-    fitted.save(tmp_path / "kept")
-    again = FittedD3PM.load(tmp_path / "kept")
-    same = method.apply(texts, again, seed=0, batch_size=1, progress=False)
+    same = method.apply(texts, fitted, seed=0, batch_size=1, progress=False)
     assert same.written == done.written
     torch.testing.assert_close(same.bits, done.bits)
-    assert isinstance(again.process, MatrixPowers if chain == "nearest" else RankOne)
+    assert isinstance(fitted.process, MatrixPowers if chain == "nearest" else RankOne)
 
 
 def test_training_lowers_the_bits_and_skipping_levels_costs_some(fitted: FittedD3PM) -> None:
@@ -85,7 +82,7 @@ def test_texts_do_not_depend_on_their_neighbours(fitted: FittedD3PM) -> None:
     assert one != replace(SMALL, steps=3).write(3, fitted, seed=6, progress=False)
 
 
-def test_what_cannot_be_is_said(fitted: FittedD3PM, tmp_path: Path) -> None:
+def test_what_cannot_be_is_said(fitted: FittedD3PM) -> None:
     with pytest.raises(UserError, match="have no 'z': replace it"):
         SMALL.apply(["abz"], fitted, **QUIET)
     with pytest.raises(UserError, match="a text is empty"):
@@ -100,9 +97,6 @@ def test_what_cannot_be_is_said(fitted: FittedD3PM, tmp_path: Path) -> None:
         SMALL.fit(["short"], **QUIET)
     with pytest.raises(UserError, match="multiple of 4"):
         replace(SMALL, width=18).fit(CORPUS, **QUIET)
-    fitted.save(tmp_path / "kept")
-    with pytest.raises(UserError, match="not for d3pm-images"):
-        FittedD3PMImages.load(tmp_path / "kept")
     with pytest.raises(ValueError, match="4 billion"):
         TextTransformerConfig(28, width=768, layers=10**6)
 

@@ -90,7 +90,7 @@ def test_doubt_counts_words_between_two_vectors(monkeypatch: pytest.MonkeyPatch)
     fitted = SMALL.method.fit(train.source, train.target, progress=False)
     monkeypatch.setattr(type(fitted), "codec", property(lambda self: Embedding(self.network.table)))
     method = replace(SMALL.method, steps=1, rounding="none")
-    word = fitted.tokenizer.size - 1
+    word = fitted.config.tokenizer.size - 1
     for x, wanted in (
         (fitted.network.table[word], 0.0),
         ((fitted.network.table[word] + fitted.network.table[word - 1]) / 2, 1.0),

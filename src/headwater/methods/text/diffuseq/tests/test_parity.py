@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from headwater.controls import GivenRegion, Nearest
 from headwater.core import DDIM, Ancestral, Control, Prediction, reverse, schedule
 from headwater.core.timesteps import respaced
 from headwater.core.transition import Level
-from headwater.methods.text.diffuseq.fitted import FittedDiffuSeq
+from headwater.methods.text.diffuseq.fitted import DiffuSeqConfig, FittedDiffuSeq
 from headwater.methods.text.diffuseq.partial_noising import losses
 from headwater.methods.text.diffuseq.sequence_pairs import Pairs
 from headwater.nets.adm_blocks import timestep_embedding
@@ -47,7 +48,8 @@ def fitted(ref: Any, dtype: torch.dtype) -> FittedDiffuSeq:
     )
     network = TextDenoiser(config)
     network.load_state_dict(published(ref.under("w")), strict=True)
-    found = FittedDiffuSeq(network.eval().to(dtype), None, c["T"], c["schedule"])  # pyright: ignore
+    words: Any = SimpleNamespace(size=c["vocab"])
+    found = FittedDiffuSeq(network.eval().to(dtype), DiffuSeqConfig(config, words, c["T"], c["schedule"]))
     if not c["rescale"]:
         label = found.process.label * (c["T"] / 1000)
         object.__setattr__(found.process, "label", label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -113,18 +112,6 @@ def test_the_baseline_writes_what_it_would_write_without_its_cache() -> None:
     said = found.network(rows.ids[:, :-1], torch.arange(8)[None].expand(3, -1), causal).argmax(-1)
     wanted = rows.target[:, 1:] & (rows.ids[:, 1:] != tokenizer.pad)
     assert torch.equal(said[wanted], rows.ids[:, 1:][wanted])
-
-
-def test_a_folder_keeps_everything(learnt: tuple[DiffuSeq, FittedDiffuSeq], tmp_path: Path) -> None:
-    method, fitted = learnt
-    fitted.save(tmp_path / "fitted")
-    again = FittedDiffuSeq.load(tmp_path / "fitted")
-    source, _ = reversed_words(4, 3)
-    assert method.apply(source, again, **QUIET) == method.apply(source, fitted, **QUIET)
-    about = json.loads((tmp_path / "fitted" / "about.json").read_text())
-    assert about["kind"] == "diffuseq"
-    with pytest.raises(ValueError, match="fits no machine"):
-        TextDenoiserConfig(**{**about["network"], "hidden": 10**6})
 
 
 def test_an_interrupted_fit_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
