@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench registers clean
 
 demo: .venv/.demo  ## the tour: several methods on shipped priors and data, one page
 	$(BIN)/headwater tour --out demo
@@ -15,6 +15,9 @@ lint: .venv/.test  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+registers: .venv/.test  ## the lists of methods in README, docs, site and command line, from the catalogue
+	$(BIN)/python tools/registers.py
 
 bench: .venv/.test  ## ratios against the packages that one would use instead
 	$(BIN)/headwater bench

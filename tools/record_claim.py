@@ -33,6 +33,7 @@ def main() -> None:
     write_file(
         PLACE, json.dumps({k: rows[k] for k in METHODS if k in rows}, indent=1, ensure_ascii=False) + "\n"
     )
+    print("kept; now run `make registers`, which writes the verdicts into the READMEs")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
-from headwater.methods.catalogue import METHODS
-
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "src"))  # the catalogue needs no more than that: no torch, no installation
+
+from headwater.methods.catalogue import METHODS  # noqa: E402
+
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 
 

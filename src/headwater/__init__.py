@@ -35,6 +35,17 @@ if TYPE_CHECKING:
     from headwater.core import reverse as reverse
     from headwater.data import load as load
     from headwater.errors import UserError as UserError
+    from headwater.models import Prior as Prior
+    from headwater.models import shipped as shipped
+    from headwater.noise import PowerLaw as PowerLaw
+    from headwater.noise import Simplex as Simplex
+    from headwater.noise import Truncated as Truncated
+    from headwater.noise import White as White
+    from headwater.sampling import Run as Run
+
+    __version__: str
+
+if TYPE_CHECKING:  # methods: made by `make registers`
     from headwater.methods.anomaly.anoddpm.method import AnoDDPM as AnoDDPM
     from headwater.methods.medical.score_mri.method import ScoreMRI as ScoreMRI
     from headwater.methods.restoration.repaint.method import RePaint as RePaint
@@ -51,15 +62,7 @@ if TYPE_CHECKING:
     from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM as CLIPDiffusionLM
     from headwater.methods.text.d3pm.method import D3PM as D3PM
     from headwater.methods.text.diffuseq.method import DiffuSeq as DiffuSeq
-    from headwater.models import Prior as Prior
-    from headwater.models import shipped as shipped
-    from headwater.noise import PowerLaw as PowerLaw
-    from headwater.noise import Simplex as Simplex
-    from headwater.noise import Truncated as Truncated
-    from headwater.noise import White as White
-    from headwater.sampling import Run as Run
-
-    __version__: str
+# end of methods
 
 _CORE = (
     *("Ancestral", "DDIM", "DPMSolver", "FlowODE", "Heun", "Langevin", "PredictorCorrector"),

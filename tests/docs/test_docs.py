@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import posixpath
 import re
 import shlex
 import sys
@@ -15,8 +16,8 @@ import yaml
 
 from headwater.cli import VERBS, main
 from headwater.data import shipped as data
-from headwater.experiments.recorded import recorded
 from headwater.methods.catalogue import METHODS
+from tooling import tool
 
 ROOT = Path(__file__).parents[2]
 DOCS = [*sorted((ROOT / "docs").rglob("*.md")), *(entry.folder / "README.md" for entry in METHODS.values())]
@@ -127,33 +128,6 @@ def test_nothing_is_left_to_fill_in(page: Path) -> None:
     assert not re.findall(r"\b(?:TODO|FIXME|TBD|XXX|lorem ipsum)\b", text, re.IGNORECASE)
 
 
-def test_every_method_has_a_page_and_a_line_in_the_tables() -> None:
-    for name in METHODS:
-        page = METHODS[name].folder / "README.md"
-        assert page.is_file(), name
-        for table in ("README.md", "README.zh-CN.md", "docs/index.md"):
-            assert page.relative_to(ROOT).as_posix() in (ROOT / table).read_text(encoding="utf-8"), (
-                table,
-                name,
-            )
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ("README.md", {"held": "held", "partly": "partly", "not held": "not held"}),
-        ("README.zh-CN.md", {"held": "成立", "partly": "部分成立", "not held": "不成立"}),
-    ],
-)
-def test_verdicts_are_those_that_were_recorded(table: str, words: dict[str, str]) -> None:
-    text = (ROOT / table).read_text(encoding="utf-8")
-    rows = re.findall(r"^\|.*\(src/headwater/methods/\w+/(\w+)/README\.md\).*\|([^|]+)\|$", text, re.M)
-    rows = [(room.replace("_", "-"), cell) for room, cell in rows]
-    assert {name for name, _ in rows} == set(METHODS)
-    told = {name: cell.strip() for name, cell in rows if name in recorded()}
-    assert told == {name: words[found.verdict] for name, found in recorded().items()}
-
-
 def test_data_page_agrees_with_the_manifest() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \|(.+)\|$", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.M)
     shown = {name: re.findall(r"(\w+) ([\d,]+)", cells) for name, cells in rows if name in data.manifest()}
@@ -170,3 +144,15 @@ def test_site_holds_every_page() -> None:
     rooms = [f"methods/{name}.md" for name in METHODS]  # put there by tools/site.py
     own = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
     assert sorted(listed) == sorted([*own, *rooms])
+
+
+def test_links_between_pages_hold_on_the_site() -> None:
+    rooms = {f"methods/{name}.md": entry.folder / "README.md" for name, entry in METHODS.items()}
+    own = {page.relative_to(ROOT / "docs").as_posix(): page for page in (ROOT / "docs").rglob("*.md")}
+    places = {**own, **rooms}
+    for place, page in places.items():
+        shown = types.SimpleNamespace(file=types.SimpleNamespace(src_uri=place))
+        text = tool("site").on_page_markdown(page.read_text(encoding="utf-8"), shown, None, None)
+        for target in re.findall(r"\]\(([^)#\s]+\.md)", FENCE.sub("", text)):
+            if not re.match(r"https?://", target):
+                assert posixpath.normpath(posixpath.join(place, "..", target)) in places, (place, target)

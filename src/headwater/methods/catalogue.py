@@ -17,15 +17,45 @@ if TYPE_CHECKING:
     from headwater.models import Pretrained
 
 
+CHAPTERS: dict[str, tuple[str, str]] = {
+    "restoration": ("restoration", "图像修复"),
+    "anomaly": ("anomaly detection", "异常检测"),
+    "segmentation": ("segmentation", "语义分割"),
+    "synthesis": ("synthesis", "图像合成"),
+    "text": ("text", "文本"),
+    "series": ("time series", "时间序列"),
+    "robustness": ("robustness", "鲁棒性"),
+    "medical": ("medical", "医学影像"),
+}
+"""Folder of each chapter, and its title in English and in Chinese."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One line of `headwater list`."""
+    """What is said of a method wherever methods are listed; `make registers` writes these lists."""
 
     chapter: str
     room: str
     """Folder of the method below its chapter."""
     attribute: str
+    """Name of its class."""
     summary: str
+    """What it does, as a verb phrase: `headwater list`, help, the tables of docs/index.md."""
+    title: str = ""
+    claim: str = ""
+    """The claim that `headwater reproduce` tests, in a few words."""
+    claim_zh: str = ""
+    """The same in Chinese."""
+    want: str = ""
+    """What somebody wants who should take it; methods with the same `want` and `have` share a line."""
+    have: str = ""
+    """What that takes of one's own."""
+    calls: str = ""
+    """Network calls a picture, text or window."""
+    title_zh: str = ""
+    """The title in Chinese, where it is translated."""
+    tour: bool = False
+    """Whether the tour shows it: at least one of each chapter."""
 
     def module(self, name: str) -> ModuleType:
         """A module of the method's room: `method`, `claim`."""
@@ -46,55 +76,191 @@ class Entry:
 
 
 METHODS: dict[str, Entry] = {
-    "repaint": Entry("restoration", "repaint", "RePaint", "fill any hole with any unconditional prior"),
-    "anoddpm": Entry("anomaly", "anoddpm", "AnoDDPM", "find what a prior of healthy pictures would not draw"),
+    "repaint": Entry(
+        "restoration",
+        "repaint",
+        "RePaint",
+        "fill any hole with any unconditional prior",
+        title="RePaint",
+        claim="walking back and forth fills holes better than a plain walk, also at equal cost",
+        claim_zh="反复加噪、去噪比单程采样补得更好，网络调用次数相同时也是如此",
+        want="a damaged or covered part of a picture filled in",
+        have="the mask, and pictures of that sort without damage",
+        calls="2,410 with the paper's settings, 230 with `RePaint(50, 5, 5)`",
+        tour=True,
+    ),
+    "anoddpm": Entry(
+        "anomaly",
+        "anoddpm",
+        "AnoDDPM",
+        "find what a prior of healthy pictures would not draw",
+        title="AnoDDPM",
+        claim="simplex noise finds large lesions that Gaussian noise leaves in place",
+        claim_zh="simplex 噪声能发现高斯噪声遗漏的大病灶",
+        want="to know whether and where a picture is abnormal",
+        have="healthy pictures only",
+        calls="`level` (250), or `steps` if fewer, times `reconstructions`",
+        tour=True,
+    ),
     "ddpm-segmentation": Entry(
         "segmentation",
         "ddpm_segmentation",
         "DDPMSegmentation",
         "label every pixel from 20 labelled pictures and a frozen prior",
+        title="DDPM-Seg",
+        claim="features of a prior label pixels from 20 pictures better than other features",
+        claim_zh="只有 20 张标注图时，用先验的特征比用其他特征标得更准",
+        want="every pixel labelled",
+        have="many pictures, 20 to 50 of them labelled",
+        calls="one per noise level, three by default",
+        tour=True,
     ),
     "segdiff": Entry(
         "segmentation",
         "segdiff",
         "SegDiff",
         "train on masks, draw several for each picture, keep what they agree on",
+        title="SegDiff",
+        claim="more masks averaged segment better, and better than a plain network",
+        claim_zh="平均的掩码越多分得越好，也胜过普通网络",
+        want="masks with a measure of doubt",
+        have="pictures with a mask each, thousands rather than twenty",
+        calls="`steps` (100) times `samples` (9)",
+        tour=True,
     ),
     "implicit-ensembles": Entry(
         "segmentation",
         "implicit_ensembles",
         "ImplicitEnsembles",
         "train on masks; their mean segments, their variance says where to look twice",
+        title="Implicit ensembles",
+        claim="an ensemble of masks beats one, and their variance shows the errors",
+        claim_zh="多个掩码胜过单个，方差指出错误所在",
+        want="masks with a measure of doubt",
+        have="pictures with a mask each, thousands rather than twenty",
+        calls="`steps` (1,000) times `samples` (5)",
     ),
-    "d3pm": Entry("text", "d3pm", "D3PM", "write and complete texts by undoing random edits"),
-    "diffuseq": Entry("text", "diffuseq", "DiffuSeq", "rewrite texts, all words at once"),
-    "clip-diffusion-lm": Entry(
-        "text", "clip_diffusion_lm", "CLIPDiffusionLM", "caption pictures, all words at once"
+    "glide": Entry(
+        "synthesis",
+        "glide",
+        "Glide",
+        "draw what a caption says",
+        title="GLIDE",
+        claim="guidance makes pictures match their captions better, at the price of variety",
+        claim_zh="引导使图片更符合描述，代价是多样性下降",
+        want="pictures of what a caption says",
+        have="pictures with a caption each",
+        calls="`steps` (150), of twice the batch",
+        tour=True,
     ),
-    "csdi": Entry("series", "csdi", "CSDI", "fill gaps in series, or forecast them, with intervals"),
-    "diffpure": Entry(
-        "robustness",
-        "diffpure",
-        "DiffPure",
-        "wash an attack out of a picture with noise and a walk back",
-    ),
-    "glide": Entry("synthesis", "glide", "Glide", "draw what a caption says"),
     "glide-inpaint": Entry(
-        "synthesis", "glide_inpaint", "GlideInpaint", "fill a hole with what a caption says"
+        "synthesis",
+        "glide_inpaint",
+        "GlideInpaint",
+        "fill a hole with what a caption says",
+        title="GLIDE, inpainting",
+        claim="a network trained to fill holes leaves fewer seams than replacing what is known",
+        claim_zh="为补洞训练的网络比逐步替换已知像素接缝更少",
+        want="pictures of what a caption says",
+        have="pictures with a caption each",
+        calls="`steps`, of twice the batch",
     ),
     "d3pm-images": Entry(
         "synthesis",
         "d3pm_images",
         "D3PMImages",
         "draw pictures by undoing random changes of grey values",
+        title="D3PM on pictures",
+        claim="a discretised Gaussian chain needs fewer bits than uniform replacement "
+        "under the same hybrid loss",
+        claim_zh="同样的混合损失下，离散化高斯链比均匀替换所需比特更少",
+        want="small pictures in few grey values, new, completed or measured in bits",
+        have="pictures of that sort",
+        calls="`steps` (1,000) to draw, `levels` (128) for the bound",
+        title_zh="图像上的 D3PM",
+    ),
+    "clip-diffusion-lm": Entry(
+        "text",
+        "clip_diffusion_lm",
+        "CLIPDiffusionLM",
+        "caption pictures, all words at once",
+        title="CLIP-Diffusion-LM",
+        claim="captions from a few parallel refinements beat retrieval",
+        claim_zh="几步并行细化得到的描述胜过检索",
+        want="captions",
+        have="pictures with a caption each",
+        calls="five refinements",
+        tour=True,
+    ),
+    "d3pm": Entry(
+        "text",
+        "d3pm",
+        "D3PM",
+        "write and complete texts by undoing random edits",
+        title="D3PM",
+        claim="masking needs fewer bits per character than uniform replacement, "
+        "and a quarter of the steps will do",
+        claim_zh="吸收态比均匀替换每字符所需比特更少，四分之一步数也够",
+        want="texts written or completed",
+        have="texts of that sort",
+        calls="`steps` (1,000) a window, `levels` (128) more for the bound",
+        tour=True,
+    ),
+    "diffuseq": Entry(
+        "text",
+        "diffuseq",
+        "DiffuSeq",
+        "rewrite texts, all words at once",
+        title="DiffuSeq",
+        claim="the best of ten candidates beats one, and copying the source",
+        claim_zh="十个候选中择优胜过单个样本，也胜过照抄原文",
+        want="texts rewritten",
+        have="pairs of source and target",
+        calls="the walk's steps times the candidates",
+        tour=True,
+    ),
+    "csdi": Entry(
+        "series",
+        "csdi",
+        "CSDI",
+        "fill gaps in series, or forecast them, with intervals",
+        title="CSDI",
+        claim="seeing the given cells gives better intervals than pasting them, "
+        "and smaller errors than interpolation",
+        claim_zh="以已知值为条件比粘贴已知值的区间更准，误差也小于插值",
+        want="gaps in tables filled, or forecasts, with intervals",
+        have="series, complete or not",
+        calls="50 times `samples` (100) a window",
+        tour=True,
+    ),
+    "diffpure": Entry(
+        "robustness",
+        "diffpure",
+        "DiffPure",
+        "wash an attack out of a picture with noise and a walk back",
+        title="DiffPure",
+        claim="purified pictures withstand attacks; robustness rises, then falls, with the noise level",
+        claim_zh="净化后的图片能抵御攻击；鲁棒性随噪声水平先升后降",
+        want="a classifier that withstands attacks",
+        have="the classifier, and a prior of its pictures",
+        calls="`steps` (100)",
+        tour=True,
     ),
     "score-mri": Entry(
         "medical",
         "score_mri",
         "ScoreMRI",
         "reconstruct undersampled k-space with any magnitude prior",
+        title="Score-MRI",
+        claim="one magnitude prior reconstructs real, complex and multi-coil data 3 dB above zero filling",
+        claim_zh="同一个幅度先验重建实数、复数和多线圈数据，比零填充高 3 dB",
+        want="pictures from undersampled k-space",
+        have="a prior of magnitude pictures",
+        calls="two a level, times `samples`",
+        tour=True,
     ),
 }
+"""By chapter: in this order they stand in every list."""
 
 
 def entry(name: str) -> Entry:
