@@ -35,7 +35,7 @@ from headwater.data import load
 
 torch.set_num_threads(1)
 SUFFIXES = (".png", ".npy", ".csv", ".jsonl", ".gz")
-TRAINING = {"steps": 2, "batch": 2, "lr": 0.001}
+TRAINING = {"steps": 2, "batch_size": 2, "lr": 0.001}
 TEXTS = ["the river runs to the sea and the sea is not full", "a word is a thing that is said"] * 6
 
 
@@ -92,6 +92,7 @@ def inputs(at: Path) -> None:
         np.save(at / "magnitude" / f"p{i}.npy", picture.astype(np.float32))
 
 
+UNET = {"model_channels": 32, "channel_mult": [1], "num_res_blocks": 1, "attention_resolutions": [1]}
 TINY = {
     "d3pm": {"T": 8, "length": 16, "width": 16, "layers": 1, "heads": 2, "steps": 8, "levels": 4},
     "diffuseq": {
@@ -106,16 +107,12 @@ TINY = {
     "csdi": {"length": 12, "layers": 1, "channels": 8, "heads": 2, "step_dim": 8, "time_dim": 8,
              "feature_dim": 4, "samples": 2, "chain": {"T": 6}},
     "segdiff": {"samples": 2, "steps": 4, "T": 24, "encoder_blocks": 1, "encoder_width": 8,
-                "encoder_growth": 4, "channels": 32, "channel_mult": [1], "res_blocks": 1, "attention": [1],
-                "heads": 1},
-    "implicit-ensembles": {"samples": 2, "steps": 4, "T": 24, "channels": 32, "channel_mult": [1],
-                           "res_blocks": 1, "attention": [1], "heads": 1},
-    "d3pm-images": {"K": 4, "T": 6, "width": 32, "multipliers": [1], "blocks": 1, "attention": [1],
-                    "steps": 6, "levels": 3},
+                "encoder_growth": 4, "network": UNET | {"num_heads": 1}},
+    "implicit-ensembles": {"samples": 2, "steps": 4, "T": 24, "network": UNET | {"num_heads": 1}},
+    "d3pm-images": {"K": 4, "T": 6, "network": UNET, "steps": 6, "levels": 3},
     "glide": {"tokenizer": "word", "vocabulary": 20, "length": 4, "text_width": 8, "text_layers": 1,
               "text_heads": 2, "T": 20, "steps": "4",
-              "network": {"model_channels": 32, "channel_mult": [1], "num_res_blocks": 1,
-                          "attention_resolutions": [1], "num_head_channels": 32}},
+              "network": UNET | {"num_head_channels": 32}},
     "ddpm-segmentation": {"steps": [50], "blocks": [2, 4], "ensemble": 2, "epochs": 1},
 }  # fmt: skip
 TINY["glide-inpaint"] = TINY["glide"]
@@ -178,7 +175,7 @@ SAMPLE = {
     "emoji-parts": ("--steps", "5", "--sampler", "heun"),
 }
 PRIOR = {
-    "data": "digits", "steps": 2, "batch": 2, "log_every": 1, "sample_every": 0,
+    "data": "digits", "sample_every": 0, "training": {"steps": 2, "batch_size": 2, "log_every": 1},
     "network": {"model_channels": 32, "channel_mult": [1], "attention_resolutions": []},
 }  # fmt: skip
 
@@ -219,7 +216,7 @@ def run(at: Path) -> Iterator[tuple[str, object]]:
     (at / "recipes/prior.yaml").write_text(yaml.safe_dump(PRIOR))
     call("fit", "prior", "digits", "--recipe", "recipes/prior.yaml", "--out", "fit-prior")
     yield "fit prior", tensors_of(at / "fit-prior/prior")
-    call("fit", "anoddpm", "--data", "digits", "--recipe", "recipes/prior.yaml", "--out", "fit-anoddpm")
+    call("fit", "prior", "--data", "digits", "--recipe", "recipes/prior.yaml", "--out", "fit-anoddpm")
     yield "fit anoddpm", tensors_of(at / "fit-anoddpm/prior")
     for name, words in FIT.items():
         values = TINY[name] | ({} if name == "ddpm-segmentation" else {"training": TRAINING})

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from headwater.errors import UserError
-from headwater.training import RECIPES, Recipe, fit
+from headwater.training import RECIPES, OutOfTime, Recipe, fit
 
 
 def main() -> None:
@@ -22,6 +22,8 @@ def main() -> None:
     recipe = Recipe.load(RECIPES / f"{args.name}.yaml")
     try:
         fit(recipe, args.out, resume=True, max_minutes=args.max_minutes)
+    except OutOfTime as stopped:
+        raise SystemExit(f"train_priors: {stopped}; start again with the same folder to go on") from None
     except UserError as error:
         raise SystemExit(f"train_priors: {error}") from None
 

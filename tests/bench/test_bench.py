@@ -34,18 +34,18 @@ from headwater.core import DDIM, DPMSolver, Sampler
 from headwater.errors import UserError
 from headwater.methods.robustness.diffpure.method import DiffPure
 from headwater.methods.segmentation.ddpm_segmentation.pixel_classifier import PixelEnsemble
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.csdi import CSDINet
 from headwater.nets.image_conditioned import SummedUNet
 from headwater.nets.text2im import Text2Im
 from headwater.noise import Simplex
 from headwater.sampling import Run
-from headwater.training.recipe import Architecture
 
 # DPMSolverMultistepScheduler turns a tensor into an array in a way that numpy is going to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
 
 QUIET = Run(progress=False)
-SMALL = Architecture(model_channels=32, channel_mult=(1,), attention_resolutions=())
+SMALL = UNetArchitecture(model_channels=32, channel_mult=(1,), attention_resolutions=())
 PIXELS = PixelFeatures(16, members=2, pairs=1, classes=3, width=1 / 32)
 
 SERIES = CSDISampling(3, 2, 2, 1, length=8, layers=1, channels=8, T=4)

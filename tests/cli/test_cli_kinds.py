@@ -33,7 +33,7 @@ from headwater.methods.base import (
 )
 from headwater.methods.catalogue import METHODS, Entry
 from headwater.sampling import Run, RunOptions
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 PAPER = Paper("A title", "A. Author", 2020, "0000.00000", "It works.")
 
@@ -70,7 +70,7 @@ class Shout(Method):
     applied: ClassVar[tuple[str, ...]] = ("loud",)
     loud: int = 1
     """Number of marks."""
-    training: Optimisation = field(default_factory=lambda: Optimisation(steps=7, lr=0.5))
+    training: TrainerConfig = field(default_factory=lambda: TrainerConfig(steps=7, lr=0.5))
     """How it is trained."""
 
     def fit(self, source: Texts, target: Texts, **how: Unpack[RunOptions]) -> Ending:
@@ -302,7 +302,7 @@ def test_texts_come_as_lines_folders_fields_and_sets(headwater, shouting, pairs,
 def test_a_recipe_fills_nested_settings_and_options_go_before(headwater, pairs, tmp_path):
     (tmp_path / "r.yaml").write_text("loud: 2\ntraining: {batch: 3, betas: [0.5, 0.9]}\n")
     words = ["fit", "shout", "--source", pairs, "--target", pairs, "--out", tmp_path / "fit"]
-    said = headwater(*words, "--recipe", tmp_path / "r.yaml", "--training.batch", "4", "--print-config")
+    said = headwater(*words, "--recipe", tmp_path / "r.yaml", "--training.batch-size", "4", "--print-config")
     method = yaml.safe_load(said.out)["method"]
     assert (method["loud"], method["training"]["batch"], method["training"]["betas"]) == (2, 4, [0.5, 0.9])
     assert (method["training"]["steps"], method["training"]["lr"]) == (7, 0.5)

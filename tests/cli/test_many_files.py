@@ -160,9 +160,9 @@ def test_two_processes_train_a_method(headwater, one_thread, tmp_path):
     words = ["fit", "diffuseq", "--source", tmp_path / "t.jsonl", "--target", tmp_path / "t.jsonl", "--T", 2]
     words += ["--steps", 2, "--length", 12, "--tokenizer", "word", "--vocabulary", 32, "--dim", 8]
     words += ["--hidden", 16, "--layers", 1, "--heads", 2, "--feedforward", 16, "--dropout", 0.1]
-    words += ["--training.steps", 8, "--training.batch", 4, "--training.warmup", 1, "--json", "--out"]
-    assert headwater(*words, tmp_path / "one", "--training.batches", 2).code == 0
-    assert torchrun(*words, tmp_path / "two", "--training.batches", 2).code == 0
+    words += ["--training.steps", 8, "--training.batch-size", 4, "--training.warmup", 1, "--json", "--out"]
+    assert headwater(*words, tmp_path / "one", "--training.grad-accumulation", 2).code == 0
+    assert torchrun(*words, tmp_path / "two", "--training.grad-accumulation", 2).code == 0
     one, two = (record(tmp_path / name)["outputs"] for name in ("one", "two"))
     assert one == two
     assert len(one) >= 1

@@ -16,21 +16,25 @@ from PIL import Image
 
 from headwater.errors import UserError
 from headwater.models import Prior, ProcessConfig
-from headwater.training import Architecture, Recipe, checkpoint, fit, training
+from headwater.nets.adm_blocks import UNetArchitecture
+from headwater.training import OutOfTime, Recipe, TrainerConfig, checkpoint, fit, trainer
 from headwater.training.checkpoint import steps
+from headwater.training.prior import Learner
 
-NETWORK = Architecture(channel_mult=(1,), attention_resolutions=())
+NETWORK = UNetArchitecture(channel_mult=(1,), attention_resolutions=())
 TINY = Recipe(
     data="tiny",
     shape=(1, 8, 8),
     network=NETWORK,
     process=ProcessConfig(T=4, betas="cosine"),
-    steps=6,
-    batch=4,
-    warmup=2,
-    log_every=2,
+    training=TrainerConfig(6, 4, 1e-3, warmup=2, decay="cosine", grad_clip=1.0, ema=0.999, log_every=2),
     sample_every=0,
 )
+
+
+def told(recipe: Recipe = TINY, **changes: object) -> Recipe:
+    """The recipe with another training."""
+    return replace(recipe, training=replace(recipe.training, **changes))
 
 
 def train(recipe: Recipe, out: Path, **options: object) -> Prior:
@@ -44,28 +48,28 @@ def equal(a: Prior, b: Prior) -> bool:
 
 def interrupted(recipe: Recipe, out: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train with a checkpoint at every step and fail at one."""
-    update = training.Training.update
+    update = trainer.Trainer.update
 
-    def failing(self: training.Training, step: int) -> tuple[float, float]:
+    def failing(self: trainer.Trainer, step: int) -> dict[str, float]:
         if step == at:
             raise RuntimeError("power cut")
         return update(self, step)
 
     with monkeypatch.context() as m:
-        m.setattr(training.Training, "update", failing)
+        m.setattr(trainer.Trainer, "update", failing)
         with pytest.raises(RuntimeError, match="power cut"):
-            train(replace(recipe, checkpoint_every=0.0), out)
+            train(told(recipe, checkpoint_every=0.0), out)
 
 
 def test_what_a_training_leaves(tmp_path: Path) -> None:
     prior = train(replace(TINY, sample_every=3), tmp_path / "a")
     out = tmp_path / "a"
-    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "checkpoints/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6]
     assert {"loss", "lr", "grad_norm", "items_per_second", "seconds"} <= lines[0].keys()
     sheets = sorted(p.name for p in (out / "samples").iterdir())
     assert sheets == ["final.png", "step-00000003.png", "step-00000006.png"]
-    assert Recipe.load(out / "recipe.yaml").steps == 6
+    assert Recipe.load(out / "recipe.yaml").training.steps == 6
     page = (out / "index.html").read_text()
     assert "Training pictures" in page
     assert "grad_accumulation" in page
@@ -81,9 +85,11 @@ RECIPES = {
     "plain": TINY,
     "conditional": replace(TINY, class_conditional=True, label_dropout=0.3, augment=("flip",)),
     "dropout, bf16": replace(
-        TINY, network=replace(NETWORK, dropout=0.2), precision="bf16", channels_last=True, grad_accumulation=2
+        told(precision="bf16", channels_last=True, batch_size=2, grad_accumulation=2),
+        network=replace(NETWORK, dropout=0.2),
     ),
-    "learned": replace(TINY, variance="learned_range", levels="stratified"),
+    "learned": replace(TINY, variance="learned_range", timesteps="stratified"),
+    "best of held out": told(held_out=0.25, evaluate_every=2, keep_best=True),
 }
 
 
@@ -95,14 +101,14 @@ def test_resumed_is_bit_identical(name: str, tmp_path: Path, monkeypatch: pytest
     torch.manual_seed(123)  # the state of the global generator must not matter
     resumed = train(recipe, tmp_path / "b", resume=True)
     assert equal(whole, resumed)
-    logs = [(tmp_path / d / "log.jsonl").read_text().splitlines() for d in "ab"]
+    logs = [(tmp_path / d / "checkpoints/log.jsonl").read_text().splitlines() for d in "ab"]
     a, b = ([(x["step"], x["loss"], x["grad_norm"]) for x in map(json.loads, log)] for log in logs)
     assert a == b
 
 
 def test_grad_accumulation_changes_rounding_only(tmp_path: Path) -> None:
     whole = train(TINY, tmp_path / "a")
-    parts = train(replace(TINY, grad_accumulation=2), tmp_path / "b")
+    parts = train(told(batch_size=2, grad_accumulation=2), tmp_path / "b")
     for a, b in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
         # Adam turns rounding of tiny gradients into steps of up to lr; the average damps them.
         assert (a - b).abs().max() < 1e-3
@@ -110,21 +116,22 @@ def test_grad_accumulation_changes_rounding_only(tmp_path: Path) -> None:
 
 def test_out_of_time_then_resumed(tmp_path: Path) -> None:
     whole = train(TINY, tmp_path / "a")
-    train(TINY, tmp_path / "b", max_minutes=0)
+    with pytest.raises(OutOfTime, match="after 1 of 6 steps"):
+        train(TINY, tmp_path / "b", max_minutes=0)
     assert steps(tmp_path / "b" / "checkpoints") == [1]
     assert not (tmp_path / "b" / "prior").exists()
     assert equal(whole, train(TINY, tmp_path / "b", resume=True))
 
 
 def test_ctrl_c_saves_the_step_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    update = training.Training.update
+    update = trainer.Trainer.update
 
-    def pressed(self: training.Training, step: int) -> tuple[float, float]:
+    def pressed(self: trainer.Trainer, step: int) -> dict[str, float]:
         if step == 3:
             signal.raise_signal(signal.SIGINT)
         return update(self, step)
 
-    monkeypatch.setattr(training.Training, "update", pressed)
+    monkeypatch.setattr(trainer.Trainer, "update", pressed)
     with pytest.raises(KeyboardInterrupt):
         train(TINY, tmp_path)
     assert steps(tmp_path / "checkpoints") == [4]
@@ -159,21 +166,21 @@ def test_resume_with_another_recipe_names_the_field(tmp_path: Path) -> None:
     train(TINY, tmp_path)
     with pytest.raises(UserError, match=r"network\.dropout is 0\.1 but .* has 0\.0"):
         train(replace(TINY, network=replace(NETWORK, dropout=0.1)), tmp_path, resume=True)
-    train(replace(TINY, log_every=1, keep=5), tmp_path, resume=True)
+    train(told(log_every=1, checkpoints=5), tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite(broken: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loss = training.Training._loss
+    loss = Learner.loss
     calls = []
 
-    def breaking(self: training.Training, denoiser: object, batch: object) -> torch.Tensor:
+    def breaking(self: Learner, *batch: object) -> torch.Tensor:
         calls.append(1)
-        return loss(self, denoiser, batch) * (broken if len(calls) == 4 else 1.0)
+        return loss(self, *batch) * (broken if len(calls) == 4 else 1.0)
 
-    monkeypatch.setattr(training.Training, "_loss", breaking)
+    monkeypatch.setattr(Learner, "loss", breaking)
     with pytest.raises(UserError, match=r"at step 4: lower lr .*/step-00000003$"):
-        train(replace(TINY, checkpoint_every=0.0), tmp_path / "b")
+        train(told(checkpoint_every=0.0), tmp_path / "b")
     monkeypatch.undo()
     assert equal(train(TINY, tmp_path / "a"), train(TINY, tmp_path / "b", resume=True))
 
@@ -193,7 +200,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(format, "save_file", full)
     with pytest.raises(UserError, match="No space left on device"):
-        train(replace(TINY, checkpoint_every=0.0), tmp_path / "b")
+        train(told(checkpoint_every=0.0), tmp_path / "b")
     monkeypatch.undo()
     folder = tmp_path / "b" / "checkpoints"
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000001", "step-00000002"]
@@ -238,7 +245,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_a_corrupt_picture(pictures: Path, tmp_path: Path) -> None:
-    recipe = replace(TINY, data=str(pictures), class_conditional=True, steps=2)
+    recipe = replace(told(steps=2), data=str(pictures), class_conditional=True)
     with pytest.raises(UserError, match=r"1\.png"):
         train(recipe, tmp_path / "a")
     prior = train(recipe, tmp_path / "b", on_error="skip")
@@ -251,9 +258,10 @@ def test_a_corrupt_picture(pictures: Path, tmp_path: Path) -> None:
 def test_other_pictures_on_resume(pictures: Path, tmp_path: Path) -> None:
     (pictures / "dogs" / "1.png").unlink()
     recipe = replace(TINY, data=str(pictures))
-    train(recipe, tmp_path / "a", max_minutes=0)
+    with pytest.raises(OutOfTime):
+        train(recipe, tmp_path / "a", max_minutes=0)
     (pictures / "dogs" / "2.png").unlink()
-    with pytest.raises(UserError, match="had 5 pictures when the training began and has 4 now"):
+    with pytest.raises(UserError, match="pictures is 4 but the training in .* has 5"):
         train(recipe, tmp_path / "a", resume=True)
 
 

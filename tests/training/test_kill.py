@@ -16,22 +16,21 @@ import torch
 
 from headwater.atomic import ASIDE
 from headwater.models import Prior, ProcessConfig
-from headwater.training import Architecture, Recipe, checkpoint, fit
+from headwater.nets.adm_blocks import UNetArchitecture
+from headwater.training import Recipe, TrainerConfig, checkpoint, fit
 from headwater.training.journal import read
 
 KILLS = int(os.environ.get("HEADWATER_KILLS", "20"))
 RECIPE = Recipe(
     data="tiny",
     shape=(1, 8, 8),
-    network=Architecture(channel_mult=(1,), attention_resolutions=(), dropout=0.1),
+    network=UNetArchitecture(channel_mult=(1,), attention_resolutions=(), dropout=0.1),
     process=ProcessConfig(T=4, betas="cosine"),
     augment=("flip",),
-    steps=20,
-    batch=4,
-    warmup=4,
-    log_every=3,
+    training=TrainerConfig(
+        20, 4, 1e-3, warmup=4, decay="cosine", grad_clip=1.0, ema=0.999, log_every=3, checkpoint_every=0.0
+    ),
     sample_every=7,
-    checkpoint_every=0.0,
 )
 
 
@@ -111,4 +110,4 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 
 
 def log(out: Path) -> list[tuple[int, float]]:
-    return [(line["step"], line["loss"]) for line in read(out / "log.jsonl")]
+    return [(line["step"], line["loss"]) for line in read(out / "checkpoints/log.jsonl")]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from headwater.training.average import Average
 from headwater.training.dropout import SampleDropout, install
+from headwater.training.ema import EMA
 from headwater.training.journal import Journal, read
-from headwater.training.sheet import grid
+from headwater.training.page import grid
 from headwater.training.stop import Stop
 
 
@@ -44,7 +44,7 @@ def test_the_average_forgets_its_start_early() -> None:
     mine, theirs = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     nn.init.zeros_(mine.weight)
     nn.init.ones_(theirs.weight)
-    average = Average(mine, 0.99)
+    average = EMA(mine, 0.99)
     average.update(theirs, 1)
     assert mine.weight.item() == pytest.approx(1 - 2 / 11)
     before = mine.weight.item()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from headwater.errors import UserError
-from headwater.training import Architecture, Recipe
-from headwater.training.drive import learning_rate
-from headwater.training.training import level_weights
+from headwater.nets.adm_blocks import UNetArchitecture
+from headwater.training import Recipe
+from headwater.training.config import TrainerConfig, learning_rate
+from headwater.training.prior import level_weights
 
 SHIPPED = Path(__file__).parents[2] / "src" / "headwater" / "training" / "recipes"
 
@@ -17,32 +19,40 @@ SHIPPED = Path(__file__).parents[2] / "src" / "headwater" / "training" / "recipe
 def test_yaml_and_back(tmp_path: Path) -> None:
     recipe = Recipe(
         data="digits",
-        network=Architecture(channel_mult=(1, 2), dropout=0.1),
+        network=UNetArchitecture(channel_mult=(1, 2), dropout=0.1),
         noise="simplex",
         noise_options={"octaves": 4},
         augment=("flip",),
     )
     recipe.save(tmp_path / "r.yaml")
     assert Recipe.load(tmp_path / "r.yaml") == recipe
-    assert Recipe.load(tmp_path / "r.yaml", steps=7).steps == 7
+    assert Recipe.load(tmp_path / "r.yaml", sample_every=7).sample_every == 7
+
+
+def test_training_leaves_out_what_stands(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("data: digits\ntraining: {steps: 7}\n")
+    training = Recipe.load(tmp_path / "r.yaml").training
+    assert training == replace(Recipe(data="digits").training, steps=7)
+    assert training != TrainerConfig(steps=7)
 
 
 def test_exponents_without_a_dot_are_numbers(tmp_path: Path) -> None:
-    (tmp_path / "r.yaml").write_text("data: digits\nlr: 1e-3\n")
-    assert Recipe.load(tmp_path / "r.yaml").lr == 0.001
+    (tmp_path / "r.yaml").write_text("data: digits\ntraining: {lr: 1e-3}\n")
+    assert Recipe.load(tmp_path / "r.yaml").training.lr == 0.001
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"stesp": 3}, "did you mean 'steps'"),
+        ({"training": {"stesp": 3}}, "did you mean 'steps'"),
+        ({"steps": 3}, "unknown field 'steps'"),
+        ({"training": 3}, "training must be"),
         ({"network": {"model_chanels": 32}}, "did you mean 'model_channels'"),
-        ({"steps": "many"}, "steps is 'many'"),
-        ({"steps": 0}, "steps is 0"),
-        ({"batch": 10, "grad_accumulation": 3}, "does not split into 3"),
-        ({"precision": "fp8"}, "choose one of"),
+        ({"training": {"steps": "many"}}, "steps is 'many'"),
+        ({"training": {"steps": 0}}, "steps is 0"),
+        ({"training": {"precision": "fp8"}}, "choose one of"),
         ({"shape": [1, 32]}, "give 3"),
-        ({"ema": 1.0}, "ema is 1.0"),
+        ({"training": {"ema": 1.0}}, "ema is 1.0"),
         ({"weighting": "min-snr", "variance": "learned"}, "choose weighting simple"),
     ],
 )
@@ -53,7 +63,7 @@ def test_mistakes_are_named(values: dict[str, object], said: str) -> None:
 
 def test_a_recipe_needs_data() -> None:
     with pytest.raises(UserError, match="data"):
-        Recipe.from_dict({"steps": 3})
+        Recipe.from_dict({"seed": 3})
 
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
@@ -79,11 +89,11 @@ def test_shipped_recipes_build(path: Path) -> None:
 
 
 def test_learning_rate_rises_and_falls() -> None:
-    recipe = Recipe(data="digits", steps=1000, lr=0.1, warmup=10)
-    assert learning_rate(recipe, 0) == pytest.approx(0.01)
-    assert learning_rate(recipe, 500) == pytest.approx(0.05)
-    assert learning_rate(recipe, 999) < 1e-6
-    flat = Recipe(data="digits", steps=1000, lr=0.1, warmup=10, decay="none")
+    config = TrainerConfig(steps=1000, lr=0.1, warmup=10, decay="cosine")
+    assert learning_rate(config, 0) == pytest.approx(0.01)
+    assert learning_rate(config, 500) == pytest.approx(0.05)
+    assert learning_rate(config, 999) < 1e-6
+    flat = TrainerConfig(steps=1000, lr=0.1, warmup=10)
     assert learning_rate(flat, 999) == 0.1
 
 

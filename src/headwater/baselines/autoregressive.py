@@ -18,8 +18,7 @@ from headwater.nets.bert import Past
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
 from headwater.noise import derive
 from headwater.sampling import Run, RunOptions
-from headwater.training.optimisation import Optimisation, train
-from headwater.training.order import batch_rows
+from headwater.training import TrainerConfig, train
 
 _WEIGHTS = 0x4152_3031
 """Purpose of the seed of the first weights."""
@@ -68,7 +67,7 @@ class Autoregressive(Pretrained):
         target: Texts,
         tokenizer: Tokenizer,
         config: TextDenoiserConfig,
-        training: Optimisation,
+        training: TrainerConfig,
         **how: Unpack[RunOptions],
     ) -> Autoregressive:
         """Learn to continue source[i] by target[i] and its [SEP], by cross entropy."""
@@ -78,13 +77,14 @@ class Autoregressive(Pretrained):
         causal = torch.ones(config.length - 1, config.length - 1, dtype=torch.bool, device=run.device).tril()
         fitted = cls.fresh(AutoregressiveConfig(config, tokenizer), derive(run.seed, _WEIGHTS))
 
-        def loss(network: nn.Module, step: int) -> Tensor:
-            batch = pairs.rows(batch_rows(run.seed, len(source), training.batch, step)).to(run.device)
+        def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
+            batch = pairs.rows(rows).to(run.device)
             wanted = batch.ids.masked_fill(~batch.target | (batch.ids == tokenizer.pad), -100)[:, 1:]
             logits = network(batch.ids[:, :-1], place.expand(len(wanted), -1), causal)
             return F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
 
-        return replace(fitted, network=cast(NextWord, train(fitted.network, loss, training, run)))
+        trained = train(fitted.network, loss, len(source), training, run)
+        return replace(fitted, network=cast(NextWord, trained))
 
     @torch.inference_mode()
     def write(self, source: Texts, **how: Unpack[RunOptions]) -> tuple[list[str], int]:

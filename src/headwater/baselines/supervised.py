@@ -21,13 +21,12 @@ from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
 from headwater.noise import derive
 from headwater.sampling import Run, RunOptions
-from headwater.training.optimisation import Optimisation, train
-from headwater.training.order import batch_rows
+from headwater.training import TrainerConfig, train
 
 
-def course(steps: int, lr: float = 1e-3) -> Optimisation:
+def course(steps: int, lr: float = 1e-3) -> TrainerConfig:
     """Batches of 16; a rate that rises over the first twentieth and falls to 0 along half a cosine."""
-    return Optimisation(
+    return TrainerConfig(
         steps, 16, lr=lr, warmup=max(1, steps // 20), decay="cosine", weight_decay=1e-4, grad_clip=1.0
     )
 
@@ -63,7 +62,7 @@ class FittedUNet(Pretrained):
 class SupervisedUNet:
     """Cross-entropy on pictures that are changed at random; unless told otherwise the last weights count."""
 
-    training: Optimisation = field(default_factory=lambda: course(2000))
+    training: TrainerConfig = field(default_factory=lambda: course(2000))
     shift: int = 3
     """Largest random shift in pixels; what comes in at the rim repeats the border."""
     mirror: bool = True
@@ -88,15 +87,14 @@ class SupervisedUNet:
             torch.manual_seed(derive(run.seed, _SUPERVISED))
             network = bare.build_network()
 
-        def loss(network: nn.Module, step: int) -> Tensor:
-            draws = torch.Generator().manual_seed(derive(run.seed, _SUPERVISED, step))
-            rows = batch_rows(run.seed, len(image), self.training.batch, step)
+        def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
+            draws = torch.Generator().manual_seed(derive(run.seed, _SUPERVISED, number))
             x, truth = self.change(image[rows], labels[rows], draws)
             answer = network(x.to(run.device), torch.zeros(len(x), device=run.device))
             return F.cross_entropy(answer, truth.to(run.device), ignore_index=self.ignore)
 
         about = {k: v for k, v in asdict(self).items() if k != "training"}
-        return FittedUNet(train(network, loss, self.training, run, about), bare)
+        return FittedUNet(train(network, loss, len(image), self.training, run, about), bare)
 
     def change(self, image: Images, labels: Labels, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Each picture with its label map mirrored, shifted and hue-turned at random, as one."""

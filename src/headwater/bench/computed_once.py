@@ -121,7 +121,7 @@ class ComputedOnce:
         method = SegDiff(
             channels=128 // self.scale, encoder_width=64 // self.scale, encoder_growth=32 // self.scale
         )
-        network = stirred(method.network(3, 2)).eval().requires_grad_(False)
+        network = stirred(method.fresh_network(3, 2)).eval().requires_grad_(False)
         fitted = FittedSegDiff.around(network, (3, self.side, self.side), 2, method.T, -1.0)  # pyright: ignore[reportArgumentType]
         forgetful = replace(fitted, network=_Reencoding(network))  # pyright: ignore[reportArgumentType]
         image = torch.rand(1, *fitted.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from headwater.models.config import PriorConfig
 from headwater.models.prior import Prior
-from headwater.training.recipe import Architecture
+from headwater.nets.adm_blocks import UNetArchitecture
 
-SHIPPED = Architecture(channel_mult=(1, 2, 2), num_head_channels=32)
+SHIPPED = UNetArchitecture(channel_mult=(1, 2, 2), num_head_channels=32)
 
 
-def prior(side: int, clip: bool, architecture: Architecture = SHIPPED) -> Prior:
+def prior(side: int, clip: bool, architecture: UNetArchitecture = SHIPPED) -> Prior:
     """An untrained prior of gray pictures that predicts v over 1000 linear steps, as the shipped ones do."""
     network = {"kind": "adm", "in_channels": 1, "out_channels": 1, **asdict(architecture)}
     config = PriorConfig(network, (1, side, side), predicts="v", clip=clip)

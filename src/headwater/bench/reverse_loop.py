@@ -14,8 +14,8 @@ from headwater.bench.surroundings import installed
 from headwater.bench.timing import agreement, alternate
 from headwater.core import DDIM, Ancestral
 from headwater.core.timesteps import spaced
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
-from headwater.training.recipe import Architecture
 
 TOLERANCE = 1e-4
 
@@ -29,7 +29,7 @@ class ReverseLoop:
     batch: int
     pairs: int
     side: int = 32
-    architecture: Architecture = SHIPPED
+    architecture: UNetArchitecture = SHIPPED
 
     def rows(self, run: Run) -> list[Row]:
         """Check that both draw the same pictures from the same noise, then time them."""

@@ -12,11 +12,13 @@ from headwater.bench.network import SHIPPED, stirred
 from headwater.bench.row import Row
 from headwater.bench.timing import agreement, alternate
 from headwater.bench.training_step import TOLERANCE, TrainingStep
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
-from headwater.training.feed import Pictures
+from headwater.training import Recipe
+from headwater.training.pictures import Pictures
+from headwater.training.prior import Learner
 from headwater.training.processes import Processes
-from headwater.training.recipe import Architecture, Recipe
-from headwater.training.training import Training, build
+from headwater.training.trainer import Trainer
 
 _COMPARED = 3
 
@@ -31,7 +33,7 @@ class TrainingMode:
     """Steps in one measured run."""
     pairs: int
     side: int = 32
-    architecture: Architecture = SHIPPED
+    architecture: UNetArchitecture = SHIPPED
 
     def rows(self, run: Run) -> list[Row]:
         """Check that the losses of the first steps agree, then time further ones.
@@ -40,7 +42,9 @@ class TrainingMode:
         """
         name = f"training step, bf16{', compiled' if self.compiled else ''}"
         usual = TrainingStep("fp32", self.batch, self.steps, self.pairs, self.side, self.architecture)
-        recipe = replace(usual.recipe(), precision="bf16", channels_last=True, compile=self.compiled)
+        recipe = usual.recipe()
+        how = replace(recipe.training, precision="bf16", channels_last=True, compile=self.compiled)
+        recipe = replace(recipe, training=how)
         fast, slow = self._built(recipe), self._built(usual.recipe())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -48,7 +52,7 @@ class TrainingMode:
         fast.network.load_state_dict(slow.network.state_dict())
         begun = time.perf_counter()
         try:
-            losses = [fast.update(0)[0]]
+            losses = [fast.update(0)["loss"]]
         except RuntimeError as error:  # what torch.compile raises
             if not self.compiled:
                 raise
@@ -57,13 +61,13 @@ class TrainingMode:
             size = f"seconds per step, {self.batch} x 1 x {self.side} x {self.side}"
             return [alone.row_alone(name, sizes=size, peer=failed)]
         start_up = time.perf_counter() - begun
-        losses += [fast.update(step)[0] for step in range(1, _COMPARED)]
-        others = [slow.update(step)[0] for step in range(_COMPARED)]
+        losses += [fast.update(step)["loss"] for step in range(1, _COMPARED)]
+        others = [slow.update(step)["loss"] for step in range(_COMPARED)]
         what = f"losses of {_COMPARED} equal batches"
         equal = agreement(torch.tensor(losses), torch.tensor(others), TOLERANCE["bf16"], what)
         numbers = count(_COMPARED), count(_COMPARED)
 
-        def some(one: Training, number: count[int]) -> None:
+        def some(one: Trainer, number: count[int]) -> None:
             for _ in range(self.steps):
                 one.update(next(number))
 
@@ -86,7 +90,7 @@ class TrainingMode:
         said = f"{row.sizes}; the first step takes {start_up:.1f} s, earned back: {paid}"
         return [replace(row, sizes=said)]
 
-    def _built(self, recipe: Recipe) -> Training:
+    def _built(self, recipe: Recipe) -> Trainer:
         size = 256, 1, self.side, self.side
         pictures = torch.rand(size, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        return build(recipe, Pictures(pictures), Processes(torch.device("cpu")))
+        return Learner.of(recipe, Pictures(pictures)).trainer(Processes(torch.device("cpu")))

@@ -16,11 +16,12 @@ from headwater.bench.row import Row
 from headwater.bench.surroundings import installed
 from headwater.bench.timing import agreement, alternate
 from headwater.models.config import ProcessConfig
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
-from headwater.training.feed import Pictures
+from headwater.training import Recipe, TrainerConfig
+from headwater.training.pictures import Pictures
+from headwater.training.prior import Learner
 from headwater.training.processes import Processes
-from headwater.training.recipe import Architecture, Recipe
-from headwater.training.training import build
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
 _COMPARED = 3
@@ -28,7 +29,7 @@ _COMPARED = 3
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """`train.training.Training.update` against the steps of diffusers' own example of unconditional training.
+    """`training.trainer.Trainer.update` against the steps of diffusers' own example of unconditional training.
 
     Both draw pictures, levels and noise, train on L_simple for eps with AdamW, clip gradients at 1 and keep
     an average of the weights.
@@ -40,7 +41,7 @@ class TrainingStep:
     """Steps in one measured run."""
     pairs: int
     side: int = 32
-    architecture: Architecture = SHIPPED
+    architecture: UNetArchitecture = SHIPPED
 
     def rows(self, run: Run) -> list[Row]:
         """Check that the losses of the first steps agree on the same batches, then time further steps."""
@@ -48,7 +49,8 @@ class TrainingStep:
             torch.rand(256, 1, self.side, self.side, generator=torch.Generator().manual_seed(0)) * 2 - 1
         )
         recipe = self.recipe()
-        ours = build(recipe, Pictures(pictures), Processes(torch.device("cpu")))
+        learner = Learner.of(recipe, Pictures(pictures))
+        ours = learner.trainer(Processes(torch.device("cpu")))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             stirred(ours.network)
@@ -57,8 +59,8 @@ class TrainingStep:
         with Plain(copy, pictures, recipe) as peer:
             losses: list[tuple[float, float]] = []
             for step in range(_COMPARED):
-                b = ours.feed.batch(step, range(self.batch))
-                losses.append((ours.update(step)[0], peer.update(b.x0, b.t - 1, b.eps)))
+                b = learner.batch(ours.rows(step), step)
+                losses.append((ours.update(step)["loss"], peer.update(b.x0, b.t - 1, b.eps)))
             mine, theirs = torch.tensor(losses).T
             equal = agreement(mine, theirs, TOLERANCE[self.precision], f"losses of {_COMPARED} equal batches")
             number = count(_COMPARED)
@@ -77,7 +79,7 @@ class TrainingStep:
                 (self.steps, self.steps),
             )
         parameters = sum(p.numel() for p in copy.parameters()) / 1e6
-        last = ", channels last" if recipe.channels_last else ""
+        last = ", channels last" if recipe.training.channels_last else ""
         return [
             times.row(
                 name,
@@ -98,13 +100,11 @@ class TrainingStep:
             shape=(1, self.side, self.side),
             network=self.architecture,
             process=ProcessConfig(betas="linear"),
-            batch=self.batch,
-            lr=1e-4,
-            warmup=0,
-            decay="none",
-            precision=self.precision,
-            channels_last=self.precision == "bf16",
-        )
+            training=TrainerConfig(
+                2000, self.batch, 1e-4, grad_clip=1.0, ema=0.999, precision=self.precision,
+                channels_last=self.precision == "bf16",
+            ),
+        )  # fmt: skip
 
 
 class Plain:
@@ -118,19 +118,18 @@ class Plain:
         from torch.utils.data import DataLoader, TensorDataset
 
         _forget_accelerate()
-        self.accelerator = Accelerator(
-            cpu=True, mixed_precision="bf16" if recipe.precision == "bf16" else "no"
-        )
-        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        how = recipe.training
+        self.accelerator = Accelerator(cpu=True, mixed_precision="bf16" if how.precision == "bf16" else "no")
+        layout = torch.channels_last if how.channels_last else torch.contiguous_format
         model = as_diffusers(network, recipe.shape[1]).to(memory_format=layout).train()
         self.scheduler = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
         self.average = EMAModel(
-            model.parameters(), decay=recipe.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True
+            model.parameters(), decay=how.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75, foreach=True
         )
         optimizer = torch.optim.AdamW(
-            model.parameters(), recipe.lr, recipe.betas, weight_decay=recipe.weight_decay, eps=1e-8
+            model.parameters(), how.lr, how.betas, weight_decay=how.weight_decay, eps=1e-8
         )
-        loader = DataLoader(TensorDataset(pictures), batch_size=recipe.batch, shuffle=True, drop_last=True)
+        loader = DataLoader(TensorDataset(pictures), batch_size=how.batch_size, shuffle=True, drop_last=True)
         rate = get_scheduler("constant", optimizer)
         self.model, self.optimizer, self.loader, self.rate = self.accelerator.prepare(
             model, optimizer, loader, rate

@@ -27,10 +27,11 @@ from headwater.cli.record import open_output, write_record
 from headwater.cli.resume import same_run
 from headwater.cli.work import Resumed, Switch, Work, answer, usable
 from headwater.errors import need
-from headwater.methods.catalogue import entry, recipe_file
+from headwater.methods.catalogue import METHODS, entry, recipe_file
 from headwater.models import Prior
 from headwater.sampling import best_device
-from headwater.training import RECIPES, Recipe, fit
+from headwater.training import RECIPES, OutOfTime, Recipe, TrainerConfig, fit
+from headwater.training.page import write_curves
 from headwater.training.processes import Processes, processes
 
 _RESULTS = ("prior", "samples")
@@ -38,9 +39,24 @@ _RESULTS = ("prior", "samples")
 _CHECKPOINTS = "checkpoints"
 
 
+@dataclass(frozen=True)
+class FlatRecipe(Recipe):
+    """A recipe whose training is spelt without a prefix: --steps, --lr."""
+
+    training: Annotated[TrainerConfig, tyro.conf.arg(name="")] = Recipe.__dataclass_fields__[
+        "training"
+    ].default_factory()  # pyright: ignore[reportCallIssue]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """What training any prior takes."""
+class FitPrior:
+    """Train a prior on a folder of pictures, an .npz or a shipped set: OUT/prior is the result.
+
+    usage: headwater fit prior DATA --out OUT [--recipe NAME|FILE] [OPTIONS]
+
+    --recipe NAME starts from the recipe of a shipped prior, of a method that wants a prior of its own kind
+    (anoddpm, anoddpm/paper), or from a file like them; options given beside it replace its values.
+    """
 
     out: Path
     """Folder for checkpoints, log, samples and the prior."""
@@ -50,23 +66,11 @@ class Training:
     """Device to work on: cpu, cuda, cuda:1, mps and so on; the best there is by default."""
     json: Switch = False
     """Print the result as JSON, and no progress."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitPrior(Training):
-    """Train a prior on a folder of pictures, an .npz or a shipped set: OUT/prior is the result.
-
-    usage: headwater fit prior DATA --out OUT [--recipe NAME|FILE] [OPTIONS]
-
-    --recipe NAME starts from the recipe of a shipped prior, or from a file like it; options given beside it
-    replace its values.
-    """
-
     max_minutes: float | None = None
     """Stop after this time with a checkpoint; --resume goes on."""
     on_error: OnError = "stop"
     """What a corrupt picture does: stop, or be skipped and listed in OUT/skipped.json."""
-    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    recipe: Annotated[FlatRecipe, tyro.conf.arg(name="")]
 
 
 def run(argv: Sequence[str]) -> int:
@@ -77,8 +81,6 @@ def run(argv: Sequence[str]) -> int:
     method = entry(name).load()
     need(hasattr(method, "fit"), f"{name} trains nothing: `headwater apply {name}` needs a prior only")
     function = verb_of(method, "fit")
-    if takes(function, "recipe"):
-        return _own_prior(name, method, words)
     options = _options(name, method, words)
     with processes(usable(options.device)) as team:
         return _fit(name, function, options, team)
@@ -106,6 +108,7 @@ def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
     if not team.first:
         return 0
     made.save_pretrained(out / "fitted")
+    write_curves(out, f"A fitted {name}", options.method)
     write_record(out, "fit", name, options, about, ["fitted"])
     key, first = next(iter(sources.items()))
     done, of = len(given[key]), first.count(len(first))
@@ -156,56 +159,38 @@ def _prior(words: list[str]) -> int:
     # tyro's stand-in for "not given": the recipe has no output folder.
     start = None
     if recipe is not None:
-        start = FitPrior(recipe=Recipe.load(recipe_file(RECIPES, recipe)), out=tyro.MISSING)
+        start = FitPrior(recipe=FlatRecipe.load(_recipe_file(recipe)), out=tyro.MISSING)
     options = parse(FitPrior, words, "headwater fit prior", start)
     with processes(usable(options.device)) as team:
-        _open(options, team)
-        fit(
-            options.recipe,
-            options.out,
-            resume=options.resume,
-            max_minutes=options.max_minutes,
-            device=options.device,
-            progress=not options.json,
-            on_error=options.on_error,
-        )
-        return _trained("prior", options) if team.first else 0
+        if team.first and not options.resume:
+            open_output(options.out, False, [])
+        team.wait()
+        try:
+            fit(
+                options.recipe,
+                options.out,
+                resume=options.resume,
+                max_minutes=options.max_minutes,
+                device=options.device,
+                progress=not options.json,
+                on_error=options.on_error,
+            )
+        except OutOfTime:
+            sentence = f"stopped before the end: repeat the command with --resume to go on in {options.out}"
+            values = {"out": str(options.out), "finished": False}
+            return answer(options.json, sentence, values) if team.first else 0
+        if not team.first:
+            return 0
+        folder = options.out / "prior"
+        about = {"prior_hash": Prior.from_pretrained(folder).hash}
+        write_record(options.out, "fit", "prior", options, about, _RESULTS)
+        values = {"out": str(options.out), "finished": True, "prior": str(folder)}
+        return answer(options.json, f"trained: {folder}", values)
 
 
-def _own_prior(name: str, method: Any, words: list[str]) -> int:
-    """Methods that train a prior of their own kind, as their `recipe` argument says: AnoDDPM."""
-    fields: dict[str, tuple[Any, str]] = {
-        "data": (str, "a folder of pictures, an .npz or a shipped set"),
-        "recipe": (
-            str | None,
-            "a recipe of the method, or a file like it; by default the small one",
-        ),
-    }
-    kind = options_of("fit", name, Training, fields, {"recipe": None})
-    options: Any = parse(kind, words, f"headwater fit {name}")
-    recipe = None
-    if options.recipe is not None:
-        recipe = Recipe.load(entry(name).recipe(options.recipe), data=options.data)
-    more = {"resume": options.resume, "device": options.device, "progress": not options.json}
-    with processes(usable(options.device)) as team:
-        _open(options, team)
-        method().fit(options.data, options.out, recipe, **more)
-        return _trained(name, options) if team.first else 0
-
-
-def _open(options: Any, team: Processes) -> None:
-    """A training goes on in its own folder, and otherwise wants an empty one."""
-    if team.first and not options.resume:
-        open_output(options.out, False, [])
-    team.wait()
-
-
-def _trained(name: str, options: Any) -> int:
-    folder = options.out / "prior"
-    values = {"out": str(options.out), "finished": folder.is_dir()}
-    if not folder.is_dir():
-        sentence = f"stopped before the end: repeat the command with --resume to go on in {options.out}"
-        return answer(options.json, sentence, values)
-    prior = Prior.from_pretrained(folder)
-    write_record(options.out, "fit", name, options, {"prior_hash": prior.hash}, _RESULTS)
-    return answer(options.json, f"trained: {folder}", {**values, "prior": str(folder)})
+def _recipe_file(given: str) -> Path:
+    """The recipe of a shipped prior, of a method's own kind of prior, or the file `given`."""
+    method, _, name = given.partition("/")
+    if method in METHODS and (folder := entry(method).folder / "recipes" / "prior").is_dir():
+        return recipe_file(folder, name or "small")
+    return recipe_file(RECIPES, given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,21 @@ from headwater.core.likelihood import bound
 from headwater.core.prediction import Network, Prediction, Target, Variance, labels
 from headwater.core.process import Diffusion
 from headwater.core.transition import Coefficient, Level, fit
+
+Error = Literal["l2", "l1", "huber"]
+"""|e|^2, |e|, or Huber's: |e|^2 / 2 up to 1, |e| - 1/2 beyond."""
+
+
+def sized(difference: Tensor, error: Error) -> Tensor:
+    """The size of each number of a difference, real or complex."""
+    size = difference.abs()
+    match error:
+        case "l2":
+            return size.square()
+        case "l1":
+            return size
+        case "huber":
+            return torch.where(size < 1, size.square() / 2, size - 0.5)
 
 
 def _vanishes(alpha: Coefficient) -> bool:
@@ -27,6 +42,7 @@ class Denoiser:
         variance (Nichol & Dhariwal 2021).
     self_conditioning: the network takes `x_self`, its previous estimate of x0 or zeros (Chen et al. 2023).
     dtype: precision of the network call when the state x is kept in another (a float64 solver).
+    error: how `loss` measures what the network gets wrong: its square (Ho et al. 2020), l1, or Huber's.
     """
 
     network: Network
@@ -35,6 +51,7 @@ class Denoiser:
     variance: Variance = "fixed"
     self_conditioning: bool = False
     dtype: torch.dtype | None = None
+    error: Error = "l2"
 
     def __call__(self, x: Tensor, t: Level, previous: Prediction | None = None, **cond: Any) -> Prediction:
         """Predict from x (B, ...) at level t. Raises ValueError where the target has no answer."""
@@ -98,7 +115,7 @@ class Denoiser:
                 return -eps / b
 
     def loss(self, x0: Tensor, t: Level, eps: Tensor, **cond: Any) -> Tensor:
-        """L_simple in the network's own target, plus the bound for a learned variance; (B,).
+        """L_simple in the network's own target and the chosen error, plus the bound for a learned variance; (B,).
 
         x0, eps (B, ...); t one level or (B,). The bound counts T / 1000 (Nichol & Dhariwal 2021, L_hybrid).
         """
@@ -106,7 +123,7 @@ class Denoiser:
         return mse if bits is None else mse + bits * (self.process.T / 1000)
 
     def terms(self, x0: Tensor, t: Level, eps: Tensor, **cond: Any) -> tuple[Tensor, Tensor | None]:
-        """The parts of `loss`, for those who weigh them otherwise: squared error and bound, (B,) each.
+        """The parts of `loss`, for those who weigh them otherwise: error and bound, (B,) each.
 
         The bound, in bits per dimension, trains the variance head alone: the mean is detached. None
         where the variance is fixed.
@@ -120,7 +137,7 @@ class Denoiser:
             keep = (torch.arange(len(x), device=x.device) % 2).reshape(-1, *[1] * (x.ndim - 1))
             previous = guess.with_x0(guess.x0 * keep)
         out, spread = self._split(self._run(x, label, previous, cond), x)
-        mse = (out - self.target(x0, eps, t)).abs().square().flatten(1).mean(1)
+        mse = sized(out - self.target(x0, eps, t), self.error).flatten(1).mean(1)
         if spread is None:
             return mse, None
         a, b = (fit(v, x) for v in self.process.scales(t))

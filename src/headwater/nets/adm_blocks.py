@@ -25,6 +25,32 @@ _M = TypeVar("_M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
+class UNetArchitecture:
+    """What one chooses of a U-Net, in guided-diffusion's vocabulary: all that does not follow from the data."""
+
+    model_channels: int = 32
+    """Width of the finest level; a multiple of 32."""
+    channel_mult: tuple[float, ...] = (1, 2, 4)
+    """Width of each level as a multiple of model_channels, finest first."""
+    num_res_blocks: int = 1
+    """Residual blocks per level."""
+    attention_resolutions: tuple[int, ...] = (4,)
+    """Downsampling factors with attention: 4 means side / 4."""
+    num_heads: int = 1
+    """Attention heads, unless num_head_channels is given."""
+    num_head_channels: int = -1
+    """Channels per attention head; -1 means that num_heads counts."""
+    dropout: float = 0.0
+    """Probability that a feature is dropped."""
+    use_scale_shift_norm: bool = True
+    """Let the timestep scale and shift the normalised features."""
+    resblock_updown: bool = False
+    """Resample inside residual blocks."""
+    conv_resample: bool = True
+    """Convolve when resampling."""
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """What the U-Net and the classifier share, in guided-diffusion's vocabulary.
 

@@ -1,11 +1,13 @@
-"""Training a prior: one loop, exact resume, every random number a function of (seed, step, sample)."""
+"""Training: one trainer and one config of it; a prior is one more thing that it trains."""
 
 from pathlib import Path
 
-from headwater.training.loop import fit
-from headwater.training.recipe import Architecture, Recipe
+from headwater.training.config import TrainerConfig
+from headwater.training.prior import fit
+from headwater.training.recipe import Recipe
+from headwater.training.trainer import Adversary, OutOfTime, train
 
 RECIPES = Path(__file__).parent / "recipes"
 """Recipes of the priors that ship, NAME.yaml each."""
 
-__all__ = ["RECIPES", "Architecture", "Recipe", "fit"]
+__all__ = ["RECIPES", "Adversary", "OutOfTime", "Recipe", "TrainerConfig", "fit", "train"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from headwater.atomic import is_whole, read_json, sweep, write_json, written_aside
 from headwater.errors import UserError
-from headwater.training.sharding import put, whole
+from headwater.training.blocks import put, whole
 
 _PREFIX = "step-"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -22,11 +22,21 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class State:
-    """What a training is at a moment: `step` updates done, everything else a function of the recipe."""
+    """What a training is at a moment: `step` updates done, everything else a function of the settings."""
 
     network: nn.Module
-    average: nn.Module
-    optimizer: torch.optim.Optimizer
+    copies: Mapping[str, nn.Module]
+    """Networks kept beside it, by file name: their average `ema`, the `best` so far."""
+    optimizers: tuple[torch.optim.Optimizer, ...]
+
+    def moments(self, parameter: nn.Parameter) -> dict[str, Any]:
+        """What an optimiser remembers of a parameter; empty where it never moved."""
+        return next((o.state[parameter] for o in self.optimizers if parameter in o.state), {})
+
+    def optimizer(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        """The optimiser that moves a parameter."""
+        groups = ((o, group) for o in self.optimizers for group in o.param_groups)
+        return next(o for o, group in groups if any(p is parameter for p in group["params"]))
 
 
 def folder_of(folder: Path, step: int) -> Path:
@@ -47,12 +57,13 @@ def save(
 
     target = folder_of(folder, step)
     if not writes:
-        for _ in itertools.chain(_named(state.network), _named(state.average), _moments(state)):
+        for _ in itertools.chain(*map(_named, (state.network, *state.copies.values())), _moments(state)):
             pass  # collecting takes all; one at a time, it takes no room
         return target
     with written_aside(target) as aside:
         save_file(dict(_named(state.network)), aside / "model.safetensors")
-        save_file(dict(_named(state.average)), aside / "ema.safetensors")
+        for name, copy in state.copies.items():
+            save_file(dict(_named(copy)), aside / f"{name}.safetensors")
         save_file(dict(_moments(state)), aside / "optimizer.safetensors")
         write_json(aside / "state.json", {"step": step, **about})
     older = [s for s in steps(folder) if s <= step]
@@ -75,7 +86,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def about(checkpoint: Path) -> dict[str, Any]:
-    """The JSON that was saved along: step, recipe, versions, log position."""
+    """The JSON that was saved along: step, settings, versions, log position."""
     return read_json(checkpoint / "state.json")
 
 
@@ -85,20 +96,21 @@ def restore(checkpoint: Path, state: State) -> None:
 
     try:
         _load(state.network, load_file(checkpoint / "model.safetensors"))
-        _load(state.average, load_file(checkpoint / "ema.safetensors"))
+        for name, copy in state.copies.items():
+            _load(copy, load_file(checkpoint / f"{name}.safetensors"))
         saved = load_file(checkpoint / "optimizer.safetensors")
         for name, parameter in state.network.named_parameters():
             if f"step/{name}" not in saved:
                 continue  # frozen: it never moved
-            state.optimizer.state[parameter] = {
+            state.optimizer(parameter).state[parameter] = {
                 "step": saved[f"step/{name}"],
                 # The moments live in the memory format of their parameter, as AdamW made them.
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
             for moment in _MOMENTS[1:]:
-                put(state.optimizer.state[parameter][moment], saved[f"{moment}/{name}"])
-    except (RuntimeError, KeyError) as error:
+                put(state.moments(parameter)[moment], saved[f"{moment}/{name}"])
+    except (OSError, RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{checkpoint} does not fit this network ({reason}): start in another folder"
@@ -124,7 +136,6 @@ def _named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _moments(state: State) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in state.network.named_parameters():
-        for moment in _MOMENTS:
-            if parameter in state.optimizer.state:
-                value = state.optimizer.state[parameter][moment]
-                yield f"{moment}/{name}", whole(value.detach()).cpu().contiguous()
+        moments = state.moments(parameter)
+        for moment in _MOMENTS if moments else ():
+            yield f"{moment}/{name}", whole(moments[moment].detach()).cpu().contiguous()

@@ -12,38 +12,36 @@ from torch import Tensor, nn
 from headwater.discrete import DiscreteDenoiser
 from headwater.noise import White, derive, seeds
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation, train
+from headwater.training.config import TrainerConfig
+from headwater.training.timesteps import stratified
+from headwater.training.trainer import train
 
-_CORRUPTION, _LEVELS = 0x44334E, 0x44334C
-"""Purposes of the seeds of corrupted tokens and of levels."""
+_CORRUPTION, _TIMESTEPS = 0x44334E, 0x44334C
+"""Purposes of the seeds of corrupted tokens and of timesteps."""
 
 
 def fit_discrete(
     denoiser: DiscreteDenoiser,
-    clean: Callable[[int], Tensor],
-    how: Optimisation,
+    clean: Callable[[Tensor, int], Tensor],
+    items: int,
+    config: TrainerConfig,
     run: Run,
     about: Mapping[str, Any],
 ) -> nn.Module:
     """Train denoiser.network, an nn.Module, by `DiscreteDenoiser.loss`; returns it in eval mode.
 
-    clean(step): the batch of update `step`, int64 (B, ...). Levels are spread evenly over each batch, so
-    that every level is as likely and the loss varies less. about: the settings that decide the result.
+    clean(rows, number): batch `number`, int64 (B, ...); items and rows: as in `train`. Timesteps are spread
+    evenly over each batch. about: the settings that decide the result.
     """
     network, T = denoiser.network, denoiser.process.T
     if not isinstance(network, nn.Module):
         raise TypeError("only an nn.Module can be trained")
 
-    def loss(net: nn.Module, step: int) -> Tensor:
-        x0 = clean(step).to(run.device)
-        noise = White().stream(seeds(run.seed, _CORRUPTION, step, n=len(x0)))
-        t = spread_levels(len(x0), T, derive(run.seed, _LEVELS, step))
+    def loss(net: nn.Module, rows: Tensor, number: int) -> Tensor:
+        x0 = clean(rows, number).to(run.device)
+        noise = White().stream(seeds(run.seed, _CORRUPTION, number, n=len(x0)))
+        draws = torch.Generator().manual_seed(derive(run.seed, _TIMESTEPS, number))
+        t = stratified(len(x0), T, torch.rand((), generator=draws, dtype=torch.float64) / len(x0))
         return replace(denoiser, network=net).loss(x0, t, noise).mean()
 
-    return train(network, loss, how, run, about)
-
-
-def spread_levels(n: int, T: int, seed: int) -> Tensor:
-    """n levels of 1 .. T, each uniform, one in each n-th of the range: (n,) int64."""
-    place = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return ((torch.arange(n, dtype=torch.float64) + place) * T / n).long().clamp(max=T - 1) + 1
+    return train(network, loss, items, config, run, about)

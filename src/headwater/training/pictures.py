@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from headwater.data import shipped
-from headwater.data.datasets import CACHE_BYTES, Dataset, open_dataset
+from headwater.data.datasets import CACHE_BYTES, Dataset, Skipped, open_dataset
 from headwater.errors import UserError, need
 from headwater.progress import track
-from headwater.training.feed import Pictures, Rows
 from headwater.training.recipe import Recipe
+
+
+class Rows(Protocol):
+    """A tensor (N, C, H, W), or what is indexed like one: an index (M,) gives (M, C, H, W)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What there is to learn from: images (N, C, H, W) in [-1, 1] and, for conditional priors, classes."""
+
+    images: Rows
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    licence: str = ""
+    skipped: tuple[Skipped, ...] = ()
+    """Files that could not be read."""
 
 
 def gather(recipe: Recipe, on_error: Literal["stop", "skip"] = "stop", progress: bool = False) -> Pictures:

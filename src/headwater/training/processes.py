@@ -33,15 +33,6 @@ class Processes:
         """Whether this process writes the files and shows the progress."""
         return self.index == 0
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """The network with gradients averaged over all processes."""
-        if self.count == 1:
-            return network
-        from torch.nn.parallel import DistributedDataParallel
-
-        ids = None if self.device.type == "cpu" else [self.device]
-        return DistributedDataParallel(network, device_ids=ids)
-
     def mean(self, value: Tensor) -> float:
         """The mean of a scalar over all processes, the same in each."""
         return float(self._summed(value)) / self.count
@@ -65,7 +56,7 @@ class Processes:
             return flag
         return float(self._summed(torch.tensor(float(flag), device=self.device))) > 0
 
-    def told(self, value: T | None) -> T:
+    def shared(self, value: T | None) -> T:
         """The first process's value in all; whoever comes early waits for it."""
         box: list[Any] = [value]
         if self.count > 1:

@@ -11,41 +11,18 @@ from typing import Any, Literal
 
 import yaml
 
+from headwater.core.denoiser import Error
 from headwater.core.prediction import Target, Variance
 from headwater.errors import UserError, need
 from headwater.models.config import PriorConfig, ProcessConfig
 from headwater.models.schema import build
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The guided-diffusion U-Net, without what follows from the data and the variance."""
-
-    model_channels: int = 32
-    """Width of the finest level; a multiple of 32."""
-    channel_mult: tuple[float, ...] = (1, 2, 4)
-    """Width of each level as a multiple of model_channels, finest first."""
-    num_res_blocks: int = 1
-    """Residual blocks per level."""
-    attention_resolutions: tuple[int, ...] = (4,)
-    """Downsampling factors with attention: 4 means side / 4."""
-    num_heads: int = 1
-    """Attention heads, unless num_head_channels is given."""
-    num_head_channels: int = -1
-    """Channels per attention head; -1 means that num_heads counts."""
-    dropout: float = 0.0
-    """Probability that a feature is dropped."""
-    use_scale_shift_norm: bool = True
-    """Let the timestep scale and shift the normalised features."""
-    resblock_updown: bool = False
-    """Resample inside residual blocks."""
-    conv_resample: bool = True
-    """Convolve when resampling."""
+from headwater.nets.adm_blocks import UNetArchitecture
+from headwater.training.config import TrainerConfig
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a prior is trained. The defaults train in minutes on one core; see training/recipes."""
+    """How a prior is made: data, network, process, training. The defaults train in minutes on one core."""
 
     data: str
     """A shipped set, a folder of pictures or an .npz file."""
@@ -62,7 +39,7 @@ class Recipe:
     label_dropout: float = 0.0
     """Share of pictures whose class is hidden, for classifier-free guidance."""
 
-    network: Architecture = field(default_factory=Architecture)
+    network: UNetArchitecture = field(default_factory=UNetArchitecture)
     """The U-Net."""
     process: ProcessConfig = field(default_factory=lambda: ProcessConfig(betas="cosine"))
     """The forward process."""
@@ -74,61 +51,25 @@ class Recipe:
     """The noise law."""
     noise_options: dict[str, int | float | str] = field(default_factory=dict)
     """Parameters of the noise law."""
-    levels: Literal["uniform", "stratified"] = "uniform"
+    timesteps: Literal["uniform", "stratified"] = "uniform"
     """How t is drawn: independently, or evenly spread over the batch (Kingma et al. 2021)."""
     weighting: Literal["simple", "min-snr"] = "simple"
-    """Weight of a level's loss: 1, or Min-SNR with gamma = 5 (Hang et al. 2023)."""
+    """Weight of a timestep's loss: 1, or Min-SNR with gamma = 5 (Hang et al. 2023)."""
+    error: Error = "l2"
+    """Size of the network's error: its square, its absolute value, or Huber's between the two."""
 
-    steps: int = 2000
-    """Optimiser steps."""
-    batch: int = 128
-    """Pictures per optimiser step, over all processes."""
-    grad_accumulation: int = 1
-    """Parts in which a batch is computed, to save memory."""
-    lr: float = 1e-3
-    """Peak learning rate of AdamW."""
-    warmup: int = 200
-    """Steps over which the learning rate rises linearly."""
-    decay: Literal["none", "cosine"] = "cosine"
-    """After warm-up: constant, or down to 0 along half a cosine."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's moment decays."""
-    grad_clip: float = 1.0
-    """Largest norm of the gradient."""
-    ema: float = 0.999
-    """Decay of the weight average; it starts at min(ema, (1 + k) / (10 + k)) at step k."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the network; weights, optimiser and average stay in fp32."""
-    channels_last: bool = False
-    """Store features pixel by pixel; faster with bf16."""
-    sharded: bool = False
-    """Under torchrun, leave each process a share of the weights, for models that do not fit on one device."""
-    compile: bool = False
-    """Compile the network; faster after about a minute of compilation."""
+    training: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(
+            2000, 128, 1e-3, warmup=200, decay="cosine", grad_clip=1.0, ema=0.999, checkpoint_every=300.0
+        )
+    )
+    """How it is trained."""
     seed: int = 0
     """Decides every random number of the training."""
-
-    log_every: int = 50
-    """Steps per line of the log."""
     sample_every: int = 1000
-    """Steps between sample sheets; 0 makes none."""
-    checkpoint_every: float = 300.0
-    """Seconds between checkpoints."""
-    keep: int = 2
-    """Checkpoints kept."""
+    """Steps between two pages of samples; 0 makes none."""
 
     def __post_init__(self) -> None:
-        positive = ("steps", "batch", "grad_accumulation", "log_every", "keep", "lr", "grad_clip")
-        for name in positive:
-            need(getattr(self, name) > 0, f"{name} is {getattr(self, name)}: give a positive number")
-        need(
-            self.batch % self.grad_accumulation == 0,
-            f"a batch of {self.batch} does not split into {self.grad_accumulation} equal parts: "
-            "change batch or grad_accumulation",
-        )
-        need(0 <= self.ema < 1, f"ema is {self.ema}: give a decay from 0 to below 1")
         need(0 <= self.label_dropout < 1, f"label_dropout is {self.label_dropout}: give 0 to below 1")
         need(
             self.weighting == "simple" or (self.variance == "fixed" and self.predicts != "score"),
@@ -150,8 +91,13 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Build from plain values as `to_dict` gives them. UserError names an unknown key."""
-        return build(cls, values, "recipe")
+        """Build from plain values as `to_dict` gives them; what `training` leaves out is as in `Recipe`.
+
+        UserError names an unknown key.
+        """
+        standard, given = cls(data="").to_dict()["training"], values.get("training", {})
+        training = {**standard, **given} if isinstance(given, Mapping) else given
+        return build(cls, {**values, "training": training}, "recipe")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML and JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,10 +12,11 @@ from headwater.experiments.base import Task
 from headwater.methods.anomaly.anoddpm import claim_page as report
 from headwater.methods.anomaly.anoddpm.claim_arms import Arm, Sweep
 from headwater.methods.anomaly.anoddpm.claim_cases import Cases, texture_cases
-from headwater.methods.anomaly.anoddpm.method import AnoDDPM
-from headwater.methods.anomaly.anoddpm.training import Options, small_recipe
+from headwater.methods.catalogue import entry
 from headwater.models import Prior
+from headwater.training import Recipe, fit
 
+Options = dict[str, int | float | str]
 _SHAPE: Options = {"octaves": 4, "persistence": 0.8}
 LAWS: dict[str, tuple[str, Options]] = {
     "white": ("white", {}),
@@ -30,8 +32,14 @@ def trained(data: str, law: tuple[str, Options], side: int, steps: int, progress
     """A small prior trained from scratch and kept in memory only."""
     with TemporaryDirectory() as folder:
         shape = (1, side, side)
-        recipe = small_recipe(data, *law, shape=shape, steps=steps, warmup=steps // 8, sample_every=0)
-        return AnoDDPM().fit(data, Path(folder) / "prior", recipe, progress=progress)
+        noise, options = law
+        augment = ("brain",) if data == "brain" else ()  # one head is few
+        small = Recipe.load(
+            entry("anoddpm").folder / "recipes/prior/small.yaml",
+            data=data, augment=augment, shape=shape, noise=noise, noise_options=options, sample_every=0,
+        )  # fmt: skip
+        training = replace(small.training, steps=steps, warmup=steps // 8)
+        return fit(replace(small, training=training), Path(folder) / "prior", progress=progress)
 
 
 def noise_laws(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from dataclasses import dataclass
+from typing import ClassVar, Unpack
 
 import torch
 
@@ -16,9 +15,6 @@ from headwater.metrics.detection import Counts, auroc, best_dice
 from headwater.models import Prior
 from headwater.sampling import Run, RunOptions, Start, sample
 
-if TYPE_CHECKING:
-    from headwater.training import Recipe
-
 
 @dataclass(frozen=True)
 class AnoDDPM(Method):
@@ -29,8 +25,8 @@ class AnoDDPM(Method):
         x_t-1    ~ p(x_t-1 | x_t)                   the forward step's variance, noise of the same law
         e        = mean over reconstructions of (x - x_0)^2
 
-    The law of n is the prior's own: train one with `noise: simplex` (or white, or power-law, the exactly
-    Gaussian field with the same spectrum).
+    The law of n is the prior's own: train one by the recipes in recipes/prior, with `noise: simplex` (or white,
+    or power-law, the exactly Gaussian field with the same spectrum).
 
     Deviates from the reference code: any batch size, a fresh field per picture; several reconstructions may
     be averaged; fewer steps may be walked, then with the posterior's variance, because the forward one is
@@ -62,27 +58,6 @@ class AnoDDPM(Method):
         need(1 <= self.level <= T, f"this prior has levels 1 to {T}: {self.level} is none of them")
         need(self.steps is None or 1 <= self.steps <= self.level, f"take 1 to {self.level} steps, or None")
         return [0, *below(descend(self.level, self.steps), self.level)]
-
-    def fit(
-        self,
-        data: str,
-        out: Path,
-        recipe: Recipe | None = None,
-        *,
-        resume: bool = False,
-        device: str = "cpu",
-        progress: bool = True,
-    ) -> Prior:
-        """Train a prior on healthy pictures: a folder, an .npz or a shipped set; out/prior is the result.
-
-        recipe: `healthy_prior.small_recipe(data)` by default, which has 32 x 32 grey pictures and simplex
-            noise; `healthy_prior.PAPER` is the paper's. Its `data` is replaced by `data`.
-        """
-        from headwater.methods.anomaly.anoddpm.training import small_recipe
-        from headwater.training import fit
-
-        wanted = small_recipe(data) if recipe is None else replace(recipe, data=data)
-        return fit(wanted, out, resume=resume, device=device, progress=progress)
 
     def apply(self, prior: Prior, image: Images, **how: Unpack[RunOptions]) -> Anomalies:
         """Score pictures (B, C, H, W) in [-1, 1]. Raises UserError when the prior draws another size."""

@@ -15,8 +15,8 @@ from headwater.models import Prior, PriorConfig, ProcessConfig
 from headwater.nets.adm_blocks import timestep_embedding
 from headwater.noise import derive
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation, train
-from headwater.training.order import batch_rows
+from headwater.training import TrainerConfig, train
+from headwater.training.timesteps import stratified
 
 
 class Perceptron(nn.Module):
@@ -47,19 +47,17 @@ def train_prior(pictures: Tensor, seed: int, steps: int, progress: bool) -> Prio
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 1))
         network = Perceptron(pictures[0].numel())
-    how = Optimisation(steps, 128, 2e-3, warmup=100, decay="cosine", ema=0.99)
+    how = TrainerConfig(steps, 128, 2e-3, warmup=100, decay="cosine", ema=0.99)
     q = config.process.build()
 
-    def loss(net: nn.Module, step: int) -> Tensor:
-        generator = torch.Generator().manual_seed(derive(seed, 2, step))
-        x0 = pictures[batch_rows(seed, len(pictures), how.batch, step)]
-        # One level per even part of 1..T: a quieter loss than levels drawn on their own.
-        at = (torch.arange(how.batch) + torch.rand(how.batch, generator=generator)) / how.batch
-        t = 1 + (at * q.T).long().clamp(max=q.T - 1)
+    def loss(net: nn.Module, rows: Tensor, number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(derive(seed, 2, number))
+        x0 = pictures[rows]
+        t = stratified(len(rows), q.T, torch.rand(len(rows), generator=generator) / len(rows))
         eps = torch.randn(x0.shape, generator=generator)
         return Denoiser(net, q, "v").loss(x0, t, eps).mean()
 
-    return Prior(train(network, loss, how, Run(seed, progress=progress)), config)
+    return Prior(train(network, loss, len(pictures), how, Run(seed, progress=progress)), config)
 
 
 def train_target(data: Set, seed: int, epochs: int) -> OnUnitRange:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal, Unpack
 
 from headwater.core import Ancestral
@@ -10,11 +10,13 @@ from headwater.errors import need
 from headwater.methods.base import Images, Labels, Method, Paper
 from headwater.methods.segmentation.shared.mask_diffusion import MaskEnsemble, draw, merge
 from headwater.methods.segmentation.shared.mask_fitted import FittedMasks, channels_of
-from headwater.methods.segmentation.shared.mask_training import fit_masks, fresh_weights, levels
+from headwater.methods.segmentation.shared.mask_training import fit_masks, fresh_weights
 from headwater.metrics.mask_agreement import agreement
+from headwater.nets.adm import UNetConfig
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.image_conditioned import ConcatenatedUNet
 from headwater.sampling import Run, RunOptions
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 
 class FittedImplicitEnsembles(FittedMasks):
@@ -67,22 +69,16 @@ class ImplicitEnsembles(Method):
     """What the network answers: the noise, or v after short trainings (Salimans & Ho 2022)."""
     bound_weight: float = 1.0
     """Weight of the variational bound, in bits per pixel, beside the squared error."""
-    channels: int = 128
-    """Channels of the first level; a multiple of 32."""
-    channel_mult: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
-    """Width of each level in `channels`."""
-    res_blocks: int = 2
-    """Residual blocks per level."""
-    attention: tuple[int, ...] = (16,)
-    """Downsampling factors with attention."""
-    heads: int = 1
-    """Attention heads."""
+    network: UNetArchitecture = UNetArchitecture(
+        128, (1, 1, 2, 2, 4, 4), 2, (16,), use_scale_shift_norm=False
+    )
+    """The U-Net."""
     shape: tuple[int, int, int] | None = None
     """Channels, height and width that the command line makes of pictures; None: those of the first one."""
     mirror: bool = False
     """Mirror half of the training pictures, left to right."""
-    training: Optimisation = field(
-        default_factory=lambda: Optimisation(steps=60_000, batch=10, lr=1e-4, ema=0.9999)
+    training: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(steps=60_000, batch_size=10, lr=1e-4, ema=0.9999)
     )
 
     def fit(self, image: Images, labels: Labels, **how: Unpack[RunOptions]) -> FittedImplicitEnsembles:
@@ -98,10 +94,10 @@ class ImplicitEnsembles(Method):
             background=self.background, predicts=self.predicts, bound=self.bound_weight,
         )  # fmt: skip
 
-    def network(self, channels: int, classes: int, seed: int = 0) -> ConcatenatedUNet:
+    def fresh_network(self, channels: int, classes: int, seed: int = 0) -> ConcatenatedUNet:
         """The network for pictures of so many channels and masks of so many classes, with fresh weights."""
         masks = channels_of(classes)
-        unet = levels(self, channels + masks, 2 * masks)
+        unet = UNetConfig(in_channels=channels + masks, out_channels=2 * masks, **asdict(self.network))
         with fresh_weights(seed):
             return ConcatenatedUNet(unet)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal, Unpack
 
 from headwater.core import Ancestral
 from headwater.methods.base import Images, Labels, Method, Paper
 from headwater.methods.segmentation.shared.mask_diffusion import MaskEnsemble, draw, merge
 from headwater.methods.segmentation.shared.mask_fitted import FittedMasks, channels_of
-from headwater.methods.segmentation.shared.mask_training import fit_masks, fresh_weights, levels
+from headwater.methods.segmentation.shared.mask_training import fit_masks, fresh_weights
 from headwater.metrics.mask_agreement import agreement
+from headwater.nets.adm import UNetConfig
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.image_conditioned import ConcatenatedUNet, ImageConditioned, SummedUNet
 from headwater.nets.rrdb import RRDBConfig
 from headwater.sampling import Run, RunOptions
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 
 class FittedSegDiff(FittedMasks):
@@ -72,24 +74,17 @@ class SegDiff(Method):
     """Channels between the encoder's blocks."""
     encoder_growth: int = 32
     """Channels that each of the encoder's convolutions adds."""
-    channels: int = 128
-    """Channels of the U-Net's first level; a multiple of 32."""
-    channel_mult: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
-    """Width of each level in `channels`. For 128 x 128 pictures; 256 x 256 has (1, 1, 1, 2, 2, 4, 4)."""
-    res_blocks: int = 3
-    """Residual blocks per level."""
-    attention: tuple[int, ...] = (8, 16)
-    """Downsampling factors with attention: at 16 x 16 and 8 x 8 of 128 x 128."""
-    heads: int = 4
-    """Attention heads."""
-    dropout: float = 0.0
-    """0.1 for Vaihingen."""
+    network: UNetArchitecture = UNetArchitecture(
+        128, (1, 1, 2, 2, 4, 4), 3, (8, 16), num_heads=4, use_scale_shift_norm=False
+    )
+    """The U-Net, for 128 x 128 pictures; 256 x 256 has channel_mult (1, 1, 1, 2, 2, 4, 4), Vaihingen dropout
+    0.1."""
     shape: tuple[int, int, int] | None = None
     """Channels, height and width that the command line makes of pictures; None: those of the first one."""
     mirror: bool = True
     """Mirror half of the training pictures, left to right."""
-    training: Optimisation = field(
-        default_factory=lambda: Optimisation(steps=300_000, batch=30, lr=1e-4, ema=0.9999)
+    training: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(steps=300_000, batch_size=30, lr=1e-4, ema=0.9999)
     )
 
     def fit(self, image: Images, labels: Labels, **how: Unpack[RunOptions]) -> FittedSegDiff:
@@ -103,10 +98,11 @@ class SegDiff(Method):
             FittedSegDiff, self, image, labels, Run(**how), background=-1.0, predicts=self.predicts
         )
 
-    def network(self, channels: int, classes: int, seed: int = 0) -> ImageConditioned:
+    def fresh_network(self, channels: int, classes: int, seed: int = 0) -> ImageConditioned:
         """The network for pictures of so many channels and masks of so many classes, with fresh weights."""
         masks, summed = channels_of(classes), self.condition == "sum"
-        unet = levels(self, masks if summed else masks + channels, masks, self.dropout)
+        inputs = masks if summed else masks + channels
+        unet = UNetConfig(in_channels=inputs, out_channels=masks, **asdict(self.network))
         with fresh_weights(seed):
             if not summed:
                 return ConcatenatedUNet(unet)

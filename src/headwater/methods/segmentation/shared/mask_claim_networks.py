@@ -8,7 +8,7 @@ tools/train_segdiff.py, with --costs and --rates.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
@@ -22,8 +22,9 @@ from headwater.methods.segmentation.implicit_ensembles.method import (
 )
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
 from headwater.models import PriorConfig
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 DATA, SIDE = "emoji-parts-hue", 24
 SKIN = "skin"
@@ -45,16 +46,17 @@ SHIPPED = {SUM: "segdiff-skin-{seed}", PLAIN: "segdiff-skin-{seed}-plain"}
 Learner = SegDiff | ImplicitEnsembles | SupervisedUNet
 Fitted = FittedSegDiff | FittedImplicitEnsembles | FittedUNet
 
+_UNET = UNetArchitecture(32, (1, 1, 1), use_scale_shift_norm=False)
 _SEGDIFF = SegDiff(
     steps=10, clip=(-1, 1), variance="small", predicts="v",
     encoder_blocks=1, encoder_width=16, encoder_growth=8,
-    channels=32, channel_mult=(1, 1, 1), res_blocks=1, attention=(4,), heads=1,
+    network=_UNET,
 )  # fmt: skip
 """Ten steps with the posterior's variance, v for the noise, masks kept in range: what minutes of training
 allow. With the noise three in ten masks of `pool` were white all over, in 10 steps as in 100."""
 _IMPLICIT = ImplicitEnsembles(
     samples=9, steps=25, clip=(0, 1), predicts="v", mirror=True,
-    channels=32, channel_mult=(1, 1, 1), res_blocks=1, attention=(4,),
+    network=_UNET,
 )  # fmt: skip
 """Clean estimates kept in the range of its masks: on `pool` the reference's wider one draws hardly a mask."""
 _ARMS: dict[str, Learner] = {
@@ -72,7 +74,7 @@ def arm(name: str, updates: int, rate: float | None = None) -> Learner:
     return replace(made, training=_course(name, steps, rate or RATES[name]))
 
 
-def _course(name: str, steps: int, rate: float) -> Optimisation:
+def _course(name: str, steps: int, rate: float) -> TrainerConfig:
     how = course(steps, rate)
     return how if name == PLAIN else replace(how, weight_decay=0.0, grad_clip=0.0, ema=0.99)
 
@@ -122,15 +124,7 @@ def parameters(fitted: Fitted) -> int:
 def _architecture(learn: Tensor) -> PriorConfig:
     """The U-Net of the methods, from a picture to two classes."""
     channels, height, width = learn.shape[1:]
-    network = {
-        "in_channels": channels,
-        "model_channels": _SEGDIFF.channels,
-        "out_channels": 2,
-        "num_res_blocks": _SEGDIFF.res_blocks,
-        "attention_resolutions": _SEGDIFF.attention,
-        "channel_mult": _SEGDIFF.channel_mult,
-        "num_heads": _SEGDIFF.heads,
-    }
+    network = {"in_channels": channels, "out_channels": 2, **asdict(_SEGDIFF.network)}
     return PriorConfig(network, (channels, height, width))
 
 

@@ -14,12 +14,12 @@ from headwater.core.prediction import Target
 from headwater.errors import need
 from headwater.methods.base import Images
 from headwater.methods.segmentation.shared.mask_fitted import LEAST_T, FittedMasks
-from headwater.nets.adm import UNetConfig
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.image_conditioned import ImageConditioned
 from headwater.noise import White, derive
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation, train
-from headwater.training.order import batch_rows
+from headwater.training import TrainerConfig, train
+from headwater.training.timesteps import uniform
 
 AnyFitted = TypeVar("AnyFitted", bound=FittedMasks)
 
@@ -33,35 +33,13 @@ class Learns(Protocol):
     @property
     def T(self) -> int: ...
     @property
-    def channels(self) -> int: ...
-    @property
-    def channel_mult(self) -> tuple[int, ...]: ...
-    @property
-    def res_blocks(self) -> int: ...
-    @property
-    def attention(self) -> tuple[int, ...]: ...
-    @property
-    def heads(self) -> int: ...
+    def network(self) -> UNetArchitecture: ...
     @property
     def mirror(self) -> bool: ...
     @property
-    def training(self) -> Optimisation: ...
+    def training(self) -> TrainerConfig: ...
 
-    def network(self, channels: int, classes: int, seed: int) -> ImageConditioned: ...
-
-
-def levels(method: Learns, inputs: int, outputs: int, dropout: float = 0.0) -> UNetConfig:
-    """The method's U-Net, from so many channels to so many."""
-    return UNetConfig(
-        in_channels=inputs,
-        model_channels=method.channels,
-        out_channels=outputs,
-        num_res_blocks=method.res_blocks,
-        attention_resolutions=method.attention,
-        channel_mult=method.channel_mult,
-        num_heads=method.heads,
-        dropout=dropout,
-    )
+    def fresh_network(self, channels: int, classes: int, seed: int) -> ImageConditioned: ...
 
 
 @contextmanager
@@ -90,30 +68,28 @@ def fit_masks(
     Raises UserError when shapes disagree, a pixel has no class, or the chain is too short.
     """
     need(method.T >= LEAST_T, f"T is {method.T}: give {LEAST_T} or more, and take fewer `steps` of them")
-    classes = count_classes(image, labels, 2 ** (len(method.channel_mult) - 1))
+    classes = count_classes(image, labels, 2 ** (len(method.network.channel_mult) - 1))
     channels, height, width = image.shape[1:]
-    network = method.network(channels, classes, run.seed)
+    network = method.fresh_network(channels, classes, run.seed)
     fitted = kind.around(network, (channels, height, width), classes, method.T, background, predicts)
-    how, masks = method.training, fitted.encode(labels)
-    denoiser = fitted.denoiser
+    denoiser, masks = fitted.denoiser, fitted.encode(labels)
 
-    def loss(network: nn.Module, step: int) -> Tensor:
-        rows = batch_rows(run.seed, len(image), how.batch, step)
-        draws = torch.Generator().manual_seed(derive(run.seed, _LEVELS, step))
-        t = torch.randint(1, method.T + 1, (how.batch,), generator=draws)
-        turn = (torch.rand(how.batch, generator=draws) < 0.5) & method.mirror
+    def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
+        draws = torch.Generator().manual_seed(derive(run.seed, _TIMESTEPS, number))
+        t = uniform(len(rows), method.T, draws)
+        turn = (torch.rand(len(rows), generator=draws) < 0.5) & method.mirror
         seen, x0 = (
             torch.where(turn[:, None, None, None], v[rows].flip(-1), v[rows]).to(run.device)
             for v in (image, masks)
         )
-        eps = White().stream([derive(run.seed, _NOISE, step, k) for k in range(how.batch)])(x0)
+        eps = White().stream([derive(run.seed, _NOISE, number, k) for k in range(len(rows))])(x0)
         told = replace(denoiser, network=network)
         features = network.encode(seen)  # pyright: ignore[reportCallIssue]
         mse, bits = told.terms(x0, t, eps, features=features)
         return mse.mean() if bits is None else (mse + bound * bits).mean()
 
     settings = {k: v for k, v in asdict(method).items() if k not in {*method.applied, "training"}}
-    return replace(fitted, network=train(fitted.network, loss, how, run, settings))
+    return replace(fitted, network=train(fitted.network, loss, len(image), method.training, run, settings))
 
 
 def count_classes(image: Images, labels: Tensor, fold: int) -> int:
@@ -142,4 +118,4 @@ def count_classes(image: Images, labels: Tensor, fold: int) -> int:
     return max(2, high + 1)
 
 
-_LEVELS, _NOISE, _WEIGHTS = 0x4D4C564C, 0x4D4E4F49, 0x4D574754
+_TIMESTEPS, _NOISE, _WEIGHTS = 0x4D4C564C, 0x4D4E4F49, 0x4D574754

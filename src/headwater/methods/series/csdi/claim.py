@@ -21,7 +21,7 @@ from headwater.methods.series.csdi.windows import Scale
 from headwater.metrics.series import LEVELS
 from headwater.noise import derive
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 COLUMNS = ("pm2.5", "DEWP", "TEMP", "PRES", "Iws")
 """Those of `air` that vary all the time; `Is` and `Ir` count hours of snow and rain and are mostly 0."""
@@ -44,7 +44,7 @@ class Setting:
 
 _SMALL = CSDI(
     length=24, samples=19, bound=10.0, layers=2, channels=32, heads=4, step_dim=64, time_dim=32,
-    feature_dim=8, dropout=0.0, training=Optimisation(4000, 16, 2e-3, warmup=30, decay="cosine"),
+    feature_dim=8, dropout=0.0, training=TrainerConfig(4000, 16, 2e-3, warmup=30, decay="cosine"),
 )  # fmt: skip
 QUICK = Setting(replace(_SMALL, training=replace(_SMALL.training, steps=300)), 6, (0.1, 0.5, 0.9), 1)
 FULL = Setting(_SMALL, 36, (0.1, 0.5, 0.9), 3)

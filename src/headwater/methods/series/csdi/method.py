@@ -17,11 +17,10 @@ from headwater.methods.series.csdi.training import masked_loss, training_draws
 from headwater.methods.series.csdi.windows import Scale, check, cut, windows_of
 from headwater.nets.csdi import CSDIConfig
 from headwater.sampling import Run, RunOptions
-from headwater.training.optimisation import Optimisation, train
-from headwater.training.order import batch_rows
+from headwater.training import TrainerConfig, train
 
 _CHAIN = Chain()
-_TRAINING = Optimisation(35_000, 16, 1e-3, decay="step", weight_decay=1e-6)
+_TRAINING = TrainerConfig(35_000, 16, 1e-3, decay="step", weight_decay=1e-6)
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class CSDI(Method):
     """Numbers learnt for each column."""
     dropout: float = 0.1
     """Of the attention layers, while training."""
-    training: Optimisation = _TRAINING
+    training: TrainerConfig = _TRAINING
     """200 epochs of the paper's 2,800 patients."""
 
     def __post_init__(self) -> None:
@@ -116,18 +115,17 @@ class CSDI(Method):
         )  # fmt: skip
         described = ImputerConfig(config, columns, scale, self.length, self.chain)
         fitted = FittedCSDI.fresh(described, run.seed)
-        q, training = self.chain.process(), self.training
+        q = self.chain.process()
 
-        def loss(network: nn.Module, step: int) -> Tensor:
-            rows = batch_rows(run.seed, len(places), training.batch, step).tolist()
+        def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
             x = cut([places[i] for i in rows], self.length, scale)
-            draws = training_draws(run, step, training.batch)
+            draws = training_draws(run, number, len(rows))
             known = hide(x.observed, self.strategy, self.horizon, draws)
             return masked_loss(network, q, x.to(run.device), known.to(run.device), draws)
 
         about = {"columns": columns, "length": self.length, "strategy": self.strategy, "given": self.given}
-        about = {**about, "horizon": self.horizon, "windows": len(places)}
-        return replace(fitted, network=train(fitted.network, loss, training, run, about))
+        about |= {"horizon": self.horizon, "windows": len(places)}
+        return replace(fitted, network=train(fitted.network, loss, len(places), self.training, run, about))
 
     def apply(self, series: Series, fitted: FittedCSDI, **how: Unpack[RunOptions]) -> Imputation:
         """Fill the empty cells by the fields in `applied`; the rest is `fitted`'s.

@@ -10,6 +10,7 @@ from headwater.core.prediction import labels
 from headwater.methods.series.csdi.windows import Windows
 from headwater.noise import Stream, White, derive
 from headwater.sampling import Run
+from headwater.training.timesteps import at
 
 _TRAINING = 0x43534449
 """Purpose of the seed, apart from the order of windows and the draws of `apply`."""
@@ -21,9 +22,8 @@ def training_draws(run: Run, step: int, batch: int) -> Stream:
 
 
 def masked_loss(network: nn.Module, q: Diffusion, x: Windows, known: Tensor, draws: Stream) -> Tensor:
-    """`masked_error` at uniform levels with fresh noise."""
-    u = draws.uniform(x.values[:, 0, 0])
-    t = 1 + (u * q.T).long().clamp(max=q.T - 1)
+    """`masked_error` at uniform timesteps with fresh noise."""
+    t = at(draws.uniform(x.values[:, 0, 0]), q.T)
     return masked_error(network, q, x, known, t, draws(x.values))
 
 

@@ -19,8 +19,9 @@ from headwater.experiments.base import Outcome, Task
 from headwater.experiments.comparison import compare, verdict
 from headwater.methods.synthesis.d3pm_images.method import D3PMImages
 from headwater.metrics.statistics import summarize
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.report import Estimate
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 GAUSSIAN, UNIFORM = "Gaussian", "uniform"
 
@@ -30,24 +31,24 @@ class Setting:
     """How much is computed."""
 
     seeds: int
-    training: Optimisation
+    training: TrainerConfig
     pictures: int
     """Test pictures."""
     extra: bool
     """Whether the arms that the claim does not need are trained too."""
 
 
-def pace(steps: int) -> Optimisation:
+def pace(steps: int) -> TrainerConfig:
     """Batches of 32, a rate that falls to 0."""
-    return Optimisation(steps, 32, lr=2e-3, warmup=min(50, steps // 4), decay="cosine", grad_clip=1.0)
+    return TrainerConfig(steps, 32, lr=2e-3, warmup=min(50, steps // 4), decay="cosine", grad_clip=1.0)
 
 
 QUICK = Setting(1, pace(120), 48, extra=False)
 FULL = Setting(99, pace(800), 128, extra=True)
 
 METHOD = D3PMImages(
-    K=17, T=64, head="logits", width=32, multipliers=(1, 2), blocks=1, attention=(2,),
-    dropout=0.0, flips=False, steps=64, levels=64,
+    K=17, T=64, head="logits", network=UNetArchitecture(32, (1, 2), 1, (2,), use_scale_shift_norm=False),
+    flips=False, steps=64, levels=64,
 )  # fmt: skip
 """A flipped digit is none."""
 

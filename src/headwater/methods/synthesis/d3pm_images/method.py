@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar, Unpack
 
 import torch
@@ -23,11 +23,11 @@ from headwater.methods.synthesis.d3pm_images.fitted import (
 )
 from headwater.metrics.statistics import bootstrap_interval
 from headwater.nets.adm import UNetConfig
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.noise import derive
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
+from headwater.training import TrainerConfig
 from headwater.training.discrete import fit_discrete
-from headwater.training.optimisation import Optimisation
-from headwater.training.order import batch_rows
 
 _WEIGHTS, _FLIPS, _DRAW, _MEASURE = 0x4433_4931, 0x4433_4932, 0x4433_4933, 0x4433_4934
 """Purposes of seeds: first weights, flips, drawing, the bound."""
@@ -84,20 +84,14 @@ class D3PMImages(Method):
     """Weight of the cross entropy in the hybrid loss; 0 leaves the bound alone."""
     mixture: Mixture = "paper"
     """How the step back averages over guesses; `exact` is Bayes' rule for a perfect network."""
-    width: int = 128
-    """Channels of the U-Net at full size."""
-    multipliers: tuple[int, ...] = (1, 2, 2, 2)
-    """Its channels at each size, in those."""
-    blocks: int = 2
-    """Residual blocks per resolution."""
-    attention: tuple[int, ...] = (2,)
-    """Downsampling factors with attention; for 32 x 32 pictures the paper's 16 x 16."""
-    dropout: float = 0.1
-    """While training."""
+    network: UNetArchitecture = UNetArchitecture(
+        128, (1, 2, 2, 2), 2, (2,), dropout=0.1, use_scale_shift_norm=False
+    )
+    """The U-Net; attention at 2 is the paper's 16 x 16 of 32 x 32 pictures."""
     flips: bool = True
     """Mirror half of the pictures while training."""
-    training: Optimisation = field(
-        default_factory=lambda: Optimisation(1_500_000, 128, lr=2e-4, warmup=5000, grad_clip=1.0, ema=0.9999)
+    training: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(1_500_000, 128, lr=2e-4, warmup=5000, grad_clip=1.0, ema=0.9999)
     )
     steps: int = 1000
     """Levels visited when a picture is drawn, at most T."""
@@ -109,28 +103,22 @@ class D3PMImages(Method):
         run = Run(**how)
         need(len(image) > 0, "there are no pictures")
         C, H, W = (int(n) for n in image.shape[1:])
-        network = UNetConfig(
-            in_channels=C,
-            model_channels=self.width,
-            out_channels=C * (2 if self.head == "logistic" else self.K),
-            num_res_blocks=self.blocks,
-            attention_resolutions=self.attention,
-            channel_mult=self.multipliers,
-            dropout=self.dropout,
-        )
+        out = C * (2 if self.head == "logistic" else self.K)
+        network = UNetConfig(in_channels=C, out_channels=out, **asdict(self.network))
         chain = (self.K, self.T, self.chain, self.head, self.mixture)
         config = D3PMImagesConfig(network, (C, H, W), *chain)
         fitted = FittedD3PMImages.fresh(config, derive(run.seed, _WEIGHTS))
         x0 = quantised(image, self.K)
 
-        def batch(step: int) -> Tensor:
-            some = x0[batch_rows(run.seed, len(x0), self.training.batch, step)]
-            generator = torch.Generator().manual_seed(derive(run.seed, _FLIPS, step))
+        def batch(rows: Tensor, number: int) -> Tensor:
+            some = x0[rows]
+            generator = torch.Generator().manual_seed(derive(run.seed, _FLIPS, number))
             mirrored = self.flips & (torch.rand(len(some), generator=generator) < 0.5)
             return torch.where(mirrored[:, None, None, None], some.flip(-1), some)
 
         denoiser = replace(fitted.denoiser, auxiliary=self.auxiliary)
-        return replace(fitted, network=fit_discrete(denoiser, batch, self.training, run, self.learnt()))
+        trained = fit_discrete(denoiser, batch, len(x0), self.training, run, self.learnt())
+        return replace(fitted, network=trained)
 
     def apply(
         self,

@@ -14,12 +14,12 @@ from headwater.methods.synthesis.shared.caption_training import WEIGHTS, check_p
 from headwater.methods.synthesis.shared.drawing import draw
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide, GlideConfig
 from headwater.metrics.dual_encoder import diversity, retrieve, train_dual_encoder
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.text2im import Text2ImConfig
 from headwater.nets.text_encoder import TextConfig
 from headwater.noise import derive
 from headwater.sampling import Run, RunOptions, SamplerName
-from headwater.training.optimisation import Optimisation
-from headwater.training.recipe import Architecture
+from headwater.training import TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Glide(Method):
     """Its layers."""
     text_heads: int = 8
     """Its attention heads."""
-    network: Architecture = field(
-        default_factory=lambda: Architecture(
+    network: UNetArchitecture = field(
+        default_factory=lambda: UNetArchitecture(
             192, (1, 2, 3, 4), 3, (2, 4, 8), num_head_channels=64, dropout=0.1, resblock_updown=True
         )
     )
@@ -79,7 +79,7 @@ class Glide(Method):
     """fixed, or learned by the network (Nichol & Dhariwal 2021)."""
     caption_dropout: float = 0.2
     """Share of captions that are emptied in training."""
-    training: Optimisation = field(default_factory=lambda: Optimisation(2_500_000, 2048, 1e-4, ema=0.9999))
+    training: TrainerConfig = field(default_factory=lambda: TrainerConfig(2_500_000, 2048, 1e-4, ema=0.9999))
     guidance_scale: float = 3.0
     """Scale of the classifier-free guidance: 1 does not guide, 0 ignores the caption."""
     steps: str = "150"

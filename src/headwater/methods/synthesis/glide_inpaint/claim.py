@@ -32,7 +32,7 @@ from headwater.metrics.image import border_continuity
 from headwater.metrics.statistics import summarize
 from headwater.report import Estimate
 from headwater.sampling import Batch, Run
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ _METHOD = GlideInpaint(
     base="glide",
     guidance_scale=2.0,
     steps="25",
-    training=Optimisation(40, 64, 3e-4, grad_clip=1.0, precision="bf16"),
+    training=TrainerConfig(40, 64, 3e-4, grad_clip=1.0, precision="bf16"),
 )
 QUICK = Setting(4, ("wide", "half"), replace(_METHOD, steps="12"))
 FULL = Setting(

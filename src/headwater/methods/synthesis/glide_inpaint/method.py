@@ -20,7 +20,7 @@ from headwater.metrics.image import border_continuity, psnr
 from headwater.nets.text2im import InpaintText2Im
 from headwater.noise import derive
 from headwater.sampling import Batch, Run, RunOptions
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class GlideInpaint(Glide):
     """A fitted GLIDE to start from: a folder or the name of one that ships. Empty starts afresh."""
     erased: float = 0.2
     """Share of pictures of which nothing is known."""
-    training: Optimisation = field(default_factory=lambda: Optimisation(500_000, 2048, 1e-4, ema=0.9999))
+    training: TrainerConfig = field(default_factory=lambda: TrainerConfig(500_000, 2048, 1e-4, ema=0.9999))
     steps: str = "100"
 
     def fit(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from headwater.errors import need
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation, train
-from headwater.training.order import batch_rows
+from headwater.training import TrainerConfig, train
+from headwater.training.timesteps import stratified
 
 G = TypeVar("G", bound=FittedGlide)
 Further = Callable[[Tensor], dict[str, Tensor]]
@@ -38,7 +38,7 @@ def learn(
     image: Tensor,
     text: Sequence[str],
     caption_dropout: float,
-    how: Optimisation,
+    config: TrainerConfig,
     run: Run,
     about: Mapping[str, Any],
     further: Further | None = None,
@@ -52,18 +52,15 @@ def learn(
     """
     need(0 <= caption_dropout < 1, f"caption_dropout is {caption_dropout}: give 0 to below 1")
     tokens, mask = fitted.tokens(text)
-    T = fitted.process.T
 
-    def loss(network: nn.Module, step: int) -> Tensor:
-        rows = batch_rows(run.seed, len(image), how.batch, step)
+    def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
         x0 = image[rows].to(run.device)
-        n = len(rows)
-        t = 1 + ((torch.rand(()) + torch.arange(n) / n) % 1 * T).long().clamp(max=T - 1)
-        keep = torch.rand(n, 1) >= caption_dropout
+        t = stratified(len(rows), fitted.process.T, torch.rand(()))
+        keep = torch.rand(len(rows), 1) >= caption_dropout
         eps = torch.randn(x0.shape).to(run.device)
         cond = {} if further is None else further(x0)
         told = network.encode(tokens[rows].to(run.device), (mask[rows] & keep).to(run.device))  # pyright: ignore[reportCallIssue]
         cond |= dict(zip(("summary", "context"), told, strict=True))
         return fitted.reading(network).loss(x0, t, eps, **cond).mean()
 
-    return replace(fitted, network=train(fitted.network, loss, how, run, about))
+    return replace(fitted, network=train(fitted.network, loss, len(image), config, run, about))

@@ -29,7 +29,7 @@ from headwater.methods.text.clip_diffusion_lm.picture_features import encoded, n
 from headwater.metrics.statistics import summarize
 from headwater.metrics.text import sentence_f1
 from headwater.report import Estimate
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 GUIDED = "guided"
 SHIPPED = "clip-diffusion-lm"
@@ -63,7 +63,7 @@ def small(features: int, train: int) -> CLIPDiffusionLM:
         feedforward=256,
         dropout=0.2,
         levels=2,
-        training=Optimisation(
+        training=TrainerConfig(
             train,
             64,
             lr=1e-3,

@@ -21,7 +21,7 @@ from headwater.metrics.text import corpus_bleu, exact_match, word_f1
 from headwater.nets.caption_denoiser import CaptionDenoiserConfig, Fusion
 from headwater.noise import derive
 from headwater.sampling import Batch, Run, RunOptions, Start, guided, sample_batches, sampler_of, timesteps_of
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 _WEIGHTS, _EYES = 0x4350_0001, 0x4350_0002
 """Purposes of the seeds of first weights and of the dual encoder."""
@@ -95,7 +95,7 @@ class CLIPDiffusionLM(Method):
     """Weight of the cross entropies beside the distances."""
     withheld: float = 0.2
     """Share of training in which the text vector is left out."""
-    training: Optimisation = field(default_factory=lambda: Optimisation(75_000, 8, lr=1e-4, decay="linear"))
+    training: TrainerConfig = field(default_factory=lambda: TrainerConfig(75_000, 8, lr=1e-4, decay="linear"))
     """15 passes over Flickr8k; the code's rate falls to half, not to 0."""
     steps: int = 5
     """Network calls per caption; with guidance each counts twice."""

@@ -14,8 +14,8 @@ from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner
 from headwater.methods.text.diffuseq.partial_noising import gaussian
 from headwater.nets.caption_denoiser import CaptionDenoiser
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation, train
-from headwater.training.order import batch_rows
+from headwater.training import TrainerConfig, train
+from headwater.training.timesteps import uniform
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ def learn(
     levels: int,
     withheld: float,
     rounding_weight: float,
-    how: Optimisation,
+    config: TrainerConfig,
     run: Run,
     about: Mapping[str, Any],
 ) -> FittedCaptioner:
@@ -49,13 +49,13 @@ def learn(
     about: the settings that decide the result.
     """
 
-    def loss(network: nn.Module, step: int) -> Tensor:
-        some = data.rows(batch_rows(run.seed, len(data.ids), how.batch, step), run.device)
-        t = torch.randint(1, fitted.process.T + 1, (levels,))
+    def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
+        some, learning = data.rows(rows, run.device), cast(CaptionDenoiser, network)
+        t = uniform(levels, fitted.process.T)
         told = (torch.rand(levels * len(some.ids)) > withheld).long().to(run.device)
         found = losses(
-            fitted.denoiser,
-            fitted.network.codec,
+            replace(fitted.denoiser, network=network),
+            learning.codec,
             some.ids,
             t,
             gaussian,
@@ -65,4 +65,5 @@ def learn(
         )
         return found.total(rounding_weight)
 
-    return replace(fitted, network=cast(CaptionDenoiser, train(fitted.network, loss, how, run, about)))
+    trained = train(fitted.network, loss, len(data.ids), config, run, about)
+    return replace(fitted, network=cast(CaptionDenoiser, trained))

@@ -20,7 +20,7 @@ from headwater.experiments.d3pm_page import Figures, show
 from headwater.methods.text.d3pm.characters import Characters, stream_of
 from headwater.methods.text.d3pm.method import D3PM
 from headwater.metrics.ngram import best_order
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 T, LENGTH = 64, 64
 
@@ -32,16 +32,16 @@ class Setting:
     seeds: int
     verses: int | None
     """Verses learnt from; None takes all."""
-    text: Optimisation
+    text: TrainerConfig
     windows: int
     """Test windows of 64 characters."""
     extra: bool
     """Whether the arms that the claim does not need are trained too."""
 
 
-def pace(steps: int, lr: float) -> Optimisation:
+def pace(steps: int, lr: float) -> TrainerConfig:
     """Batches of 32, a rate that falls to 0."""
-    return Optimisation(steps, 32, lr=lr, warmup=min(50, steps // 4), decay="cosine", grad_clip=1.0)
+    return TrainerConfig(steps, 32, lr=lr, warmup=min(50, steps // 4), decay="cosine", grad_clip=1.0)
 
 
 QUICK = Setting(1, 4000, pace(300, 4e-3), 48, extra=False)

@@ -26,8 +26,8 @@ from headwater.metrics.statistics import bootstrap_interval
 from headwater.nets.text_transformer import TextTransformerConfig
 from headwater.noise import derive
 from headwater.sampling import Run, RunOptions, timesteps_of
+from headwater.training import TrainerConfig
 from headwater.training.discrete import fit_discrete
-from headwater.training.optimisation import Optimisation
 
 _WEIGHTS = 0x4433_5031
 """Purpose of the seed of the first weights."""
@@ -99,8 +99,8 @@ class D3PM(Method):
     """Attention heads."""
     dropout: float = 0.0
     """While training."""
-    training: Optimisation = field(
-        default_factory=lambda: Optimisation(1_000_000, 512, lr=2e-4, warmup=5000, grad_clip=0.25)
+    training: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(1_000_000, 512, lr=2e-4, warmup=5000, grad_clip=0.25)
     )
     steps: int = 1000
     """Levels visited when a text is written, at most T."""
@@ -126,7 +126,8 @@ class D3PM(Method):
         fitted = FittedD3PM.fresh(config, derive(run.seed, _WEIGHTS))
         trained = fit_discrete(
             replace(fitted.denoiser, auxiliary=self.auxiliary),
-            lambda step: windows(stream, self.length, self.training.batch, run.seed, step),
+            lambda _, number: windows(stream, self.length, self.training.batch_size, run.seed, number),
+            0,  # windows lie anywhere
             self.training,
             run,
             {**self.learnt(), "mixture": self.mixture},

@@ -24,7 +24,7 @@ from headwater.methods.text.diffuseq.method import DiffuSeq
 from headwater.metrics.statistics import summarize
 from headwater.metrics.text import consensus, corpus_bleu, diversity, self_bleu, sentence_bleu
 from headwater.report import Estimate
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 COUNTS = (1, 2, 5, 10)
 """Numbers of candidates on the curve."""
@@ -55,7 +55,7 @@ def small(train: int, steps: int) -> DiffuSeq:
         heads=4,
         feedforward=512,
         steps=steps,
-        training=Optimisation(
+        training=TrainerConfig(
             train,
             32,
             lr=1e-3,

@@ -29,7 +29,7 @@ from headwater.sampling import (
     sampler_of,
     timesteps_of,
 )
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 _WEIGHTS = 0x5345_5131
 """Purpose of the seed of the first weights."""
@@ -87,8 +87,8 @@ class DiffuSeq(Method):
     """Width between the two maps of a layer."""
     dropout: float = 0.1
     """While training."""
-    training: Optimisation = field(
-        default_factory=lambda: Optimisation(50_000, 2048, lr=1e-4, decay="linear", ema=0.9999)
+    training: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(50_000, 2048, lr=1e-4, decay="linear", ema=0.9999)
     )
     steps: int = 2000
     """Levels visited when a text is written, at most T."""

@@ -142,9 +142,11 @@ def test_the_autoencoder_learns_and_the_mean_is_of_neighbours() -> None:
 
 
 def test_the_autoencoder_is_about_as_large_as_the_priors() -> None:
-    from headwater.methods.anomaly.anoddpm.training import small_recipe
+    from headwater.methods.catalogue import entry
+    from headwater.training import Recipe
 
-    prior = sum(p.numel() for p in small_recipe("brain").prior_config().build_network().parameters())
+    recipe = Recipe.load(entry("anoddpm").folder / "recipes/prior/small.yaml")
+    prior = sum(p.numel() for p in recipe.prior_config().build_network().parameters())
     assert 0.5 < Autoencoder(AutoencoderConfig()).count() / prior < 2
 
 

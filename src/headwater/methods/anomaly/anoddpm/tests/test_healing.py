@@ -15,10 +15,11 @@ from closed_form import Exact, Memory
 from headwater.core import Diffusion, schedule
 from headwater.errors import UserError
 from headwater.methods.anomaly.anoddpm.method import AnoDDPM
-from headwater.methods.anomaly.anoddpm.training import PAPER, small_recipe
+from headwater.methods.catalogue import entry
 from headwater.models import Prior
 from headwater.noise import Noise, PowerLaw, Simplex, White
 from headwater.sampling import Run
+from headwater.training import Recipe, fit
 
 Q = Diffusion.vp(schedule.betas("linear", 1000))
 QUIET = Run(progress=False)
@@ -145,21 +146,17 @@ def test_other_sizes_are_refused_in_one_sentence(sick: tuple[Tensor, Tensor]) ->
         AnoDDPM().apply(prior(Exact(Q, 0.0, 0.3), (1, 8, 8)), sick[0], **QUIET)
 
 
-def test_fit_trains_on_a_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["small", "paper"])
+def test_recipes_of_its_prior(name: str, tmp_path: Path) -> None:
+    recipe = Recipe.load(entry("anoddpm").folder / f"recipes/prior/{name}.yaml")
+    assert isinstance(recipe.prior_config().law(), Simplex)
+    assert (recipe.prior_config().law() == Simplex()) == (name == "paper")
     for i in range(3):
         Image.new("L", (16, 16), 80 * i).save(tmp_path / f"{i}.png")
-    recipe = small_recipe("x", shape=(1, 16, 16), steps=2, batch=2, warmup=1, sample_every=0, compile=False)
-    recipe = replace(recipe, network=replace(recipe.network, channel_mult=(1,), attention_resolutions=()))
-    made = AnoDDPM().fit(str(tmp_path), tmp_path / "out", recipe, progress=False)
-    assert isinstance(made.noise, Simplex)
+    network = replace(recipe.network, model_channels=32, channel_mult=(1,), attention_resolutions=())
+    training = replace(recipe.training, steps=2, batch_size=2, warmup=1)
+    tiny = replace(recipe, data=str(tmp_path), shape=(1, 16, 16), network=network, training=training)
+    made = fit(tiny, tmp_path / "out", progress=False)
     again = Prior.from_pretrained(tmp_path / "out" / "prior")
-    assert again.noise == Simplex(4, 0.8, 16.0)
+    assert again.noise == made.noise == recipe.prior_config().law()
     assert again.shape == (1, 16, 16)
-
-
-def test_recipes() -> None:
-    assert small_recipe("brain").augment == ("brain",)
-    assert small_recipe("brain:mni").augment == ("brain",)
-    assert small_recipe("scans").augment == ()
-    assert small_recipe("brain", "white").prior_config().law() == White()
-    assert PAPER.prior_config().law() == Simplex()

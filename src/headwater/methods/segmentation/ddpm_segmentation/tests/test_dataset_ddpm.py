@@ -63,12 +63,12 @@ def test_samples_are_labelled(prior: Prior) -> None:
 
 def test_the_supervised_network_learns_and_is_a_function_of_the_seed(prior: Prior, tmp_path: Path) -> None:
     image, truth = halves(6)
-    recipe = SupervisedUNet(replace(course(40), batch=4))
+    recipe = SupervisedUNet(replace(course(40), batch_size=4))
     fitted = recipe.fit(prior.config, image[:4], truth[:4], **QUIET)
     fresh, answer = halves(4, seed=1)
     found = fitted.predict(fresh, **QUIET)
     assert (found == answer).double().mean() > 0.95
-    short = SupervisedUNet(replace(course(2), batch=2))
+    short = SupervisedUNet(replace(course(2), batch_size=2))
     once, twice, other = (short.fit(prior.config, image, truth, seed=s, progress=False) for s in (3, 3, 4))
     first, second, third = (f.network.state_dict()["out.2.bias"] for f in (once, twice, other))
     assert torch.equal(first, second)

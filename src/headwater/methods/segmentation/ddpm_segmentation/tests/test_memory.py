@@ -10,11 +10,11 @@ from headwater.bench.network import prior
 from headwater.methods.segmentation.ddpm_segmentation.decoder_features import read_features
 from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation
 from headwater.methods.segmentation.ddpm_segmentation.pixel_features import PixelFeatures
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.noise import derive
 from headwater.sampling import Run
-from headwater.training.recipe import Architecture
 
-SMALL = Architecture(model_channels=32, channel_mult=(1, 1), attention_resolutions=())
+SMALL = UNetArchitecture(model_channels=32, channel_mult=(1, 1), attention_resolutions=())
 
 
 def pictures() -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,6 +6,7 @@ Levels count from 0 = clean here, so the reference's index k is level k + 1.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,14 +32,17 @@ class Case:
         self.data, net = data, data.config["net"]
         method = ImplicitEnsembles(
             T=data.config["T"],
-            channels=net["model_channels"],
-            channel_mult=tuple(net["channel_mult"]),
-            res_blocks=net["num_res_blocks"],
-            attention=tuple(net["attention_resolutions"]),
-            heads=net["num_heads"],
+            network=replace(
+                ImplicitEnsembles().network,
+                model_channels=net["model_channels"],
+                channel_mult=tuple(net["channel_mult"]),
+                num_res_blocks=net["num_res_blocks"],
+                attention_resolutions=tuple(net["attention_resolutions"]),
+                num_heads=net["num_heads"],
+            ),
         )
         image = data["in/image"]
-        self.net = method.network(image.shape[1], 2).eval()
+        self.net = method.fresh_network(image.shape[1], 2).eval()
         self.net.load_state_dict(data.under("w"), strict=True)
         self.fitted = FittedImplicitEnsembles.around(self.net, (4, 16, 16), 2, method.T, method.background)
         self.denoiser, self.image = self.fitted.denoiser, image

@@ -6,6 +6,7 @@ Levels count from 0 = clean here, so the reference's index k is level k + 1, tol
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,13 +38,16 @@ class Case:
         method = SegDiff(
             T=data.config["T"],
             encoder_blocks=net["rrdb_blocks"],
-            channels=net["model_channels"],
-            channel_mult=tuple(net["channel_mult"]),
-            res_blocks=net["num_res_blocks"],
-            attention=tuple(net["attention_resolutions"]),
-            heads=net["num_heads"],
+            network=replace(
+                SegDiff().network,
+                model_channels=net["model_channels"],
+                channel_mult=tuple(net["channel_mult"]),
+                num_res_blocks=net["num_res_blocks"],
+                attention_resolutions=tuple(net["attention_resolutions"]),
+                num_heads=net["num_heads"],
+            ),
         )
-        self.net = method.network(3, 2).eval().requires_grad_(False)
+        self.net = method.fresh_network(3, 2).eval().requires_grad_(False)
         self.net.load_state_dict(data.under("w"), strict=True)
         self.fitted = FittedSegDiff.around(self.net, (3, 16, 16), 2, method.T, -1.0)
         self.features = self.net.encode(data["in/image"])

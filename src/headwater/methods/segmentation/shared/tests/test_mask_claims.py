@@ -28,6 +28,7 @@ from headwater.methods.segmentation.shared.mask_claim_networks import (
     SHIPPED,
     SUM,
 )
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.report import Page
 from headwater.sampling import Run
 
@@ -39,7 +40,8 @@ def task(effort: Any = "quick", seeds: tuple[int, ...] = (0, 1, 2)) -> Task:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks of one level that draw in two steps; predicting the noise, they mask something untrained."""
-    small = {"channel_mult": (1,), "attention": (), "steps": 2, "predicts": "eps"}
+    network = UNetArchitecture(32, (1,), 1, (), use_scale_shift_norm=False)
+    small = {"network": network, "steps": 2, "predicts": "eps"}
     for name in (SUM, CONCATENATED, IMPLICIT):
         learner = replace(mask_networks.arm(name, 1), **small)
         monkeypatch.setitem(mask_networks.__dict__["_ARMS"], name, learner)
@@ -92,7 +94,7 @@ def test_every_arm_gets_the_same_time() -> None:
     for name, cost in mask_networks.COSTS.items():
         training = mask_networks.arm(name, 3000).training
         assert training.steps * cost == pytest.approx(3000, rel=1e-3)
-        assert training.batch == 16
+        assert training.batch_size == 16
 
 
 def arm(levels: list[float], wobble: float = 0.0, seeds: int = 3, n: int = 30) -> Arm:

@@ -16,17 +16,14 @@ from headwater.methods.segmentation.implicit_ensembles.method import (
     ImplicitEnsembles,
 )
 from headwater.methods.segmentation.segdiff.method import SegDiff
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.image_conditioned import SummedUNet
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
-BRIEF = Optimisation(steps=3, batch=4, lr=1e-3)
+BRIEF = TrainerConfig(steps=3, batch_size=4, lr=1e-3)
 SMALL: dict[str, Any] = {
-    "channels": 32,
-    "channel_mult": (1,),
-    "res_blocks": 1,
-    "attention": (),
-    "heads": 1,
+    "network": UNetArchitecture(32, (1,), 1, (), use_scale_shift_norm=False),
     "training": BRIEF,
 }
 SEGDIFF = SegDiff(encoder_blocks=1, encoder_width=8, encoder_growth=4, steps=5, samples=3, **SMALL)
@@ -70,7 +67,7 @@ def test_fit_and_draw(method: Any, classes: int) -> None:
 
 def test_learns_a_square_and_more_samples_help() -> None:
     image, labels = pictures(64)
-    how = Optimisation(steps=150, batch=16, lr=3e-3, decay="cosine")
+    how = TrainerConfig(steps=150, batch_size=16, lr=3e-3, decay="cosine")
     method = replace(SEGDIFF, training=how, steps=10, samples=9, clip=(-1, 1), variance="small")
     fitted = method.fit(image, labels, **QUIET)
     test, truth = pictures(17)

@@ -18,11 +18,11 @@ from headwater.methods.series.csdi.fitted import Chain
 from headwater.methods.series.csdi.method import CSDI
 from headwater.metrics.series import LEVELS
 from headwater.report import Page
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 TINY = CSDI(
     length=6, samples=3, chain=Chain(3), layers=1, channels=8, heads=2, step_dim=8, time_dim=8, feature_dim=4,
-    training=Optimisation(2, 4),
+    training=TrainerConfig(2, 4),
 )  # fmt: skip
 SMALL = claim.Setting(TINY, 3, (0.2, 0.8), 1)
 
@@ -93,5 +93,5 @@ def test_recipes_say_what_the_code_says(name: str, meant: CSDI) -> None:
     found = fill(CSDI, yaml.safe_load(file.read_text(encoding="utf-8")), str(file))
     steps = {"small": 4000, "forecast": 70_000, "paper": 35_000}[name]
     assert found.training.steps == steps
-    ours = replace(meant, training=replace(meant.training, steps=steps, batch=found.training.batch))
+    ours = replace(meant, training=replace(meant.training, steps=steps, batch_size=found.training.batch_size))
     assert found == ours

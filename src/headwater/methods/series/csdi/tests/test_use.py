@@ -22,11 +22,11 @@ from headwater.methods.series.csdi.windows import Scale, cover, cut
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.noise import White
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 TINY = CSDI(
     length=8, samples=5, chain=Chain(4), layers=1, channels=8, heads=2, step_dim=8, time_dim=8, feature_dim=4,
-    training=Optimisation(3, 4, 1e-3),
+    training=TrainerConfig(3, 4, 1e-3),
 )  # fmt: skip
 QUIET = Run(seed=1, batch_size=4, progress=False)
 
@@ -188,7 +188,7 @@ def test_strategies_hide_observed_cells_only(strategy: str) -> None:
     if strategy == "test":
         assert torch.equal(known[..., :6], observed[..., :6])
         assert not bool(known[..., 6:].any())
-    TINY_OF = replace(TINY, strategy=strategy, horizon=2, training=Optimisation(1, 4, 1e-3))
+    TINY_OF = replace(TINY, strategy=strategy, horizon=2, training=TrainerConfig(1, 4, 1e-3))
     assert TINY_OF.fit([table()], **QUIET).length == 8
 
 

@@ -14,12 +14,13 @@ from headwater.data import save_picture
 from headwater.errors import UserError
 from headwater.methods.synthesis.d3pm_images.fitted import FittedD3PMImages, pictures, quantised
 from headwater.methods.synthesis.d3pm_images.method import D3PMImages
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 QUIET = Run(0, progress=False)
 METHOD = D3PMImages(
-    K=5, T=6, width=32, multipliers=(1,), blocks=1, attention=(), training=Optimisation(3, 4, lr=1e-3),
+    K=5, T=6, network=UNetArchitecture(32, (1,), 1, (), use_scale_shift_norm=False), training=TrainerConfig(3, 4, lr=1e-3),
     steps=6, levels=6,
 )  # fmt: skip
 VALUES = {-1.0, -0.5, 0.0, 0.5, 1.0}
@@ -70,10 +71,10 @@ def test_without_a_mask_pictures_are_measured_and_nothing_is_drawn(
 
 def test_training_lowers_the_bits() -> None:
     stripes = pictures(torch.tensor([0, 4]).repeat(4).expand(16, 1, 8, 8), 5)
-    method = replace(METHOD, head="logits", training=Optimisation(40, 8, lr=3e-3))
+    method = replace(METHOD, head="logits", training=TrainerConfig(40, 8, lr=3e-3))
     before, after = (
         float(m.apply(stripes, m.fit(stripes, **QUIET), **QUIET).bits.mean())
-        for m in (replace(method, training=Optimisation(1, 8, lr=1e-9)), method)
+        for m in (replace(method, training=TrainerConfig(1, 8, lr=1e-9)), method)
     )
     assert after < before - 0.5
 
@@ -116,8 +117,8 @@ def test_the_command_line_fits_measures_completes_and_evaluates(
     mask[..., 4:] = -1
     save_picture(mask, tmp_path / "mask.png")
     mine, out = str(tmp_path / "mine"), [str(tmp_path / name) for name in ("fit", "measured", "completed")]
-    sizes = "--K 5 --T 6 --width 32 --multipliers 1 --blocks 1 --attention 2 --steps 6 --levels 6"
-    words = f"{sizes} --training.steps 2 --training.batch 4".split()
+    sizes = "--K 5 --T 6 --network.model-channels 32 --network.channel-mult 1 --network.num-res-blocks 1 --network.attention-resolutions 2 --steps 6 --levels 6"
+    words = f"{sizes} --training.steps 2 --training.batch-size 4".split()
     assert main(["fit", "d3pm-images", "--image", mine, "--out", out[0], "--json", *words]) == 0
     apply = ["apply", "d3pm-images", "--image", mine, "--fitted", out[0], "--json"]
     assert main([*apply, "--out", out[1]]) == 0

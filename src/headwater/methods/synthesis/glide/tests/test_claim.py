@@ -16,9 +16,9 @@ from headwater.cli.options import plain
 from headwater.experiments.base import Task, reproduction
 from headwater.methods.synthesis.glide.method import Glide
 from headwater.metrics.dual_encoder import train_dual_encoder
+from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.report import Page
-from headwater.training.optimisation import Optimisation
-from headwater.training.recipe import Architecture
+from headwater.training import TrainerConfig
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(shipped.FOLDERS, "fitted", tmp_path)
     method = Glide(
         tokenizer="word", vocabulary=30, length=3, text_width=8, text_layers=1, text_heads=2,
-        network=Architecture(32, (1,), 1, ()), predicts="v", variance="fixed",
-        training=Optimisation(2, 4, 1e-3),
+        network=UNetArchitecture(32, (1,), 1, ()), predicts="v", variance="fixed",
+        training=TrainerConfig(2, 4, 1e-3),
     )  # fmt: skip
     fitted = method.fit(torch.zeros(4, 3, 16, 16), ["red heart", "cat"] * 2, progress=False)
     fitted.save_pretrained(tmp_path / "glide" / "fitted")
@@ -68,7 +68,7 @@ def test_a_small_run_reports_the_trade(tiny: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_small_run_fills_holes_both_ways(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    method = replace(inpaint_claim.QUICK.method, steps="2", training=Optimisation(1, 4, 1e-4))
+    method = replace(inpaint_claim.QUICK.method, steps="2", training=TrainerConfig(1, 4, 1e-4))
     monkeypatch.setattr(inpaint_claim, "QUICK", inpaint_claim.Setting(2, ("half",), method))
     page = Page("glide-inpaint")
     outcome = reproduction("glide-inpaint")(Task(page, "quick", (0, 1), progress=False))

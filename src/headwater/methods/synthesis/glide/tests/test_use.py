@@ -19,8 +19,8 @@ from headwater.methods.synthesis.glide.method import Glide
 from headwater.methods.synthesis.glide_inpaint.holes import rectangles
 from headwater.methods.synthesis.glide_inpaint.method import GlideInpaint
 from headwater.methods.synthesis.shared.fitted_glide import FittedGlide, FittedGlideInpaint
-from headwater.training.optimisation import Optimisation
-from headwater.training.recipe import Architecture
+from headwater.nets.adm_blocks import UNetArchitecture
+from headwater.training import TrainerConfig
 
 QUIET = Run(progress=False)
 SMALL = {
@@ -30,7 +30,7 @@ SMALL = {
     "text_width": 8,
     "text_layers": 1,
     "text_heads": 2,
-    "network": Architecture(32, (1,), 1, (1,)),
+    "network": UNetArchitecture(32, (1,), 1, (1,)),
     "predicts": "v",
     "variance": "fixed",
     "steps": "8",
@@ -48,7 +48,7 @@ def flat() -> tuple[Tensor, list[str]]:
 
 @pytest.fixture(scope="module")
 def fitted() -> FittedGlide:
-    method = Glide(**SMALL, training=Optimisation(120, 8, 3e-3, grad_clip=1.0))
+    method = Glide(**SMALL, training=TrainerConfig(120, 8, 3e-3, grad_clip=1.0))
     return method.fit(*flat(), **QUIET)
 
 
@@ -130,7 +130,7 @@ def test_what_ships_goes_by_name(
 
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    how = Optimisation(6, 8, 1e-3, checkpoint_every=1e-9)
+    how = TrainerConfig(6, 8, 1e-3, checkpoint_every=1e-9)
     whole = Glide(**SMALL, training=how).fit(*flat(), **QUIET)
     kept = replace(QUIET, checkpoint_dir=tmp_path)
     Glide(**SMALL, training=how).fit(*flat(), **kept)
@@ -145,7 +145,7 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_inpainting_starts_as_the_base_and_keeps_what_is_given(fitted: FittedGlide, tmp_path: Path) -> None:
     fitted.save_pretrained(tmp_path / "base")
-    how = Optimisation(1, 16, 1e-9)
+    how = TrainerConfig(1, 16, 1e-9)
     method = GlideInpaint(**SMALL, base=str(tmp_path / "base"), training=how, guidance_scale=2.0)
     images, texts = flat()
     wide = method.fit(images, texts, **QUIET)

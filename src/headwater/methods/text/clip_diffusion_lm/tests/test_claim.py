@@ -16,7 +16,7 @@ from headwater.data.shipped import Set, load
 from headwater.experiments.base import Task
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM
 from headwater.report import Page
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 
 def few(name: str, split: str, size: int) -> Set:
@@ -37,7 +37,7 @@ def test_guided_calls_count_twice() -> None:
 def method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CLIPDiffusionLM:
     """Hardly any training, few pictures, and nothing that ships."""
     small = replace(
-        claim.small(2, 2), size=16, dim=8, hidden=8, heads=2, layers=1, training=Optimisation(2, 4, lr=1e-3)
+        claim.small(2, 2), size=16, dim=8, hidden=8, heads=2, layers=1, training=TrainerConfig(2, 4, lr=1e-3)
     )
     monkeypatch.setattr(claim, "QUICK", claim.Setting(small, 4, 1))
     monkeypatch.setattr(claim, "load", few)

@@ -16,7 +16,7 @@ from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM
 from headwater.methods.text.clip_diffusion_lm.picture_features import Clip, neighbours
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 QUIET = Run(progress=False)
 COLOURS = {"red": (1.0, -1.0, -1.0), "green": (-1.0, 1.0, -1.0), "blue": (-1.0, -1.0, 1.0)}
@@ -36,7 +36,7 @@ METHOD = CLIPDiffusionLM(
     dropout=0.0,
     T=50,
     levels=4,
-    training=Optimisation(250, 12, lr=5e-3, decay="linear"),
+    training=TrainerConfig(250, 12, lr=5e-3, decay="linear"),
 )
 
 
@@ -77,7 +77,7 @@ def test_captions_depend_on_neither_batch_nor_neighbours(fitted: FittedCaptioner
 
 
 def test_frozen_words_stay_and_trained_words_move() -> None:
-    brief = replace(METHOD, feature_steps=2, training=Optimisation(3, 4, lr=1e-2))
+    brief = replace(METHOD, feature_steps=2, training=TrainerConfig(3, 4, lr=1e-2))
     pictures, captions = scenes()
     for words, moves in (("random", False), ("trained", True)):
         first, later = (
@@ -92,7 +92,7 @@ def test_frozen_words_stay_and_trained_words_move() -> None:
 
 def test_an_interrupted_fit_with_frozen_words_goes_on_exactly(tmp_path: Path) -> None:
     pictures, captions = scenes()
-    how = Optimisation(6, 8, lr=1e-3, checkpoint_every=0.0)
+    how = TrainerConfig(6, 8, lr=1e-3, checkpoint_every=0.0)
     method = replace(METHOD, feature_steps=2, dropout=0.1, training=how)
     whole = method.fit(pictures, captions, progress=False, checkpoint_dir=tmp_path)
     shutil.rmtree(max(tmp_path.glob("step-*")))
@@ -134,7 +134,7 @@ def test_a_published_clip_and_published_words(tmp_path: Path) -> None:
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", sep_token="[SEP]"
     )
     fast.save_pretrained(tmp_path)
-    method = replace(METHOD, features=str(tmp_path), training=Optimisation(2, 4, lr=1e-3))
+    method = replace(METHOD, features=str(tmp_path), training=TrainerConfig(2, 4, lr=1e-3))
     fitted = method.fit(pictures, captions, **QUIET)
     assert fitted.captions.shape == (27, 10)
     assert fitted.captions.norm(dim=1) == pytest.approx(10**0.5, abs=1e-5)

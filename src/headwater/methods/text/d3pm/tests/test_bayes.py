@@ -201,7 +201,7 @@ from headwater.core.schedule import betas, reciprocal
 from headwater.nets.text_transformer import TextTransformer, TextTransformerConfig
 from headwater.sampling.run import Run
 from headwater.training.discrete import fit_discrete
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 K, T, L = 8192, 1000, 16
 torch.set_num_threads(1)
 peak = lambda: peak_bytes() / 2**20
@@ -212,7 +212,7 @@ for q in (absorbing(K, reciprocal(T), K - 1), uniform(K, betas("cosine_unsquared
     network = TextTransformer(TextTransformerConfig(K, L, 32, 1, 2))
     denoiser = DiscreteDenoiser(network, q, auxiliary=0.01, never=q.mask)
     batch = lambda step: torch.randint(K - 1, (4, L), generator=torch.Generator().manual_seed(step))
-    network = fit_discrete(denoiser, batch, Optimisation(2, 4), Run(progress=False), {})
+    network = fit_discrete(denoiser, batch, TrainerConfig(2, 4), Run(progress=False), {})
     noise = White().stream([0, 1])
     x = q.start(torch.zeros(2, L, dtype=torch.int64), noise)
     with torch.inference_mode():

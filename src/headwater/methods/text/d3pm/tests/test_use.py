@@ -16,13 +16,12 @@ from headwater.methods.text.d3pm.fitted import FittedD3PM, contexts
 from headwater.methods.text.d3pm.method import D3PM
 from headwater.nets.text_transformer import TextTransformerConfig
 from headwater.sampling import Run
-from headwater.training.discrete import spread_levels
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 QUIET = Run(0, progress=False)
 CORPUS = ["abab abab", "ba ba", "ab"] * 12
 SMALL = D3PM(
-    T=8, length=16, width=16, layers=1, heads=2, steps=8, levels=8, training=Optimisation(60, 8, lr=1e-2)
+    T=8, length=16, width=16, layers=1, heads=2, steps=8, levels=8, training=TrainerConfig(60, 8, lr=1e-2)
 )
 
 
@@ -33,7 +32,7 @@ def fitted() -> FittedD3PM:
 
 @pytest.mark.parametrize("chain", ["absorbing", "uniform", "nearest"])
 def test_every_chain_learns_and_completes(chain: str) -> None:
-    method = replace(SMALL, chain=chain, training=Optimisation(3, 4))  # pyright: ignore
+    method = replace(SMALL, chain=chain, training=TrainerConfig(3, 4))  # pyright: ignore
     fitted = method.fit(CORPUS, **QUIET)
     texts = ["ab__", "_" * 16, "abab abab", "ba_ba ab" * 5]
     done = method.apply(texts, fitted, **QUIET)
@@ -51,7 +50,7 @@ def test_every_chain_learns_and_completes(chain: str) -> None:
 
 def test_training_lowers_the_bits_and_skipping_levels_costs_some(fitted: FittedD3PM) -> None:
     test = ["abab abab\nba ba\n"] * 16
-    untrained = replace(SMALL, training=Optimisation(1, 8, lr=1e-9)).fit(CORPUS, **QUIET)
+    untrained = replace(SMALL, training=TrainerConfig(1, 8, lr=1e-9)).fit(CORPUS, **QUIET)
     fresh, learnt = (float(SMALL.apply(test, f, **QUIET).bits.mean()) for f in (untrained, fitted))
     assert learnt < fresh - 0.2
     few = replace(SMALL, steps=2)
@@ -117,5 +116,3 @@ def test_characters_windows_and_company() -> None:
     assert pairs[3, 2] == 1
     near = contexts(pairs) @ contexts(pairs).T
     assert near[1, 3] > near[1, 2]  # a and c both stand before b
-    levels = spread_levels(40, 8, seed=1)
-    assert torch.bincount(levels, minlength=9).tolist() == [0] + [5] * 8

@@ -17,7 +17,7 @@ from headwater.data.rows import Pairs
 from headwater.experiments.base import Task
 from headwater.report import Page
 from headwater.sampling import Run
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
 
 
 def made_up(name: str, split: str) -> Pairs:
@@ -39,7 +39,7 @@ SMALL = claim.Setting(
         layers=1,
         feedforward=16,
         candidates=3,
-        training=Optimisation(3, 4, lr=1e-3),
+        training=TrainerConfig(3, 4, lr=1e-3),
     ),
     1,
 )

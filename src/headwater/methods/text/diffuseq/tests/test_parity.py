@@ -20,7 +20,7 @@ from headwater.methods.text.diffuseq.partial_noising import losses
 from headwater.methods.text.diffuseq.sequence_pairs import Pairs
 from headwater.nets.adm_blocks import timestep_embedding
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig, published
-from headwater.training.importance import LossSecondMoment
+from headwater.training.timesteps import LossSecondMoment
 
 GoldenReader = Callable[[str], Any]
 MODELS = ("tiny", "tiny_respaced")

@@ -20,8 +20,8 @@ from headwater.methods.text.diffuseq.method import DiffuSeq
 from headwater.methods.text.diffuseq.sequence_pairs import pack, targets
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
 from headwater.sampling import Run
-from headwater.training.importance import LossSecondMoment
-from headwater.training.optimisation import Optimisation
+from headwater.training import TrainerConfig
+from headwater.training.timesteps import LossSecondMoment
 
 LETTERS = list("abcdefgh")
 QUIET = Run(progress=False)
@@ -36,7 +36,7 @@ TINY = DiffuSeq(
     heads=2,
     feedforward=16,
     dropout=0.1,
-    training=Optimisation(6, 8, lr=1e-3, checkpoint_every=0.0),
+    training=TrainerConfig(6, 8, lr=1e-3, checkpoint_every=0.0),
     steps=5,
     candidates=2,
 )
@@ -60,7 +60,7 @@ def learnt() -> tuple[DiffuSeq, FittedDiffuSeq]:
         feedforward=64,
         dropout=0.0,
         steps=20,
-        training=Optimisation(350, 48, lr=2e-3, decay="linear", ema=0.98),
+        training=TrainerConfig(350, 48, lr=2e-3, decay="linear", ema=0.98),
     )
     return method, method.fit(source, target, **QUIET)
 
@@ -100,7 +100,7 @@ def test_the_baseline_writes_what_it_would_write_without_its_cache() -> None:
     source, target = reversed_words(200, 0)
     tokenizer = Tokenizer.train(source, 32, "word")
     method = replace(TINY, hidden=32, layers=2, dropout=0.0)
-    how = Optimisation(150, 32, lr=3e-3)
+    how = TrainerConfig(150, 32, lr=3e-3)
     found = Autoregressive.fit(source, target, tokenizer, method.sizes(tokenizer.size), how, **QUIET)
     mixed = [source[0], "a b", source[1]]  # shorter texts are padded in front
     texts, calls = found.write(mixed, **QUIET)

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Average:
+class EMA:
     """Keeps `network` (a copy, never trained) at the running average of another's weights.
 
     At step k the decay is min(decay, (1 + k) / (10 + k)), so that the average forgets its random
-    start early.
+    start early. Buffers, such as the statistics of batch norm, are averages already and are copied.
     """
 
     network: nn.Module
@@ -26,3 +26,5 @@ class Average:
         mine = [p.data for p in self.network.parameters()]
         theirs: list[Tensor] = [p.data for p in trained.parameters()]
         torch._foreach_lerp_(mine, theirs, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        for copy, buffer in zip(self.network.buffers(), trained.buffers(), strict=True):
+            copy.copy_(buffer)

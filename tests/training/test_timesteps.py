@@ -1,0 +1,43 @@
+"""One way to draw timesteps; their streams are part of what makes a training repeatable."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from headwater.training.timesteps import at, keyed, stratified, uniform
+
+
+def test_places_lie_in_T_equal_parts() -> None:
+    assert at(torch.tensor([0.0, 0.249, 0.25, 0.999, 1.0]), 4).tolist() == [1, 1, 2, 4, 4]
+    assert keyed([0, 5, 2**63 - 1], 5).tolist() == [1, 1, 1 + (2**63 - 1) % 5]
+
+
+def test_uniform_timesteps_reach_both_ends() -> None:
+    found = uniform(9000, 3, torch.Generator().manual_seed(0))
+    assert torch.equal(found, torch.randint(1, 4, (9000,), generator=torch.Generator().manual_seed(0)))
+    counts = torch.bincount(found, minlength=4)
+    assert counts[0] == 0
+    assert ((counts[1:] - 3000).abs() < 200).all()
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_stratified_timesteps_are_one_in_each_part(kind: torch.dtype) -> None:
+    for place in torch.rand(20, dtype=kind, generator=torch.Generator().manual_seed(0)):
+        found = stratified(40, 8, place)
+        assert torch.bincount(found, minlength=9).tolist() == [0] + [5] * 8
+        rising = stratified(40, 1000, place / 40)
+        assert torch.equal(rising, rising.sort().values)
+
+
+def test_each_stratified_timestep_is_uniform_by_itself() -> None:
+    places = torch.rand(4000, generator=torch.Generator().manual_seed(0))
+    first = torch.stack([stratified(4, 5, place) for place in places])
+    for column in first.T:
+        assert ((torch.bincount(column, minlength=6)[1:] - 800).abs() < 120).all()
+
+
+def test_a_place_for_each_row_stays_in_its_part() -> None:
+    place = torch.rand(8, generator=torch.Generator().manual_seed(0))
+    found = stratified(8, 800, place / 8)
+    assert ((found - 1) // 100).tolist() == list(range(8))
