@@ -15,7 +15,7 @@ from PIL import Image
 from headwater.cli.work import as_json
 from headwater.data import read_picture
 from headwater.models import Prior
-from headwater.noise import White
+from headwater.noise import Simplex, White
 
 
 def test_apply_writes_every_picture_and_keeps_what_is_known(headwater, repaint, tmp_path, pictures, mask):
@@ -164,7 +164,7 @@ def test_black_and_white_labels_are_two_classes(headwater, prior, pictures, labe
     words = ["--prior", prior, "--image", pictures, "--labels", labels, "--out", tmp_path / "fit"]
     said = headwater("fit", "ddpm-segmentation", *words, *fast)
     assert "white is taken for class 1" in said.err
-    assert json.loads((tmp_path / "fit/fitted/classifiers.json").read_text())["classes"] == 2
+    assert json.loads((tmp_path / "fit/fitted/config.json").read_text())["config"]["classes"] == 2
 
 
 def test_sample_is_written_in_batches_and_repeats(headwater, prior, tmp_path):
@@ -182,7 +182,7 @@ def test_sample_is_written_in_batches_and_repeats(headwater, prior, tmp_path):
 
 
 FAST = [
-    *("--shape", "1", "8", "8", "--batch", "4", "--steps", "4", "--warmup", "1", "--process.T", "20"),
+    *("--shape", "1", "8", "8", "--batch-size", "4", "--steps", "4", "--warmup", "1", "--process.T", "20"),
     *(
         "--network.channel-mult",
         "1",
@@ -220,24 +220,25 @@ def test_fit_prior_on_a_folder_skips_bad_pictures(headwater, tmp_path, pictures)
 
 
 def test_a_recipe_gives_defaults(headwater, tmp_path):
-    (tmp_path / "r.yaml").write_text("data: tiny\nsteps: 7\nlr: 1e-3\n")
+    (tmp_path / "r.yaml").write_text("data: tiny\ntraining: {steps: 7, lr: 1e-3}\n")
     said = headwater(
-        "fit", "prior", "--recipe", tmp_path / "r.yaml", "--batch", 4, "--out", "x", "--print-config"
+        "fit", "prior", "--recipe", tmp_path / "r.yaml", "--batch-size", 4, "--out", "x", "--print-config"
     )
-    recipe = yaml.safe_load(said.out)["recipe"]
-    assert (recipe["steps"], recipe["batch"], recipe["lr"]) == (7, 4, 0.001)
-    (tmp_path / "r.yaml").write_text("data: tiny\nstps: 7\n")
+    training = yaml.safe_load(said.out)["recipe"]["training"]
+    assert (training["steps"], training["batch_size"], training["lr"]) == (7, 4, 0.001)
+    assert training["ema"] == 0.999  # as in any prior's training
+    (tmp_path / "r.yaml").write_text("data: tiny\ntraining: {stps: 7}\n")
     bad = headwater("fit", "prior", "--recipe", tmp_path / "r.yaml", "--out", "x")
     assert "did you mean 'steps'" in bad.sentence(1)
 
 
-def test_anoddpm_trains_its_own_prior(headwater, tmp_path, pictures):
-    (tmp_path / "r.yaml").write_text(
-        "shape: [1, 8, 8]\nbatch: 4\nsteps: 2\nwarmup: 1\nsample_every: 0\nnoise: simplex\npredicts: v\n"
-        "process: {T: 20}\nnetwork: {channel_mult: [1], attention_resolutions: []}\n"
-    )
-    words = ["--data", "tiny", "--recipe", tmp_path / "r.yaml", "--out", tmp_path / "p"]
-    assert headwater("fit", "anoddpm", *words).code == 0
+def test_a_method_s_own_kind_of_prior_is_a_recipe(headwater, tmp_path, pictures):
+    words = ["fit", "prior", "tiny", *FAST, "--recipe", "anoddpm", "--out", tmp_path / "p"]
+    paper = yaml.safe_load(headwater(*words[:-3], "anoddpm/paper", *words[-2:], "--print-config").out)
+    assert paper["recipe"]["network"]["model_channels"] == 128
+    assert "did you mean 'paper'" in headwater(*words[:-3], "anoddpm/papr2", *words[-2:]).sentence(1)
+    assert headwater(*words).code == 0
+    assert Prior.from_pretrained(tmp_path / "p").noise == Simplex(4, 0.8, 16.0)
     assert headwater("rerun", tmp_path / "p").code == 0
     words = ["--prior", tmp_path / "p", "--image", pictures, "--level", "2", "--out", tmp_path / "out"]
     assert headwater("apply", "anoddpm", *words).code == 0

@@ -16,9 +16,12 @@ from headwater.training import checkpoint
 STEPS = 40
 TINY = {
     "encoder_blocks": 1, "encoder_width": 4, "encoder_growth": 2,
-    "channels": 32, "channel_mult": [1], "res_blocks": 1, "attention": [], "heads": 1, "dropout": 0.1,
     "shape": [1, 8, 8],
-    "training": {"steps": STEPS, "batch": 2, "lr": 0.001, "ema": 0.9, "checkpoint_every": 0.0},
+    "network": {
+        "model_channels": 32, "channel_mult": [1], "num_res_blocks": 1, "attention_resolutions": [],
+        "num_heads": 1, "dropout": 0.1,
+    },
+    "training": {"steps": STEPS, "batch_size": 2, "lr": 0.001, "ema": 0.9, "checkpoint_every": 0.0},
 }  # fmt: skip
 """A checkpoint after every step, so that the kill falls between two or into one."""
 

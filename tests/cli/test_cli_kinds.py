@@ -44,13 +44,13 @@ class Ending:
 
     mark: str
 
-    def save(self, folder: Path) -> None:
+    def save_pretrained(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "mark.npy").write_text(self.mark)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Ending:
-        return cls((folder / "mark.npy").read_text())
+    def from_pretrained(cls, folder: Path, *, device: str = "cpu") -> Ending:
+        return cls((folder / "fitted" / "mark.npy").read_text())
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,13 @@ class Side:
 
     shape: tuple[int, int, int]
 
-    def save(self, folder: Path) -> None:
+    def save_pretrained(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "shape.json").write_text(json.dumps(self.shape))
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Side:
-        return cls(tuple(json.loads((folder / "shape.json").read_text())))
+    def from_pretrained(cls, folder: Path, *, device: str = "cpu") -> Side:
+        return cls(tuple(json.loads((folder / "fitted" / "shape.json").read_text())))
 
 
 @dataclass(frozen=True)
@@ -300,11 +300,15 @@ def test_texts_come_as_lines_folders_fields_and_sets(headwater, shouting, pairs,
 
 
 def test_a_recipe_fills_nested_settings_and_options_go_before(headwater, pairs, tmp_path):
-    (tmp_path / "r.yaml").write_text("loud: 2\ntraining: {batch: 3, betas: [0.5, 0.9]}\n")
+    (tmp_path / "r.yaml").write_text("loud: 2\ntraining: {batch_size: 3, betas: [0.5, 0.9]}\n")
     words = ["fit", "shout", "--source", pairs, "--target", pairs, "--out", tmp_path / "fit"]
     said = headwater(*words, "--recipe", tmp_path / "r.yaml", "--training.batch-size", "4", "--print-config")
     method = yaml.safe_load(said.out)["method"]
-    assert (method["loud"], method["training"]["batch"], method["training"]["betas"]) == (2, 4, [0.5, 0.9])
+    assert (method["loud"], method["training"]["batch_size"], method["training"]["betas"]) == (
+        2,
+        4,
+        [0.5, 0.9],
+    )
     assert (method["training"]["steps"], method["training"]["lr"]) == (7, 0.5)
     for text, fault in [
         ("lud: 2", "unknown key 'lud': did you mean 'loud'"),
@@ -320,8 +324,8 @@ def test_a_recipe_fills_nested_settings_and_options_go_before(headwater, pairs, 
 
 
 def test_nested_settings_keep_the_method_s_own_defaults():
-    assert fill(Shout, {"training": {"batch": 3}}, "r.yaml").training == dataclasses.replace(
-        Shout().training, batch=3
+    assert fill(Shout, {"training": {"batch_size": 3}}, "r.yaml").training == dataclasses.replace(
+        Shout().training, batch_size=3
     )
 
 

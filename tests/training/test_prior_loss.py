@@ -110,10 +110,25 @@ def test_the_error_is_chosen() -> None:
     losses = {}
     for error in ("l2", "l1", "huber"):
         one = learner(error=error)
-        losses[error] = float(one.loss(one.prior.network, torch.arange(8), 0))
+        losses[error] = float(one.loss(one.prior.network, torch.arange(8), 0).detach())
     eps = batch(learner(), 0).eps  # the fresh network answers 0
     size = learner().batch(torch.arange(8), 0).eps.abs()
     assert losses["l2"] == pytest.approx(float(size.square().mean()), rel=1e-5)
     assert losses["l1"] == pytest.approx(float(size.mean()), rel=1e-5)
     want = torch.nn.functional.huber_loss(eps, torch.zeros_like(eps))
     assert losses["huber"] == pytest.approx(float(want), rel=1e-5)
+
+
+def test_half_precision_leaves_data_and_noise_alone() -> None:
+    kind: dict[str, Any] = {"augment": ("hue",), "noise": "simplex"}
+    half = learner(**kind)
+    exact, seen = batch(half, 0), []
+
+    def network(x: torch.Tensor, label: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    network.parameters = half.prior.network.parameters  # pyright: ignore[reportFunctionMemberAccess]
+    with torch.autocast("cpu", torch.bfloat16):
+        half.loss(network, batch_rows(0, len(IMAGES), 8, 0), 0)  # pyright: ignore[reportArgumentType]
+    assert torch.equal(seen[0], half.prior.process.combine(exact.x0, exact.eps, exact.t))

@@ -39,7 +39,7 @@ Y = X.prod(1, keepdim=True)
 
 
 def loss(network: nn.Module, rows: Tensor, step: int) -> Tensor:
-    noise = torch.randn(8, 3, generator=torch.Generator().manual_seed(derive(3, 9, step)))
+    noise = torch.randn(len(rows), 3, generator=torch.Generator().manual_seed(derive(3, 9, step)))
     return (network(X[rows] + 0.1 * noise) - Y[rows]).square().mean()
 
 
@@ -90,9 +90,9 @@ def test_a_finished_training_is_only_read_again(tmp_path: Path) -> None:
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
     train(fresh(), loss, len(X), HOW, replace(RUN, keep=tmp_path), {"width": 16})
-    with pytest.raises(UserError, match="width is 8 but .* has 16: go on with the same settings"):
+    with pytest.raises(UserError, match=r"width is 8 but .* has 16: go on with the same settings"):
         train(fresh(), loss, len(X), HOW, replace(RUN, keep=tmp_path), {"width": 8})
-    with pytest.raises(UserError, match="training.lr is 0.1 but .* has 0.05"):
+    with pytest.raises(UserError, match=r"training\.lr is 0\.1 but .* has 0.05"):
         train(fresh(), loss, len(X), replace(HOW, lr=0.1), replace(RUN, keep=tmp_path), {"width": 16})
 
 
@@ -133,7 +133,7 @@ def test_a_step_averages_its_batches() -> None:
     def both(network: nn.Module, rows: Tensor, step: int) -> Tensor:
         return (one(network, rows, 2 * step) + one(network, rows, 2 * step + 1)) / 2
 
-    how = replace(HOW, steps=3, batch=4)
+    how = replace(HOW, steps=3, batch_size=4)
     split = train(copy.deepcopy(plain), one, len(X), replace(how, grad_accumulation=2), RUN)
     assert seen == list(range(6))
     whole = train(copy.deepcopy(plain), both, len(X), how, RUN)
@@ -191,13 +191,14 @@ def test_held_out_items_are_never_trained_on_and_their_loss_is_logged(tmp_path: 
     assert list(found) == [10, 20, 30]
     rows = torch.tensor(sorted(seen[False]))
     exact = float((network(X[rows]) - Y[rows]).square().mean())
-    assert found[30] == pytest.approx(exact, rel=0.3)  # but for the noise of the loss
+    assert found[30] == pytest.approx(exact, rel=0.5)  # but for the noise of the loss
     whole = train(fresh(), loss, len(X), replace(how, held_out=10), RUN)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), whole.parameters(), strict=True))
 
 
-def test_evaluating_changes_no_weight() -> None:
-    how = replace(HOW, held_out=0.25)
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_evaluating_changes_no_weight(ema: float) -> None:
+    how = replace(HOW, held_out=0.25, ema=ema)
     often = train(fresh(), loss, len(X), replace(how, evaluate_every=1), RUN)
     never = train(fresh(), loss, len(X), replace(how, evaluate_every=100), RUN)
     assert all(torch.equal(a, b) for a, b in zip(often.parameters(), never.parameters(), strict=True))
@@ -348,6 +349,8 @@ def test_blocks_are_found_at_any_depth() -> None:
     assert [type(b) for b in blocks(outer)] == [nn.Linear, nn.Tanh, nn.ReLU]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_training_takes_the_same_course() -> None:
     plain = train(fresh(), loss, len(X), replace(HOW, steps=3), RUN)
     fast = train(fresh(), loss, len(X), replace(HOW, steps=3, compile=True), RUN)

@@ -118,9 +118,9 @@ class ComputedOnce:
 
     def picture(self) -> tuple[Ways, str]:
         """SegDiff's published proportions, `scale` times thinner."""
-        method = SegDiff(
-            channels=128 // self.scale, encoder_width=64 // self.scale, encoder_growth=32 // self.scale
-        )
+        thin = replace(SegDiff().network, model_channels=128 // self.scale)
+        width, growth = 64 // self.scale, 32 // self.scale
+        method = SegDiff(network=thin, encoder_width=width, encoder_growth=growth)
         network = stirred(method.fresh_network(3, 2)).eval().requires_grad_(False)
         fitted = FittedSegDiff.around(network, (3, self.side, self.side), 2, method.T, -1.0)  # pyright: ignore[reportArgumentType]
         forgetful = replace(fitted, network=_Reencoding(network))  # pyright: ignore[reportArgumentType]

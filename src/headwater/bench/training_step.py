@@ -29,7 +29,7 @@ _COMPARED = 3
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """`training.trainer.Trainer.update` against the steps of diffusers' own example of unconditional training.
+    """`Trainer.update` against the steps of diffusers' own example of unconditional training.
 
     Both draw pictures, levels and noise, train on L_simple for eps with AdamW, clip gradients at 1 and keep
     an average of the weights.

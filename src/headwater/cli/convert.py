@@ -1,4 +1,4 @@
-"""`headwater convert SRC DST --to FORMAT`."""
+"""`headwater convert SRC DST --to FORMAT` and `--as METHOD`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,28 @@ from typing import Annotated, Literal
 
 import tyro
 
-from headwater.cli.options import parse
+from headwater.cli.options import parse, read_options
 from headwater.cli.work import Switch, answer
-from headwater.errors import need
+from headwater.errors import UserError, need
+from headwater.methods.catalogue import entry, trained
 from headwater.models.conversion import convert
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Write a prior in another format; what a weights file does not say about itself can be told."""
+    """Write a prior in another format, or published weights of a method as a folder for --fitted.
+
+    What a weights file does not say about itself can be told.
+    """
 
     src: Annotated[str, tyro.conf.Positional]
     """A shipped prior, a folder of ours or of diffusers, a guided-diffusion file or a hub name."""
     dst: Annotated[Path, tyro.conf.Positional]
     """A new folder; for adm a file that ends in .pt or .safetensors."""
+    of: Annotated[str | None, tyro.conf.arg(name="as")] = None
+    """The method whose authors published SRC, such as glide or csdi; DST is then a folder for --fitted."""
+    settings: Path | None = None
+    """With --as: the authors' configuration file, YAML or JSON, for what weights do not say."""
     to: Literal["headwater", "adm", "diffusers"] = "headwater"
     """headwater: our folder; adm: guided-diffusion's weights; diffusers: a folder for DDPMPipeline."""
     shape: tuple[int, int, int] | None = None
@@ -51,6 +59,21 @@ def run(argv: Sequence[str]) -> int:
     options = parse(Options, argv, "headwater convert")
     taken = options.dst.is_file() or (options.dst.is_dir() and any(options.dst.iterdir()))
     need(options.overwrite or not taken, f"{options.dst} exists: choose another DST, or add --overwrite")
+    if options.of is not None:
+        return _published(options)
+    need(options.settings is None, "--settings goes with --as: name the method")
     told = {name: value for name in _TOLD if (value := getattr(options, name)) is not None}
     done = convert(options.src, options.dst, options.to, **told)
     return answer(options.json, f"{options.to}: {done}", {"path": str(done), "format": options.to})
+
+
+def _published(options: Options) -> int:
+    """A folder of ours from the weights of a method's authors."""
+    kind = str(options.of)
+    made = trained(kind)
+    if made is None:
+        entry(kind)  # says which methods there are
+        raise UserError(f"{kind} trains nothing, so nobody published its weights: give a prior to it")
+    settings = {} if options.settings is None else read_options(options.settings)
+    made.from_published(options.src, settings).save_pretrained(options.dst)
+    return answer(options.json, f"{kind}: {options.dst}", {"path": str(options.dst), "format": kind})

@@ -33,6 +33,7 @@ from headwater.sampling import best_device
 from headwater.training import RECIPES, OutOfTime, Recipe, TrainerConfig, fit
 from headwater.training.page import write_curves
 from headwater.training.processes import Processes, processes
+from headwater.training.recipe import PRIOR_TRAINING
 
 _RESULTS = ("prior", "samples")
 """What a training leaves that a rerun must reproduce; checkpoints depend on the clock."""
@@ -43,9 +44,8 @@ _CHECKPOINTS = "checkpoints"
 class FlatRecipe(Recipe):
     """A recipe whose training is spelt without a prefix: --steps, --lr."""
 
-    training: Annotated[TrainerConfig, tyro.conf.arg(name="")] = Recipe.__dataclass_fields__[
-        "training"
-    ].default_factory()  # pyright: ignore[reportCallIssue]
+    training: Annotated[TrainerConfig, tyro.conf.arg(name="")] = PRIOR_TRAINING
+    """How it is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,8 @@ def flags(kind: type, prefix: str = "") -> Iterator[str]:
         hint, marks = hints[field.name], ()
         if typing.get_origin(hint) is typing.Annotated:
             hint, *marks = typing.get_args(hint)
-        name = field.name.replace("_", "-")
+        given = next((mark.name for mark in marks if getattr(mark, "name", None)), field.name)
+        name = given.replace("_", "-")
         if dataclasses.is_dataclass(hint):
             hidden = any(getattr(mark, "name", None) == "" for mark in marks)
             yield from flags(cast(type, hint), prefix if hidden else f"{prefix}{name}.")

@@ -115,7 +115,7 @@ class Denoiser:
                 return -eps / b
 
     def loss(self, x0: Tensor, t: Level, eps: Tensor, **cond: Any) -> Tensor:
-        """L_simple in the network's own target and the chosen error, plus the bound for a learned variance; (B,).
+        """L_simple in the network's own target, plus the bound for a learned variance; (B,).
 
         x0, eps (B, ...); t one level or (B,). The bound counts T / 1000 (Nichol & Dhariwal 2021, L_hybrid).
         """

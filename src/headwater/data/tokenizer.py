@@ -86,6 +86,22 @@ class Tokenizer:
         return cls(model, *ids)
 
     @classmethod
+    def unmarked(cls, name: str) -> Tokenizer:
+        """A Hugging Face model's tokenizer in lower case, whose last entry stands for all marks: GLIDE's.
+
+        Raises UserError as `named`.
+        """
+        from tokenizers import normalizers
+
+        model: Any = getattr(
+            pretrained("AutoTokenizer", name, "train one: bpe or word"), "backend_tokenizer", None
+        )
+        if model is None:
+            raise UserError(f"{name} is a tokenizer in Python alone, too slow here: name another one")
+        model.normalizer = normalizers.Lowercase()
+        return cls(model, *[model.get_vocab_size() - 1] * len(SPECIALS))
+
+    @classmethod
     def of(cls, which: str, texts: Sequence[str], size: int) -> Tokenizer:
         """`bpe` or `word`, trained on the texts up to `size` entries; any other word is a published name."""
         if which == "bpe" or which == "word":

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from headwater.data.series import Table
@@ -159,12 +160,11 @@ def _welcoming(function: Callable[..., Any]) -> Callable[..., Any]:
         given = signature.bind(*args, **keywords)
         for name, value in given.arguments.items():
             kind = kinds().get(name)
-            if (
-                kind is not None
-                and kind.name in CONVERSIONS
-                and value is not None
-                and not isinstance(value, Tensor)
-            ):
+            if isinstance(value, Tensor):
+                # A prior may be walked in double precision; networks that look at data compute in single.
+                if kind is not None and value.dtype == torch.float64 and "prior" not in given.arguments:
+                    given.arguments[name] = value.float()
+            elif kind is not None and kind.name in CONVERSIONS and value is not None:
                 given.arguments[name] = CONVERSIONS[kind.name](value, name)
             elif name in ("prior", "fitted"):
                 given.arguments[name] = _moved(value, keywords.get("device") or best_device())

@@ -272,10 +272,18 @@ def entry(name: str) -> Entry:
     return METHODS[name]
 
 
+_OTHERS = {
+    "prior": "headwater.models:Prior",
+    "glide-upsampler": "headwater.methods.synthesis.shared.fitted_glide:FittedGlideUpsampler",
+}
+"""What is trained by none of the methods."""
+
+
 def trained(kind: str) -> type[Pretrained] | None:
-    """The class of what `headwater fit KIND` makes, a prior's included; None for an unknown kind."""
-    if kind == "prior":
-        return import_module("headwater.models").Prior
+    """The class of what a method of that name trains, or of another kind; None for an unknown one."""
+    if kind in _OTHERS:
+        module, _, name = _OTHERS[kind].partition(":")
+        return getattr(import_module(module), name)
     hints = typing.get_type_hints(METHODS[kind].load().apply) if kind in METHODS else {}  # pyright: ignore[reportAttributeAccessIssue]
     return hints.get("fitted")
 

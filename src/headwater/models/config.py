@@ -136,7 +136,8 @@ class PriorConfig:
 
     def denoiser(self, network: nn.Module) -> Denoiser:
         """The network read as this config says."""
-        return Denoiser(network, self.process.build(), self.predicts, self.variance)
+        dtype = next((p.dtype for p in network.parameters()), None)  # of the network, whatever the state's
+        return Denoiser(network, self.process.build(), self.predicts, self.variance, dtype=dtype)
 
 
 def _unet2d(options: dict[str, Any]) -> nn.Module:

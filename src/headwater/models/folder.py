@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -17,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from headwater.atomic import read_json, verify, write_json, written_aside
+from headwater.atomic import read_json, sha256, verify, write_json, written_aside
 from headwater.errors import UserError, need
 from headwater.gallery import shipped_fitted
 from headwater.models.card import card
@@ -40,6 +42,28 @@ OUTPUTS = ("fitted", "prior")
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _BEFORE = ("about.json", "classifiers.json")
 """Descriptions of earlier formats."""
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+Rename = Callable[[str], str | None]
+"""A name in a file -> that in `Pretrained.root`, or None for what has no place and so must be zero."""
+
+
+def prefixed(name: str | None) -> str | None:
+    """A name in the main network as `Pretrained.root` has it."""
+    return None if name is None else f"network.{name}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A published checkpoint as one of ours."""
+
+    config: Any
+    """What `networks` builds."""
+    name: Rename
+    """Of a tensor in the file: ours. Two that become one must hold the same numbers."""
+    further: Parts = field(default_factory=dict)
+    """Parts that the file does not hold."""
 
 
 def write(trained: Pretrained, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
@@ -70,6 +94,26 @@ def read(cls: type[P], folder: Path, change: Callable[[Any], Any] | None = None)
     config = config if change is None else change(config)
     parts: Any = filled(lambda: cls.networks(config), folder / WEIGHTS, frozen=cls.frozen)
     return cls(config=config, **parts, source=str(folder), file_hash=hashes[WEIGHTS])
+
+
+def read_published(cls: type[P], weights: Path, settings: Mapping[str, Any]) -> P:
+    """What `Pretrained.from_published` does."""
+    shapes = {name: entry.shape for name, entry in contents(weights).entries.items()}
+    try:
+        layout = cls.published(shapes, settings)
+    except KeyError as error:
+        raise UserError(
+            f"{weights} is no {cls.kind} of its authors, or {error} is missing in the settings: give them all"
+        ) from None
+    except (ValueError, TypeError, IndexError) as error:
+        raise UserError(f"{weights} is no {cls.kind} of its authors: {error}") from None
+
+    def networks() -> Parts:
+        return {k: v for k, v in cls.networks(layout.config).items() if k not in layout.further}
+
+    parts: Any = filled(networks, weights, layout.name, cls.frozen)
+    parts |= {**layout.further, "source": str(weights), "file_hash": sha256(weights)}
+    return cls(config=layout.config, **parts)
 
 
 def description(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -123,26 +167,35 @@ def is_ours(folder: Path) -> bool:
 def filled(
     networks: Callable[[], Parts],
     weights: Path,
-    rename: Callable[[str], str] = lambda name: name,
+    rename: Rename = lambda name: name,
     frozen: bool = False,
 ) -> Parts:
     """Networks and tensors with weights from a file: float32, on the CPU, in evaluation mode.
 
     Names and shapes are compared before anything of their size is allocated. rename: from the file's names to
-    those of the networks, which begin with the network's own; frozen: whether they want no gradient.
+    those of the networks, which begin with the network's own. frozen: whether they want no gradient.
     """
 
     def misfit(wrong: str) -> str:
         return f"{weights} does not fit the network described: {wrong}; give the config that it was made with"
 
-    entries = {rename(k): e for k, e in contents(weights).entries.items()}
+    held = contents(weights).entries
+    entries = {new: e for k, e in held.items() if (new := rename(k)) is not None}
     try:
-        root = blueprint(lambda: assembled(networks()), entries, misfit)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on layers without numbers
+            root = blueprint(lambda: assembled(networks()), entries, misfit)
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(misfit((str(error).splitlines() or ["?"])[0])) from None
-    fill(root, {rename(k): v for k, v in load_state(weights).items()}).requires_grad_(not frozen)
+    state: dict[str, Tensor] = {}
+    for name, value in load_state(weights).items():
+        new = rename(name)
+        known = torch.zeros_like(value) if new is None and value.is_floating_point() else value
+        known = known if new is None else state.setdefault(new, value)
+        need(torch.equal(known, value), misfit(f"{name} holds other numbers than it must"))
+    fill(root, state).requires_grad_(not frozen)
     return {**dict(root.named_children()), **dict(root.named_buffers(recurse=False))}
 
 

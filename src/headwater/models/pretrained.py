@@ -9,6 +9,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from headwater.errors import UserError
 from headwater.models import folder as kept
 from headwater.models.filling import Parts, assembled
+from headwater.models.folder import Layout, Shapes
 
 _RECORD = ("config", "source", "file_hash")
 
@@ -89,6 +91,25 @@ class Pretrained:
         a folder that is damaged, of another kind, or describes other networks than it holds.
         """
         return kept.read(cls, kept.located(where, revision)).to(device)
+
+    @classmethod
+    def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
+        """How the method's authors keep a network with these names and shapes.
+
+        settings: what names and shapes do not say, as the authors' own configuration file names it.
+        """
+        raise UserError(f"no published layout of {cls.kind} is known: fit one")
+
+    @classmethod
+    def from_published(
+        cls, weights: str | os.PathLike[str], settings: Mapping[str, Any] | None = None
+    ) -> Self:
+        """A checkpoint of the method's authors (.pt, .pth or .safetensors), as `published` lays it out.
+
+        Names and shapes are compared before anything of the network's size is allocated. Raises UserError
+        for a file that does not fit, or settings that are missing.
+        """
+        return kept.read_published(cls, Path(weights), settings or {})
 
     def save_pretrained(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
         """Write config.json, model.safetensors, README.md and manifest.json, whole or not at all.

@@ -26,7 +26,7 @@ _M = TypeVar("_M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class UNetArchitecture:
-    """What one chooses of a U-Net, in guided-diffusion's vocabulary: all that does not follow from the data."""
+    """What one chooses of a U-Net, in guided-diffusion's vocabulary; the rest follows from the data."""
 
     model_channels: int = 32
     """Width of the finest level; a multiple of 32."""

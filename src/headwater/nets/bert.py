@@ -41,14 +41,18 @@ DISTILBERT = {
 """DistilBERT's."""
 
 
-def renamed(state: Mapping[str, Tensor], layout: Mapping[str, str]) -> dict[str, Tensor]:
-    """The weights of `<..>layer.<i>.<part>` under `Encoder`'s names; everything else is left out."""
-    found = {}
-    for name, value in state.items():
-        match = re.search(r"\blayer\.(\d+)\.(.+)\.(weight|bias)$", name)
-        if match and match[2] in layout:
-            found[f"layers.{match[1]}.{layout[match[2]]}.{match[3]}"] = value
-    return found
+def renamed(name: str, layout: Mapping[str, str], outside: Mapping[str, str]) -> str | None:
+    """The name here of `<..>layer.<i>.<part>` by the layout of a layer, of others by how they begin.
+
+    None for what is in neither. Networks keep their layers in an `Encoder` called encoder.
+    """
+    match = re.search(r"\blayer\.(\d+)\.(.+)\.(weight|bias)$", name)
+    if match and match[2] in layout:
+        return f"encoder.layers.{match[1]}.{layout[match[2]]}.{match[3]}"
+    for theirs, ours in outside.items():
+        if name == theirs or name.startswith(f"{theirs}."):
+            return ours + name[len(theirs) :]
+    return None
 
 
 class Past:

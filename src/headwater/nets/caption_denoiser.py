@@ -5,7 +5,6 @@ DistilBERT's masked-word model without its embedding and its output matrix. It i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -117,17 +116,9 @@ class CaptionDenoiser(nn.Module):
         return self.down(self.transform_norm(F.gelu(self.transform(h))))
 
 
-def published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the authors' checkpoints under `CaptionDenoiser`'s names.
+def published(name: str) -> str | None:
+    """The name in `CaptionDenoiser` of a weight of the authors' captioners.
 
-    Raises ValueError for an output matrix with a bias: the published one is set to zero.
+    Their output matrix may have a bias, which is zero and has no place here.
     """
-    bias = state.get("lm_head.bias")
-    if bias is not None and bool(bias.any()):
-        raise ValueError("the output words have a bias: this is no published captioner")
-    ours = {f"encoder.{name}": value for name, value in renamed(state, DISTILBERT).items()}
-    for name, value in state.items():
-        for theirs, new in _RENAMED.items():
-            if name == theirs or name.startswith(theirs + "."):
-                ours[new + name[len(theirs) :]] = value
-    return ours
+    return renamed(name, DISTILBERT, _RENAMED)

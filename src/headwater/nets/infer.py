@@ -54,6 +54,17 @@ def infer_config(state: State, **overrides: Any) -> UNetConfig:
         ValueError: for an unknown override, or if no U-Net has these names and shapes.
     """
     check_names(overrides, UNetConfig)
+    config = UNetConfig(**unet_fields(state, **overrides))
+    with torch.device("meta"):
+        Shapes(state).check(UNet(config))
+    return config
+
+
+def unet_fields(state: State, **overrides: Any) -> dict[str, Any]:
+    """The fields of `UNetConfig` that these names and shapes tell, also beside those of other networks.
+
+    Arguments and errors as for `infer_config`; that nothing else differs is for the caller to compare.
+    """
     shapes = Shapes(state)
     blocks = shapes.count("output_blocks")
     run, resample = decoder_levels(shapes, blocks)
@@ -63,10 +74,7 @@ def infer_config(state: State, **overrides: Any) -> UNetConfig:
     found["out_channels"] = shapes["out.2.weight"][0]
     labels = shapes.get("label_emb.weight")
     found["num_classes"] = None if labels is None else labels[0]
-    config = UNetConfig(**({**found, **likely_heads(found), **implied(overrides)}))
-    with torch.device("meta"):
-        shapes.check(UNet(config))
-    return config
+    return {**found, **likely_heads(found), **implied(overrides)}
 
 
 def infer_classifier_config(state: State, **overrides: Any) -> ClassifierConfig:

@@ -6,6 +6,7 @@ without the upsampling. Parameter names follow SegDiff's published checkpoints.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,14 @@ class RRDBConfig:
     def __post_init__(self) -> None:
         if min(self.in_channels, self.out_channels, self.blocks, self.width, self.growth) < 1:
             raise UserError("choose 1 or more channels, blocks, width and growth for the image encoder.")
+
+
+def infer_encoder(shapes: Mapping[str, tuple[int, ...]]) -> RRDBConfig:
+    """Architecture behind the names and shapes of `RRDB`. Raises KeyError for those of another network."""
+    blocks = {name.split(".")[1] for name in shapes if name.startswith("RRDB_trunk.")}
+    width, channels = shapes["conv_first.weight"][:2]
+    growth = shapes["RRDB_trunk.0.RDB1.conv1.weight"][0]
+    return RRDBConfig(channels, shapes["conv_last.weight"][0], len(blocks), width, growth)
 
 
 class DenseBlock(nn.Module):

@@ -43,7 +43,7 @@ def recomputed(network: nn.Module) -> Iterator[None]:
 
 
 def shard(network: nn.Module, team: Processes) -> None:
-    """Leave this process its share of the weights; those of one block at a time are put together in use (FSDP).
+    """Leave this process its share of the weights (FSDP); those of a block are put together when it is used.
 
     All processes call this alike.
     """

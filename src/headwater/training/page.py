@@ -15,7 +15,6 @@ from headwater.core import DDIM
 from headwater.core.timesteps import respaced
 from headwater.models.prior import Prior
 from headwater.report import Page
-from headwater.sampling import Run
 from headwater.training.journal import read
 from headwater.training.pictures import Pictures, Rows
 from headwater.training.recipe import Recipe

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from headwater.atomic import read_json, sweep
+from headwater.atomic import sweep
 from headwater.data import augment
 from headwater.errors import need
 from headwater.models.prior import Prior
@@ -83,7 +83,9 @@ def fit(
             {**recipe.to_dict(), "pictures": len(pictures.images)},
             max_minutes=max_minutes, after=samples,
         )  # fmt: skip
-        prior = learner.result(network, read_json(checkpoint.newest(kept) / "state.json")["seconds"])
+        prior = learner.result(
+            network, checkpoint.about(checkpoint.folder_of(kept, recipe.training.steps))["seconds"]
+        )
         if team.first:
             sweep(out)  # what a kill left half-written
             recipe.save(out / "recipe.yaml")
@@ -157,7 +159,8 @@ class Learner:
     def loss(self, network: nn.Module, rows: Tensor, number: int) -> Tensor:
         """The recipe's loss of pictures `rows` as batch `number`."""
         device = next(network.parameters()).device
-        batch = self.batch(rows, number)
+        with torch.autocast(device.type, enabled=False):  # precision is the network's
+            batch = self.batch(rows, number)
         self.keys.value = batch.keys.to(device)
         cond = {k: v.to(device) for k, v in batch.cond.items()}
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
 
@@ -18,6 +18,11 @@ from headwater.models.config import PriorConfig, ProcessConfig
 from headwater.models.schema import build
 from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.training.config import TrainerConfig
+
+PRIOR_TRAINING = TrainerConfig(
+    2000, 128, 1e-3, warmup=200, decay="cosine", grad_clip=1.0, ema=0.999, checkpoint_every=300.0
+)
+"""How a prior is trained unless its recipe says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,7 @@ class Recipe:
     error: Error = "l2"
     """Size of the network's error: its square, its absolute value, or Huber's between the two."""
 
-    training: TrainerConfig = field(
-        default_factory=lambda: TrainerConfig(
-            2000, 128, 1e-3, warmup=200, decay="cosine", grad_clip=1.0, ema=0.999, checkpoint_every=300.0
-        )
-    )
+    training: TrainerConfig = PRIOR_TRAINING
     """How it is trained."""
     seed: int = 0
     """Decides every random number of the training."""
@@ -78,7 +79,7 @@ class Recipe:
         )
 
     @classmethod
-    def load(cls, path: str | Path, **changes: Any) -> Recipe:
+    def load(cls, path: str | Path, **changes: Any) -> Self:
         """Read a YAML recipe; keywords replace fields. UserError names an unknown key."""
         try:
             found = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
@@ -90,7 +91,7 @@ class Recipe:
         return cls.from_dict({**found, **changes})
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from plain values as `to_dict` gives them; what `training` leaves out is as in `Recipe`.
 
         UserError names an unknown key.

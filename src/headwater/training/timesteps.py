@@ -31,7 +31,7 @@ def at(place: Tensor, T: int) -> Tensor:
 
 
 def stratified(n: int, T: int, place: Tensor) -> Tensor:
-    """n timesteps of 1 .. T, one in each n-th of the range, so that the loss varies less (Kingma et al. 2021).
+    """n timesteps of 1 .. T, one in each n-th of the range: the loss varies less (Kingma et al. 2021).
 
     place: uniform on [0, 1), one for the batch or (n,); each timestep is then uniform by itself. Divided
     by n, it gives the timesteps in rising order. Its dtype is that of the arithmetic. Returns (n,) int64.

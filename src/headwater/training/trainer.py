@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from headwater.errors import UserError, need
 from headwater.noise import derive
-from headwater.sampling import Run
 from headwater.progress import ProgressBar
+from headwater.sampling import Run
 from headwater.training import checkpoint
 from headwater.training.blocks import recomputed, shard, whole
 from headwater.training.config import TrainerConfig, first_beta, learning_rate
@@ -38,7 +38,7 @@ seeded anew before every batch: so a training that was interrupted goes on as if
 network that it is handed may be called: held-out losses are those of the average."""
 
 _ORDER = 1
-"""Purpose of the seed of the items' order; a recipe's other uses of its seed are numbered from 2, in prior.py."""
+"""Purpose of the seed of the items' order; a prior's other uses of its seed are numbered in prior.py."""
 _STEP, _HELD = 0x53544550, 0x48454C44
 """Purposes of the seeds of each batch's draws (dropout), and of which items are held out."""
 _HELD_NUMBER = 1 << 48
@@ -317,7 +317,7 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """Mean loss of the held-out items, by the network as it would be returned; the same draws each time."""
+        """Mean loss of the held-out items, by the network that is shown; the same draws each time."""
         network, total = self._shown.network, 0.0
         training = network.training
         network.eval()

@@ -25,8 +25,8 @@ class AnoDDPM(Method):
         x_t-1    ~ p(x_t-1 | x_t)                   the forward step's variance, noise of the same law
         e        = mean over reconstructions of (x - x_0)^2
 
-    The law of n is the prior's own: train one by the recipes in recipes/prior, with `noise: simplex` (or white,
-    or power-law, the exactly Gaussian field with the same spectrum).
+    The law of n is the prior's own: recipes/prior trains one with `noise: simplex` (or white, or power-law,
+    the exactly Gaussian field with the same spectrum).
 
     Deviates from the reference code: any batch size, a fresh field per picture; several reconstructions may
     be averaged; fewer steps may be walked, then with the posterior's variance, because the forward one is

@@ -23,6 +23,7 @@ class FittedImplicitEnsembles(FittedMasks):
     """A trained implicit ensemble."""
 
     kind = "implicit-ensembles"
+    theirs = (1000, 0.0, 1)
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,10 @@ class ImplicitEnsembles(Method):
     """What the network answers: the noise, or v after short trainings (Salimans & Ho 2022)."""
     bound_weight: float = 1.0
     """Weight of the variational bound, in bits per pixel, beside the squared error."""
-    network: UNetArchitecture = UNetArchitecture(
-        128, (1, 1, 2, 2, 4, 4), 2, (16,), use_scale_shift_norm=False
+    network: UNetArchitecture = field(
+        default_factory=lambda: UNetArchitecture(
+            128, (1, 1, 2, 2, 4, 4), 2, (16,), use_scale_shift_norm=False
+        )
     )
     """The U-Net."""
     shape: tuple[int, int, int] | None = None

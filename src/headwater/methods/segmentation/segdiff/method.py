@@ -23,6 +23,7 @@ class FittedSegDiff(FittedMasks):
     """A trained SegDiff."""
 
     kind = "segdiff"
+    theirs = (100, -1.0, 4)
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,10 @@ class SegDiff(Method):
     """Channels between the encoder's blocks."""
     encoder_growth: int = 32
     """Channels that each of the encoder's convolutions adds."""
-    network: UNetArchitecture = UNetArchitecture(
-        128, (1, 1, 2, 2, 4, 4), 3, (8, 16), num_heads=4, use_scale_shift_norm=False
+    network: UNetArchitecture = field(
+        default_factory=lambda: UNetArchitecture(
+            128, (1, 1, 2, 2, 4, 4), 3, (8, 16), num_heads=4, use_scale_shift_norm=False
+        )
     )
     """The U-Net, for 128 x 128 pictures; 256 x 256 has channel_mult (1, 1, 1, 2, 2, 4, 4), Vaihingen dropout
     0.1."""

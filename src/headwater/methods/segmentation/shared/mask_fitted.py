@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +17,12 @@ from headwater.core.schedule import linear
 from headwater.errors import need
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
+from headwater.models.folder import Layout, Shapes, prefixed
 from headwater.models.pretrained import Pretrained
 from headwater.nets.adm import UNetConfig
 from headwater.nets.image_conditioned import ConcatenatedUNet, ImageConditioned, SummedUNet
-from headwater.nets.rrdb import RRDBConfig
+from headwater.nets.infer import unet_fields
+from headwater.nets.rrdb import RRDBConfig, infer_encoder
 
 LEAST_T = 21
 """The linear schedule, scaled to T, has betas above 1 below this."""
@@ -62,6 +65,26 @@ class FittedMasks(Pretrained):
         encoder = config.encoder
         unet = config.network
         return {"network": ConcatenatedUNet(unet) if encoder is None else SummedUNet(unet, encoder)}
+
+    theirs: ClassVar[tuple[int, float, int]]
+    """Levels, value of the background, and attention heads, that the authors train with."""
+
+    @classmethod
+    def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
+        """The flags of the authors' scripts, `image_size`, `num_heads` and `diffusion_steps`, are settings.
+
+        tomeramit/SegDiff adds the features of an RRDB, JuliaWolleb/Diffusion-based-Segmentation reads the
+        picture's channels before the mask's one.
+        """
+        T, background, heads = cls.theirs
+        apart = {k.removeprefix("rrdb."): v for k, v in shapes.items() if k.startswith("rrdb.")}
+        encoder = infer_encoder(apart) if apart else None
+        heads = settings.get("num_heads", heads)
+        network = UNetConfig(**unet_fields(shapes, num_heads=heads, use_new_attention_order=False))
+        side, T = int(settings["image_size"]), int(settings.get("diffusion_steps", T))
+        pictures = encoder.in_channels if encoder else network.in_channels - 1
+        config = MasksConfig(network, encoder, (pictures, side, side), 2, T, background)
+        return Layout(config, prefixed)
 
     @classmethod
     def around(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +14,8 @@ from headwater.core.schedule import betas
 from headwater.errors import UserError, need
 from headwater.methods.series.csdi.windows import Scale
 from headwater.models.filling import Parts
+from headwater.models.folder import Layout, Shapes
 from headwater.models.pretrained import Pretrained
-from headwater.models.state import load_state, unexpected
 from headwater.nets.csdi import CSDIConfig, CSDINet
 
 
@@ -80,34 +79,22 @@ class FittedCSDI(Pretrained):
         return Denoiser(self.network, self.config.chain.process(), "eps")
 
     @classmethod
-    def from_reference(
-        cls,
-        path: str | Path,
-        config: Mapping[str, Any],
-        columns: Sequence[str] = (),
-        scale: Scale | None = None,
-        length: int = 48,
-    ) -> FittedCSDI:
-        """A checkpoint of ermongroup/CSDI (.pth or .safetensors) with its config.
+    def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
+        """ermongroup/CSDI: settings are the `diffusion` and `model` parts of its YAML file.
 
-        config: its `diffusion` and `model` parts, as in the reference's YAML files, and `target_dim`.
-        columns, scale: the reference keeps neither; without, columns are x0, x1, ... and values are taken
-        as already normalised. Raises UserError for a file that is no such checkpoint, or linear attention.
+        It keeps neither columns nor units, which may be given as `columns`, `mean`, `std` and `length`;
+        without, columns are x0, x1, ... and values are taken as already normalised.
         """
-        network = CSDINet(reference_config(config))
-        state = load_state(path)
-        shapes = [{k: tuple(v.shape) for k, v in s.items()} for s in (network.state_dict(), state)]
-        wrong = unexpected(*shapes)
-        need(not wrong, f"{path} does not fit its config ({wrong}): give the config it was trained with")
-        network.load_state_dict(state)
-        k, diffusion = network.config.features, config["diffusion"]
+        network = reference_config({"target_dim": shapes["embed_layer.weight"][0], **settings})
+        K, diffusion = network.features, settings["diffusion"]
         schedule = "quadratic" if diffusion["schedule"] == "quad" else "linear"
         chain = Chain(diffusion["num_steps"], schedule, diffusion["beta_start"], diffusion["beta_end"])
-        names = tuple(columns) or tuple(f"x{i}" for i in range(k))
-        need(len(names) == k, f"the checkpoint has {k} columns, {len(names)} names were given")
-        scale = scale or Scale(np.zeros(k), np.ones(k), 1.0)
-        frozen = network.eval().requires_grad_(False)
-        return cls(frozen, ImputerConfig(network.config, names, scale, length, chain))
+        columns = tuple(settings.get("columns") or (f"x{i}" for i in range(K)))
+        mean = np.array(settings.get("mean", [0] * K), float)
+        std = np.array(settings.get("std", [1] * K), float)
+        scale = Scale(mean, std, float(settings.get("step", 1.0)))
+        config = ImputerConfig(network, columns, scale, int(settings.get("length", 48)), chain)
+        return Layout(config, "network.{}".format)
 
 
 def reference_config(config: Mapping[str, Any]) -> CSDIConfig:

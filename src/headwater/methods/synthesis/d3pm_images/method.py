@@ -84,8 +84,10 @@ class D3PMImages(Method):
     """Weight of the cross entropy in the hybrid loss; 0 leaves the bound alone."""
     mixture: Mixture = "paper"
     """How the step back averages over guesses; `exact` is Bayes' rule for a perfect network."""
-    network: UNetArchitecture = UNetArchitecture(
-        128, (1, 2, 2, 2), 2, (2,), dropout=0.1, use_scale_shift_norm=False
+    network: UNetArchitecture = field(
+        default_factory=lambda: UNetArchitecture(
+            128, (1, 2, 2, 2), 2, (2,), dropout=0.1, use_scale_shift_norm=False
+        )
     )
     """The U-Net; attention at 2 is the paper's 16 x 16 of 32 x 32 pictures."""
     flips: bool = True

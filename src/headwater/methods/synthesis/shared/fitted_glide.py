@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,8 +17,13 @@ from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
+from headwater.models.folder import Layout, Shapes, prefixed
 from headwater.models.pretrained import Pretrained
-from headwater.nets.text2im import InpaintText2Im, Text2Im, Text2ImConfig
+from headwater.nets.infer import unet_fields
+from headwater.nets.text2im import InpaintText2Im, SuperResText2Im, Text2Im, Text2ImConfig
+from headwater.nets.text_encoder import TextConfig
+
+_SCHEDULES = {"squaredcos_cap_v2": "cosine"}
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,38 @@ class FittedGlide(Pretrained):
 
     kind = "glide"
     tags = ("text-to-image",)
+    reads: ClassVar[tuple[int, int]] = 1, 0
+    """Pictures and masks that the first convolution reads."""
+    schedule: ClassVar[str] = "cosine"
+    """That the authors trained with."""
 
     @classmethod
     def networks(cls, config: GlideConfig) -> Parts:
         return {"network": Text2Im(config.network)}
+
+    @classmethod
+    def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
+        """openai/glide-text2im: settings are the options of its model_creation.py.
+
+        Its captions are GPT-2's tokens in lower case; `tokenizer` names another vocabulary.
+        """
+        vocab, width = shapes["token_embedding.weight"]
+        layers = {name.split(".")[2] for name in shapes if name.startswith("transformer.resblocks.")}
+        many, final = settings.get("xf_heads", max(1, width // 64)), "final_ln.weight" in shapes
+        text = TextConfig(vocab, shapes["positional_embedding"][0], width, len(layers), many, final)
+        heads = {k: settings[k] for k in ("num_heads", "num_head_channels") if k in settings}
+        heads = heads or {"num_head_channels": 64}
+        network = Text2ImConfig(**unet_fields(shapes, use_new_attention_order=False, **heads), text=text)
+        channels, (pictures, masks) = network.out_channels // 2, cls.reads
+        reads = pictures * channels + masks
+        need(network.in_channels == reads, f"it reads {network.in_channels} channels, not {reads}")
+        words = settings.get("tokenizer", "gpt2")
+        tokenizer = words if isinstance(words, Tokenizer) else Tokenizer.unmarked(words)
+        side = settings.get("image_size", 2 ** (len(network.channel_mult) + 2))
+        named = str(settings.get("noise_schedule", cls.schedule))
+        T, schedule = settings.get("diffusion_steps", 1000), _SCHEDULES.get(named, named)
+        config = GlideConfig(network, tokenizer, (channels, side, side), T, schedule)
+        return Layout(config, prefixed)
 
     @cached_property
     def process(self) -> Diffusion:
@@ -93,7 +126,23 @@ class FittedGlideInpaint(FittedGlide):
     network: InpaintText2Im
 
     kind = "glide-inpaint"
+    reads = 2, 1
 
     @classmethod
     def networks(cls, config: GlideConfig) -> Parts:
         return {"network": InpaintText2Im(config.network)}
+
+
+@dataclass(frozen=True, eq=False)
+class FittedGlideUpsampler(FittedGlide):
+    """GLIDE's second stage, which also reads the small picture, as `low`. No method draws with it yet."""
+
+    network: SuperResText2Im
+
+    kind = "glide-upsampler"
+    reads = 2, 0
+    schedule = "linear"
+
+    @classmethod
+    def networks(cls, config: GlideConfig) -> Parts:
+        return {"network": SuperResText2Im(config.network)}

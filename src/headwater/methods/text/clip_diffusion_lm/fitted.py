@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +19,9 @@ from headwater.methods.text.clip_diffusion_lm.picture_features import Clip
 from headwater.metrics.dual_encoder import DualEncoder
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
+from headwater.models.folder import Layout, Shapes, prefixed
 from headwater.models.pretrained import Pretrained
-from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig
+from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, published
 
 
 def levels(T: int, schedule: str) -> Diffusion:
@@ -97,6 +100,36 @@ class FittedCaptioner(Pretrained):
         if sizes is not None:
             parts["encoder"] = DualEncoder(config.shape[0], sizes.side, sizes.vocabulary, sizes.width, width)
         return parts
+
+    @classmethod
+    def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
+        """xu-shitong/diffusion-image-captioning: settings are constants of its script.
+
+        `length`, `side`, `T`, `heads`; `clip` and `tokenizer` name the encoders. It remembers no captions, so
+        it is not guided.
+        """
+        places, hidden = shapes["model.distilbert.embeddings.position_embeddings.weight"]
+        features = shapes["image_linear.weight"][1]
+        vocabulary, dim = shapes["embedding.weight"]
+        layer = "model.distilbert.transformer.layer."
+        network = CaptionDenoiserConfig(
+            vocabulary=vocabulary,
+            length=settings.get("length", 16),
+            dim=dim,
+            features=features,
+            hidden=hidden,
+            layers=len({name[len(layer) :].split(".")[0] for name in shapes if name.startswith(layer)}),
+            heads=settings.get("heads", max(1, hidden // 64)),
+            feedforward=shapes[f"{layer}0.ffn.lin1.weight"][0],
+            positions=places,
+            fusion="concat" if "segment_embedding.weight" in shapes else "add",
+            words="trained" if "input_projection.weight" in shapes else "frozen",
+        )
+        words = settings.get("tokenizer", "distilbert-base-uncased")
+        tokenizer = words if isinstance(words, Tokenizer) else Tokenizer.named(words)
+        side, clip = settings.get("side", 224), settings.get("clip", "openai/clip-vit-base-patch32")
+        config = CaptionerConfig(network, tokenizer, (3, side, side), 1, settings.get("T", 1000), clip)
+        return Layout(config, lambda name: prefixed(published(name)), {"captions": torch.zeros(1, features)})
 
     @cached_property
     def eyes(self) -> DualEncoder | Clip:

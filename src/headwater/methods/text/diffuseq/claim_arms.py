@@ -98,7 +98,7 @@ class Watch(Control):
 def doubt(method: DiffuSeq, fitted: FittedDiffuSeq, source: list[str], run: Run) -> list[float]:
     """Share of each target's words whose last estimate is in doubt: more than half as far from the nearest
     word vector as from the second nearest. Padding does not count; one sample of each source."""
-    pairs = pack(fitted.config.tokenizer, source, None, fitted.config.network.length)
+    pairs = pack(fitted.config.tokenizer, source, None, fitted.length)
     shares: list[float] = []
     watch = Watch()
     for batch, _ in method.denoised(pairs, fitted, 1, run, [watch]):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -14,8 +16,9 @@ from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
+from headwater.models.folder import Layout, Shapes, prefixed
 from headwater.models.pretrained import Pretrained
-from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
+from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig, published
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,13 @@ class DiffuSeqConfig:
     tokenizer: Tokenizer
     T: int = 2000
     schedule: str = "sqrt"
+    length: int | None = None
+    """Tokens in a row; None: as many as the network has places for."""
 
     def __post_init__(self) -> None:
         need(1 <= self.T <= MOST_STEPS, f"T is {self.T}: give 1 to {MOST_STEPS}")
+        length = self.network.length
+        need(self.length is None or 1 <= self.length <= length, f"a row has 1 to {length} tokens")
         fits = self.tokenizer.size <= self.network.vocabulary
         need(fits, f"the network has no room for {self.tokenizer.size} words: raise its vocabulary")
 
@@ -46,6 +53,28 @@ class FittedDiffuSeq(Pretrained):
     def networks(cls, config: DiffuSeqConfig) -> Parts:
         return {"network": TextDenoiser(config.network)}
 
+    @classmethod
+    def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
+        """Shark-NLP/DiffuSeq: settings are its training_args.json; `tokenizer` names another vocabulary."""
+        vocabulary, dim = shapes["word_embedding.weight"]
+        places, hidden = shapes["position_embeddings.weight"]
+        layers = {name.split(".")[2] for name in shapes if name.startswith("input_transformers.layer.")}
+        network = TextDenoiserConfig(
+            vocabulary=vocabulary,
+            length=places,
+            dim=dim,
+            time_dim=shapes["time_embed.0.weight"][1],
+            hidden=hidden,
+            layers=len(layers),
+            heads=settings.get("num_heads", max(1, hidden // 64)),
+            feedforward=shapes["input_transformers.layer.0.intermediate.dense.weight"][0],
+        )
+        words = settings.get("tokenizer", "bert-base-uncased")
+        tokenizer = words if isinstance(words, Tokenizer) else Tokenizer.named(words)
+        T, schedule = settings.get("diffusion_steps", 2000), settings.get("noise_schedule", "sqrt")
+        config = DiffuSeqConfig(network, tokenizer, T, schedule, settings.get("seq_len", min(128, places)))
+        return Layout(config, lambda name: prefixed(published(name)))
+
     @cached_property
     def process(self) -> Diffusion:
         """T levels; the network is told 0 .. 1000 whatever T is."""
@@ -57,6 +86,11 @@ class FittedDiffuSeq(Pretrained):
     def denoiser(self) -> Denoiser:
         """The network, which answers clean word vectors."""
         return Denoiser(self.network, self.process, predicts="x0")
+
+    @property
+    def length(self) -> int:
+        """Tokens in a row."""
+        return self.config.length or self.config.network.length
 
     @property
     def codec(self) -> Embedding:

@@ -115,7 +115,7 @@ class DiffuSeq(Method):
         self, source: Texts, fitted: FittedDiffuSeq, n: int, **how: Unpack[RunOptions]
     ) -> list[list[str]]:
         """n independent targets of each source. Sample k of source i depends on the seed, k and i alone."""
-        pairs, texts = pack(fitted.config.tokenizer, source, None, fitted.config.network.length), list[str]()
+        pairs, texts = pack(fitted.config.tokenizer, source, None, fitted.length), list[str]()
         for found, x in self.denoised(pairs, fitted, n, Run(**how)):
             ids = fitted.codec.decode(x)
             texts += targets(fitted.config.tokenizer, Pairs(ids, found.target).to("cpu"))

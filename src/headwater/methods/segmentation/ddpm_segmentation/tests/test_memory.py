@@ -47,7 +47,7 @@ def test_half_precision_learns_the_same() -> None:
     model, run = prior(16, False, SMALL), Run(progress=False)
     learn = DDPMSegmentation(steps=(20,), blocks=(2, 3), ensemble=2, epochs=6, smallest=1)
     exact, half = (m.fit(model, image, labels, **run) for m in (learn, replace(learn, stored="float16")))
-    assert half.ensemble.weights[0].dtype == torch.float32
+    assert half.network.weights[0].dtype == torch.float32
     found = [DDPMSegmentation().apply(model, image, f, **run).labels for f in (exact, half)]
     assert (found[0] == labels).float().mean() > 0.8
     assert (found[0] == found[1]).float().mean() > 0.9

@@ -121,19 +121,6 @@ def test_soft_masks_and_options() -> None:
     assert float(one.variance.abs().max()) == 0
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"shape": ["a", 8, 8]},
-        {"shape": [3, 8]},
-        {"classes": 10**9},
-        {"T": 5},
-        {"background": 1.0},
-        {"predicts": "noise"},
-        {"unet": {"in_channels": 1, "model_channels": 32 * 10**6, "out_channels": 1, "num_res_blocks": 1,
-                  "attention_resolutions": [], "channel_mult": [1]}},
-    ],
-)  # fmt: skip
 def test_says_what_to_do() -> None:
     image, labels = pictures(6)
     unlabelled = torch.where(labels == 1, 255, labels)

@@ -210,22 +210,19 @@ def test_metrics(golden: Any, out: str) -> None:
 def test_checkpoints_are_read_strictly(tmp_path: Path, golden: Any) -> None:
     ref = golden("csdi/tiny_quad")
     torch.save(ref.under("w"), tmp_path / "model.pth")
-    scale = Scale(np.ones(4), np.full(4, 2.0), 1.0)
-    fitted = FittedCSDI.from_reference(tmp_path / "model.pth", ref.config, "abcd", scale, 7)
-    config = fitted.config
-    assert (config.columns, config.length, config.scale) == (("a", "b", "c", "d"), 7, scale)
     deeper = {**ref.config, "diffusion": {**ref.config["diffusion"], "layers": 3}}
     linear = {**ref.config, "diffusion": {**ref.config["diffusion"], "is_linear": True}}
-    for config, words in ((deeper, "does not fit its config"), (linear, "linear attention"), ({}, "YAML")):
+    named = {**ref.config, "columns": "ab"}
+    for config, words in (
+        (deeper, "does not fit"), (linear, "linear attention"), ({}, "YAML"), (named, "columns")
+    ):  # fmt: skip
         with pytest.raises(UserError, match=words):
-            FittedCSDI.from_reference(tmp_path / "model.pth", config)
-    with pytest.raises(UserError, match="2 names"):
-        FittedCSDI.from_reference(tmp_path / "model.pth", ref.config, "ab")
+            FittedCSDI.from_published(tmp_path / "model.pth", config)
 
 
 def test_the_published_checkpoint_draws_what_the_reference_drew(golden: Any) -> None:
     config = read_json(PUBLISHED / "pretrained_config.json")
-    fitted = FittedCSDI.from_reference(PUBLISHED / "pretrained.safetensors", config)
+    fitted = FittedCSDI.from_published(PUBLISHED / "pretrained.safetensors", config)
     assert sum(p.numel() for p in fitted.network.parameters()) == 414_065
     held = fitted.config
     assert (len(held.columns), held.chain.T, held.network.given) == (35, 50, "input")

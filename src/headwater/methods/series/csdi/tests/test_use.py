@@ -189,7 +189,7 @@ def test_strategies_hide_observed_cells_only(strategy: str) -> None:
         assert torch.equal(known[..., :6], observed[..., :6])
         assert not bool(known[..., 6:].any())
     TINY_OF = replace(TINY, strategy=strategy, horizon=2, training=TrainerConfig(1, 4, 1e-3))
-    assert TINY_OF.fit([table()], **QUIET).length == 8
+    assert TINY_OF.fit([table()], **QUIET).config.length == 8
 
 
 @given(rows=st.integers(1, 200), length=st.integers(1, 40), data=st.data())

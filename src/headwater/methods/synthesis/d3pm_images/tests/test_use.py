@@ -20,7 +20,8 @@ from headwater.training import TrainerConfig
 
 QUIET = Run(0, progress=False)
 METHOD = D3PMImages(
-    K=5, T=6, network=UNetArchitecture(32, (1,), 1, (), use_scale_shift_norm=False), training=TrainerConfig(3, 4, lr=1e-3),
+    K=5, T=6, network=UNetArchitecture(32, (1,), 1, (), dropout=0.1, use_scale_shift_norm=False),
+    training=TrainerConfig(3, 4, lr=1e-3),
     steps=6, levels=6,
 )  # fmt: skip
 VALUES = {-1.0, -0.5, 0.0, 0.5, 1.0}
@@ -117,7 +118,8 @@ def test_the_command_line_fits_measures_completes_and_evaluates(
     mask[..., 4:] = -1
     save_picture(mask, tmp_path / "mask.png")
     mine, out = str(tmp_path / "mine"), [str(tmp_path / name) for name in ("fit", "measured", "completed")]
-    sizes = "--K 5 --T 6 --network.model-channels 32 --network.channel-mult 1 --network.num-res-blocks 1 --network.attention-resolutions 2 --steps 6 --levels 6"
+    sizes = "--K 5 --T 6 --network.model-channels 32 --network.channel-mult 1 --network.num-res-blocks 1"
+    sizes += " --network.attention-resolutions 2 --steps 6 --levels 6"
     words = f"{sizes} --training.steps 2 --training.batch-size 4".split()
     assert main(["fit", "d3pm-images", "--image", mine, "--out", out[0], "--json", *words]) == 0
     apply = ["apply", "d3pm-images", "--image", mine, "--fitted", out[0], "--json"]

@@ -44,7 +44,8 @@ class Case:
                 words="trained" if trained else "frozen",
             )
         )
-        self.network.load_state_dict(published(ref.under("w")), strict=True)
+        weights = {new: v for k, v in ref.under("w").items() if (new := published(k))}
+        self.network.load_state_dict(weights, strict=True)
         self.network.eval().to(dtype)
         self.codec = self.network.codec
         self.process = levels(c["T"], "cosine" if c["cosine"] else "linear")

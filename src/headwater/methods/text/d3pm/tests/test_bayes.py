@@ -211,8 +211,8 @@ for q in (absorbing(K, reciprocal(T), K - 1), uniform(K, betas("cosine_unsquared
           mask_and_replace(K, free * 0.9 ** (1 - free), free, K - 1, "exact")):
     network = TextTransformer(TextTransformerConfig(K, L, 32, 1, 2))
     denoiser = DiscreteDenoiser(network, q, auxiliary=0.01, never=q.mask)
-    batch = lambda step: torch.randint(K - 1, (4, L), generator=torch.Generator().manual_seed(step))
-    network = fit_discrete(denoiser, batch, TrainerConfig(2, 4), Run(progress=False), {})
+    batch = lambda _, n: torch.randint(K - 1, (4, L), generator=torch.Generator().manual_seed(n))
+    network = fit_discrete(denoiser, batch, 0, TrainerConfig(2, 4), Run(progress=False), {})
     noise = White().stream([0, 1])
     x = q.start(torch.zeros(2, L, dtype=torch.int64), noise)
     with torch.inference_mode():

@@ -47,7 +47,8 @@ def fitted(ref: Any, dtype: torch.dtype) -> FittedDiffuSeq:
         feedforward=c["ff"],
     )
     network = TextDenoiser(config)
-    network.load_state_dict(published(ref.under("w")), strict=True)
+    weights = {new: v for k, v in ref.under("w").items() if (new := published(k))}
+    network.load_state_dict(weights, strict=True)
     words: Any = SimpleNamespace(size=c["vocab"])
     found = FittedDiffuSeq(network.eval().to(dtype), DiffuSeqConfig(config, words, c["T"], c["schedule"]))
     if not c["rescale"]:
@@ -170,7 +171,7 @@ def test_trajectories(
     ref = golden(f"diffuseq/{model}")
     found, tape = fitted(ref, dtype), Tape(ref, dtype)
     tape(None)  # the embedding noise of the loss was drawn first
-    T, ids = found.T, ref["in/input_ids"]
+    T, ids = found.process.T, ref["in/input_ids"]
     clean, free = found.codec.encode(ids), ref["in/mask"].bool()[..., None]
     source = GivenRegion(clean, ~free, place="both")
     for name, how in ref.config["samplers"].items():

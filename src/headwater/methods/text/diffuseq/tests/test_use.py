@@ -192,7 +192,8 @@ def test_a_memory_changes_between_steps_only() -> None:
     levels.note(torch.tensor([1, 2]), torch.tensor([1.0, 3.0], requires_grad=True))
     levels.note(torch.tensor([2]), torch.tensor([9.0]))
     assert levels.probabilities().tolist() == [0.5, 0.5]
-    levels.settle(levels.noted())
+    for note in levels.noted():
+        levels.record(*note)
     assert levels.probabilities().tolist() == pytest.approx([0.999 * 0.1 + 0.0005, 0.999 * 0.9 + 0.0005])
     assert levels.noted() == []
 
