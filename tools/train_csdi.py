@@ -31,7 +31,7 @@ def main() -> None:
         method = replace(FULL.method, training=replace(FULL.method.training, steps=args.steps))
         train = air("train")
         for seed in range(args.seeds):
-            for given, name in zip(("input", "pasted"), SHIPPED, strict=True):
+            for given, name in zip(("input", "pasted"), SHIPPED.values(), strict=True):
                 name = name.format(seed=seed)
                 variant = replace(method, given=given)
                 fitted = variant.fit([train], seed=seed, checkpoint_dir=args.out / "training" / name)

@@ -16,7 +16,7 @@ from fitted_card import ship
 from headwater.cli.options import fill, read_options
 from headwater.errors import UserError
 from headwater.methods.catalogue import entry
-from headwater.methods.text.diffuseq.claim_arms import LONGEST, SHIPPED, Verses, left_to_right
+from headwater.methods.text.diffuseq.claim import LONGEST, SHIPPED, left_to_right, verses
 from headwater.methods.text.diffuseq.method import DiffuSeq
 from headwater.sampling import Run
 
@@ -34,7 +34,7 @@ def main() -> None:
         method = fill(DiffuSeq, read_options(args.recipe), str(args.recipe))
         if args.steps:
             method = replace(method, training=replace(method.training, steps=args.steps))
-        pairs = Verses.of("train")
+        pairs = verses("train")
         kept = args.out / "seed-0"
         run = Run(seed=0, checkpoint_dir=kept)
         fitted = method.fit(pairs.source, pairs.target, **run.child("diffuseq"))

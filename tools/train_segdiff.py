@@ -3,7 +3,7 @@
 For each seed SegDiff and the plain U-Net that it is held against, for the same time. Started again with the
 same DIR, it goes on where it stopped. --ship also writes the weights in half precision into the package.
 --costs times an update of every arm; --rates compares learning rates on the split `pool`, which no arm is
-trained or judged on: what they print is kept in mask_claim_networks.py of methods/segmentation/shared.
+trained or judged on: what they print is kept in mask_claim.py of methods/segmentation/shared.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from headwater.errors import UserError
 from headwater.methods.segmentation.segdiff.method import SegDiff
-from headwater.methods.segmentation.shared.mask_claim import CONSENSUS, mean_dice
-from headwater.methods.segmentation.shared.mask_claim_networks import (
+from headwater.methods.segmentation.shared.mask_claim import (
+    CONSENSUS,
     COSTS,
     DATA,
     PLAIN,
@@ -31,6 +31,7 @@ from headwater.methods.segmentation.shared.mask_claim_networks import (
     arm,
     fit,
     masks_of,
+    mean_dice,
     pictures,
     places,
 )

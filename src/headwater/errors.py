@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something the user can mend. The message is one sentence that says what to do."""
+    """Something the user can mend. The message is one sentence that says what to do.
+
+    >>> hw.Prior.from_pretrained("digitz")
+    Traceback (most recent call last):
+        ...
+    headwater.errors.UserError: there is no prior 'digitz': did you mean 'digits'?
+    """
 
 
 class Unequal(UserError):

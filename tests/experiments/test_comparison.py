@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from headwater.experiments.comparison import compare, verdict
+from headwater.experiments.comparison import Bound, compare, verdict
 
 RNG = np.random.default_rng(0)
 
@@ -46,6 +48,10 @@ def test_other_units_are_refused() -> None:
 def test_a_verdict_wants_everything_that_is_required() -> None:
     good = compare("", RNG.normal(5, 1, 20), np.zeros(20), "larger", "picture")
     chance = compare("", [1.0, -1.0, 0.5, -0.5], np.zeros(4), "larger", "picture")
-    assert verdict([good, True]) == "held"
+    yes, no = Bound("1 is 1", True), Bound("1 is 2", False)
+    assert verdict([good, yes]) == "held"
     assert verdict([good, chance]) == "partly"
-    assert verdict([chance, False]) == "not held"
+    assert verdict([chance, no]) == "not held"
+    beside = compare("", [1.0, -1.0, 0.5, -0.5], np.zeros(4), "larger", "picture", required=False)
+    assert verdict([good, beside]) == "held"
+    assert verdict([chance, replace(yes, required=False)]) == "not held"

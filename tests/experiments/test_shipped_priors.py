@@ -14,8 +14,7 @@ from headwater.core.timesteps import log_snr
 from headwater.data import load
 from headwater.experiments.tour import PRIORS
 from headwater.gallery import folder
-from headwater.methods.synthesis.glide.method import Glide
-from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
+from headwater.methods.synthesis.glide.method import FittedGlide, Glide
 from headwater.metrics.classifier import generated_quality, train_classifier
 from headwater.models import Prior, shipped
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from headwater.metrics.image import border_continuity, mse, psnr, ssim
+from headwater.metrics.image import border_continuity, hole_error, mse, psnr, ssim
 
 
 def _pair(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,6 +47,12 @@ def test_equal_images_are_perfect() -> None:
     assert mse(image, image).tolist() == [0.0] * 3
     assert psnr(image, image).isinf().all()
     torch.testing.assert_close(ssim(image, image), torch.ones(3, dtype=torch.float64))
+
+
+def test_hole_error_is_that_of_the_hole_alone() -> None:
+    known = torch.tensor([True, False]).view(1, 1, 1, 2)
+    image, truth = torch.tensor([[9.0, 3.0], [0.0, 1.0]]).view(2, 1, 1, 2), torch.zeros(2, 1, 1, 2)
+    assert hole_error(image, truth, known).tolist() == [9.0, 1.0]
 
 
 def test_border_continuity_counts_only_pairs_across_the_edge() -> None:

@@ -23,18 +23,17 @@ from headwater.bench.peak_memory import peak_bytes
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
 from headwater.methods.catalogue import METHODS, trained
-from headwater.methods.segmentation.ddpm_segmentation.fitted import PixelClassifiers, PixelClassifiersConfig
+from headwater.methods.segmentation.ddpm_segmentation.method import PixelClassifiers
 from headwater.methods.segmentation.implicit_ensembles.method import FittedImplicitEnsembles
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff
-from headwater.methods.segmentation.shared.mask_fitted import MasksConfig
-from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, ImputerConfig
-from headwater.methods.series.csdi.windows import Scale
-from headwater.methods.synthesis.d3pm_images.fitted import D3PMImagesConfig, FittedD3PMImages
-from headwater.methods.synthesis.shared.fitted_glide import FittedGlide, FittedGlideInpaint, GlideConfig
-from headwater.methods.text.clip_diffusion_lm.fitted import CaptionerConfig, EncoderConfig, FittedCaptioner
-from headwater.methods.text.d3pm.characters import Characters
-from headwater.methods.text.d3pm.fitted import D3PMConfig, FittedD3PM
-from headwater.methods.text.diffuseq.fitted import DiffuSeqConfig, FittedDiffuSeq
+from headwater.methods.segmentation.shared.mask_diffusion import MasksConfig
+from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfig, Scale
+from headwater.methods.synthesis.d3pm_images.method import D3PMImagesConfig, FittedD3PMImages
+from headwater.methods.synthesis.glide.method import FittedGlide, GlideConfig
+from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
+from headwater.methods.text.clip_diffusion_lm.method import CaptionerConfig, EncoderConfig, FittedCaptioner
+from headwater.methods.text.d3pm.method import Characters, D3PMConfig, FittedD3PM
+from headwater.methods.text.diffuseq.method import DiffuSeqConfig, FittedDiffuSeq
 from headwater.models import Pretrained, Prior, PriorConfig, inspect
 from headwater.models.filling import Parts
 from headwater.models.schema import plain
@@ -103,7 +102,7 @@ CONFIGS: dict[type[Pretrained], Callable[[], Any]] = {
     FittedD3PMImages: lambda: D3PMImagesConfig(
         UNetConfig(**unet(3, 6)), SHAPE, 5, 6, "gaussian", "logistic", "paper"
     ),
-    PixelClassifiers: lambda: PixelClassifiersConfig(2, 6, 3, SHAPE, (5, 9), (1, 2)),
+    PixelClassifiers: lambda: PixelClassifiers.config_class()(2, 6, 3, SHAPE, (5, 9), (1, 2)),
 }
 every = pytest.mark.parametrize("cls", CONFIGS, ids=lambda cls: cls.kind)
 
@@ -268,7 +267,7 @@ def test_what_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match="headwater convert"):
         FittedCSDI.from_pretrained(tmp_path / "x.pt")
     made(FittedCSDI).save_pretrained(tmp_path / "air" / "fitted")
-    monkeypatch.setattr(gallery, "FOLDER", tmp_path)
+    monkeypatch.setitem(gallery.FOLDERS, "fitted", tmp_path)
     assert FittedCSDI.from_pretrained("air").config.columns == ("x", "é")
     with pytest.raises(UserError, match="did you mean 'air'"):
         FittedCSDI.from_pretrained("airs")

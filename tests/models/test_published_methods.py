@@ -25,16 +25,11 @@ from headwater.methods.segmentation.implicit_ensembles.method import (
     ImplicitEnsembles,
 )
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
-from headwater.methods.series.csdi.fitted import FittedCSDI
-from headwater.methods.synthesis.glide.method import Glide
-from headwater.methods.synthesis.shared.fitted_glide import (
-    FittedGlide,
-    FittedGlideInpaint,
-    FittedGlideUpsampler,
-)
-from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner
-from headwater.methods.text.diffuseq.fitted import FittedDiffuSeq
-from headwater.methods.text.diffuseq.method import DiffuSeq
+from headwater.methods.series.csdi.method import FittedCSDI
+from headwater.methods.synthesis.glide.method import FittedGlide, FittedGlideUpsampler, Glide
+from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
+from headwater.methods.text.clip_diffusion_lm.method import FittedCaptioner
+from headwater.methods.text.diffuseq.method import DiffuSeq, FittedDiffuSeq
 from headwater.models import Pretrained
 from headwater.nets.text2im import InpaintText2Im, SuperResText2Im, Text2Im, Text2ImConfig
 from headwater.nets.text_denoiser import TextDenoiser
@@ -188,9 +183,9 @@ def test_the_released_glides_are_told_by_their_shapes(
 
 @pytest.mark.parametrize("method", [SegDiff(), ImplicitEnsembles()])
 def test_the_papers_mask_networks_are_told_by_their_shapes(method: Any) -> None:
-    with torch.device("meta"):
-        network = method.network(3, 2, 0)
     cls = FittedSegDiff if isinstance(method, SegDiff) else FittedImplicitEnsembles
+    with torch.device("meta"):
+        network: Any = cls.networks(method.sizes((3, 128, 128), 2))["network"]
     layout = cls.published(shapes(network), {"image_size": 128})
     assert layout.config.network == replace(network.config, dropout=0.0)
     assert (layout.config.T, layout.config.shape) == (method.T, (3, 128, 128))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.attacks import APGD, PGD, Threat
-from headwater.attacks.apgd import checkpoints
+from headwater.attacks.ascent import checkpoints
 from headwater.attacks.gradient import Objective, losses
 
 THREATS = [Threat("linf", 0.1), Threat("l2", 0.5)]

@@ -15,7 +15,6 @@ from headwater.core import (
     Denoiser,
     Diffusion,
     DPMSolver,
-    Recomputed,
     ReverseSDE,
     Sampler,
     descend,
@@ -24,6 +23,7 @@ from headwater.core import (
 )
 from headwater.core.schedule import betas, geometric
 from headwater.noise import White
+from headwater.sampling import Recomputed
 
 MEAN, STD, N = 0.3, 0.5, 20_000
 CONTINUOUS = Diffusion.vp_sde(torch.linspace(0.001, 1, 1000, dtype=F64))

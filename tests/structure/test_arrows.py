@@ -29,56 +29,29 @@ LAYERS = (
     "core",
     "gallery",
     "atomic",
+    "progress",
     "errors",
 )
 """From the top. A package imports those on lower lines; on its own line, itself alone."""
 HEIGHT = {name: -line for line, names in enumerate(LAYERS) for name in names.split()}
 BESIDE = {"data", "metrics", "report"}
 """They import no more than UNDER_BESIDE; whatever lies above all of that may import them."""
-UNDER_BESIDE = {"noise", "core", "gallery", "atomic", "errors"}
+UNDER_BESIDE = {"noise", "core", "gallery", "atomic", "errors", "progress"}
 FOR_CLAIMS = {"experiments", "baselines", "attacks"}
 """Above the methods, and open to their claims alone."""
 CORE_LINES = 1600
 
 KNOWN = {
     # A claim that two rooms share, loaded by their claims.
-    ("headwater.methods.segmentation.shared.mask_claim_networks", "segmentation.implicit_ensembles.method"),
-    ("headwater.methods.segmentation.shared.mask_claim_networks", "segmentation.segdiff.method"),
-    ("headwater.methods.synthesis.glide_inpaint.claim", "restoration.repaint.claim"),
-    # Other chapters.
-    ("headwater.methods.synthesis.glide_inpaint.claim", "restoration.repaint.method"),
-    ("headwater.methods.series.csdi.imputing", "restoration.repaint.method"),
-    ("headwater.methods.synthesis.d3pm_images.method", "text.d3pm.method"),
-    ("headwater.methods.text.d3pm.tests.test_use", "synthesis.d3pm_images.fitted"),
-    # Helpers of another room.
-    ("headwater.methods.text.clip_diffusion_lm.training", "text.diffuseq.partial_noising"),
-    ("headwater.methods.synthesis.glide.tests.test_claim", "synthesis.glide_inpaint.claim"),
-    ("headwater.methods.synthesis.glide.tests.test_use", "synthesis.glide_inpaint.holes"),
-    ("headwater.baselines.autoregressive", "text.diffuseq.sequence_pairs"),
-    ("headwater.bench.computed_once", "series.csdi.fitted"),
-    ("headwater.bench.computed_once", "series.csdi.imputing"),
-    ("headwater.bench.computed_once", "series.csdi.windows"),
-    ("headwater.bench.csdi_sampling", "series.csdi.fitted"),
-    ("headwater.bench.csdi_sampling", "series.csdi.windows"),
-    ("headwater.bench.few_labels", "segmentation.ddpm_segmentation.decoder_features"),
-    ("headwater.bench.few_labels", "segmentation.ddpm_segmentation.fitted"),
-    ("headwater.bench.method_quality", "series.csdi.fitted"),
-    ("headwater.bench.method_quality", "series.csdi.quantile_tables"),
-    ("headwater.bench.naive_features", "segmentation.ddpm_segmentation.pixel_classifier"),
-    ("headwater.bench.pixel_features", "segmentation.ddpm_segmentation.pixel_classifier"),
-    ("tests/bench/test_bench.py", "segmentation.ddpm_segmentation.pixel_classifier"),
+    ("headwater.methods.segmentation.shared.mask_claim", "segmentation.implicit_ensembles.method"),
+    ("headwater.methods.segmentation.shared.mask_claim", "segmentation.segdiff.method"),
+    # Tools that train what ships with the settings of its claim.
     ("tools/train_captioner.py", "text.clip_diffusion_lm.claim"),
     ("tools/train_csdi.py", "series.csdi.claim"),
-    ("tools/train_diffuseq.py", "text.diffuseq.claim_arms"),
+    ("tools/train_diffuseq.py", "text.diffuseq.claim"),
 }
 """Imports that enter a room by another door: importer, and module below headwater.methods. To be emptied."""
-LONELY = {
-    "medical.shared.coils",
-    "medical.shared.masks",
-    "robustness.shared.purified",
-    "synthesis.shared.claim_page",
-    "synthesis.shared.drawing",
-}
+LONELY: set[str] = set()
 """Modules of a `shared` folder that a single place imports. To be emptied."""
 
 TEXTS = {p.relative_to(ROOT).as_posix(): p.read_text(encoding="utf-8") for p in SRC.rglob("*.py")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from headwater.training.timesteps import at, keyed, stratified, uniform
+from headwater.training.timesteps import LossSecondMoment, at, keyed, stratified, uniform
 
 
 def test_places_lie_in_T_equal_parts() -> None:
@@ -41,3 +41,25 @@ def test_a_place_for_each_row_stays_in_its_part() -> None:
     place = torch.rand(8, generator=torch.Generator().manual_seed(0))
     found = stratified(8, 800, place / 8)
     assert ((found - 1) // 100).tolist() == list(range(8))
+
+
+def test_importance_sampling_has_no_bias() -> None:
+    timesteps = LossSecondMoment(4, history=2)
+    loss = torch.tensor([1.0, 2.0, 4.0, 8.0])
+    timesteps.record(torch.tensor([1, 2, 3, 4] * 2), loss.repeat(2))
+    torch.manual_seed(0)
+    t, weights = timesteps.draw(40_000)
+    assert float((weights * loss[t - 1]).mean()) == pytest.approx(float(loss.mean()), rel=0.01)
+    share = torch.bincount(t, minlength=5)[1:] / len(t)
+    assert share == pytest.approx(loss / 15, abs=0.01)
+
+
+def test_a_history_of_losses_changes_between_steps_only() -> None:
+    timesteps = LossSecondMoment(2, history=1)
+    timesteps.note(torch.tensor([1, 2]), torch.tensor([1.0, 3.0], requires_grad=True))
+    timesteps.note(torch.tensor([2]), torch.tensor([9.0]))
+    assert timesteps.probabilities().tolist() == [0.5, 0.5]
+    for note in timesteps.noted():
+        timesteps.record(*note)
+    assert timesteps.probabilities().tolist() == pytest.approx([0.999 * 0.1 + 0.0005, 0.999 * 0.9 + 0.0005])
+    assert timesteps.noted() == []

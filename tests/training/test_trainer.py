@@ -63,7 +63,7 @@ def test_an_interrupted_training_ends_bit_identically(tmp_path: Path, at: int) -
             raise Killed
         return loss(network, rows, step)
 
-    kept = replace(RUN, keep=tmp_path / "kept")
+    kept = replace(RUN, checkpoint_dir=tmp_path / "kept")
     with pytest.raises(Killed):
         train(fresh(), dies, len(X), HOW, kept)
     done: list[int] = []
@@ -78,7 +78,7 @@ def test_an_interrupted_training_ends_bit_identically(tmp_path: Path, at: int) -
 
 
 def test_a_finished_training_is_only_read_again(tmp_path: Path) -> None:
-    kept = replace(RUN, keep=tmp_path)
+    kept = replace(RUN, checkpoint_dir=tmp_path)
     first = train(fresh(), loss, len(X), HOW, kept).state_dict()
 
     def never(network: nn.Module, rows: Tensor, step: int) -> Tensor:
@@ -89,11 +89,13 @@ def test_a_finished_training_is_only_read_again(tmp_path: Path) -> None:
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
-    train(fresh(), loss, len(X), HOW, replace(RUN, keep=tmp_path), {"width": 16})
+    train(fresh(), loss, len(X), HOW, replace(RUN, checkpoint_dir=tmp_path), {"width": 16})
     with pytest.raises(UserError, match=r"width is 8 but .* has 16: go on with the same settings"):
-        train(fresh(), loss, len(X), HOW, replace(RUN, keep=tmp_path), {"width": 8})
+        train(fresh(), loss, len(X), HOW, replace(RUN, checkpoint_dir=tmp_path), {"width": 8})
     with pytest.raises(UserError, match=r"training\.lr is 0\.1 but .* has 0.05"):
-        train(fresh(), loss, len(X), replace(HOW, lr=0.1), replace(RUN, keep=tmp_path), {"width": 16})
+        train(
+            fresh(), loss, len(X), replace(HOW, lr=0.1), replace(RUN, checkpoint_dir=tmp_path), {"width": 16}
+        )
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_move(tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def test_held_out_items_are_never_trained_on_and_their_loss_is_logged(tmp_path: 
         return loss(network, rows, step)
 
     how = replace(HOW, steps=30, held_out=0.25, evaluate_every=10)
-    network = train(fresh(), spied, len(X), how, replace(RUN, keep=tmp_path))
+    network = train(fresh(), spied, len(X), how, replace(RUN, checkpoint_dir=tmp_path))
     assert len(seen[False]) == 10
     assert seen[True] == set(range(40)) - seen[False]
     lines = logged(tmp_path)
@@ -212,7 +214,9 @@ def test_the_best_weights_are_kept(tmp_path: Path) -> None:
 
     how = replace(HOW, ema=0.0, held_out=0.25, evaluate_every=3)
     last = train(fresh(), spoiled, len(X), how, RUN)
-    best = train(fresh(), spoiled, len(X), replace(how, keep_best=True), replace(RUN, keep=tmp_path))
+    best = train(
+        fresh(), spoiled, len(X), replace(how, keep_best=True), replace(RUN, checkpoint_dir=tmp_path)
+    )
     found = {line["step"]: line["held_out"] for line in logged(tmp_path) if "held_out" in line}
     least = min(found, key=lambda step: found[step])
     assert least < 12
@@ -233,8 +237,8 @@ def test_an_interrupted_training_knows_its_best(tmp_path: Path, at: int) -> None
         return loss(network, rows, step)
 
     with pytest.raises(Killed):
-        train(fresh(), dies, len(X), how, replace(RUN, keep=tmp_path))
-    resumed = train(fresh(), loss, len(X), how, replace(RUN, keep=tmp_path)).state_dict()
+        train(fresh(), dies, len(X), how, replace(RUN, checkpoint_dir=tmp_path))
+    resumed = train(fresh(), loss, len(X), how, replace(RUN, checkpoint_dir=tmp_path)).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
@@ -285,7 +289,7 @@ GAME = TrainerConfig(steps=400, batch_size=1, lr=1e-2, betas=(0.5, 0.9), checkpo
 
 
 def test_two_optimisers_play_against_each_other(tmp_path: Path) -> None:
-    run = replace(RUN, keep=tmp_path)
+    run = replace(RUN, checkpoint_dir=tmp_path)
     network: Any = train(Game(), fools, 0, GAME, run, adversary=Adversary("critic", tells, lr=1e-2))
     made = network.generator(torch.randn(2000, 1, generator=torch.Generator().manual_seed(0)))
     assert abs(float(made.mean()) - 2) < 0.5
@@ -306,8 +310,10 @@ def test_an_adversary_starts_when_it_is_told_and_resumes_bit_identically(tmp_pat
         return fools(network, rows, step)
 
     with pytest.raises(Killed):
-        train(Game(), dies, 0, how, replace(RUN, keep=tmp_path), adversary=critic)
-    resumed = train(Game(), fools, 0, how, replace(RUN, keep=tmp_path), adversary=critic).state_dict()
+        train(Game(), dies, 0, how, replace(RUN, checkpoint_dir=tmp_path), adversary=critic)
+    resumed = train(
+        Game(), fools, 0, how, replace(RUN, checkpoint_dir=tmp_path), adversary=critic
+    ).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
@@ -374,4 +380,4 @@ def test_half_precision_is_the_networks_alone() -> None:
 def test_nobody_writes_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to"):
-        train(fresh(), loss, len(X), HOW, replace(RUN, keep=tmp_path / "file" / "kept"))
+        train(fresh(), loss, len(X), HOW, replace(RUN, checkpoint_dir=tmp_path / "file" / "kept"))

@@ -44,13 +44,13 @@ class Defended(Seeded, Protocol):
         ...
 
 
-def seen(model: nn.Module, view: View = "exact") -> Logits:
+def logits_of(model: nn.Module, view: View = "exact") -> Logits:
     """The model as the attacker differentiates it. Raises UserError for a view that it does not offer."""
     if view == "exact":
         return model.seeded if isinstance(model, Seeded) else lambda images, seeds: model(images)
     need(view in ("bpda", "classifier"), f"the view is {view!r}: choose exact, bpda or classifier")
     if not isinstance(model, Defended):
-        raise UserError(f"{type(model).__name__} has no purifier to look past: attack it with view exact")
+        raise UserError(f"{type(model).__name__} has no purifier to bypass: attack it with view exact")
     defended = model
     if view == "classifier":
         return lambda images, seeds: defended.classifier(images)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from headwater.attacks.threat import Threat
 from headwater.metrics.statistics import wilson_interval
-from headwater.report import Section
 
 WORST = "worst case over all attacks"
 KNOWN = "noise known to the attacker"
@@ -46,7 +45,7 @@ class Report:
         return min(self.held, key=lambda name: int(self.held[name].sum()))
 
     @property
-    def doubts(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Signs that the figures flatter the model."""
         counts = {name: int(held.sum()) for name, held in self.held.items()}
         exact = [n for name, n in counts.items() if "exact" in name]
@@ -66,10 +65,6 @@ class Report:
             named[KNOWN] = self.known
         return [(name, *_share(held)) for name, held in named.items()]
 
-    def line(self, name: str) -> str:
-        """Accuracy under one attack in a sentence, the worst case beside it. Raises KeyError."""
-        return f"{_text(*_share(self.held[name]))} under {name}; {self.summary()}"
-
     def summary(self) -> str:
         """The figure to quote."""
         return (
@@ -83,19 +78,7 @@ class Report:
             f"{len(self.clean)} pictures, {self.threat}, {self.votes} votes; strongest: {self.strongest}"
         ]
         lines += [f"  {name:{width}}  {_text(*figures)}" for name, *figures in self.rows()]
-        return "\n".join([*lines, *self.doubts])
-
-    def tell(self, section: Section, caption: str = "") -> None:
-        """Add the table to a page, worst case first."""
-        section.table(
-            ["attack", "still right", "95 % interval, from", "to"],
-            [[name, *figures] for name, *figures in self.rows()],
-            caption=f"{caption} {self.threat}, {len(self.clean)} pictures, {self.votes} votes; "
-            f"strongest single attack: {self.strongest}.".strip(),
-            decimals={"still right": 3, "95 % interval, from": 3, "to": 3},
-        )
-        for doubt in self.doubts:
-            section.note(doubt)
+        return "\n".join([*lines, *self.warnings])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -105,7 +88,7 @@ class Report:
             "n": len(self.clean),
             "strongest": self.strongest,
             "accuracy": {name: {"share": p, "low": a, "high": b} for name, p, a, b in self.rows()},
-            "doubts": self.doubts,
+            "warnings": self.warnings,
         }
 
 

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headwater.attacks.apgd import APGD
-from headwater.attacks.gradient import Defended, Seeded, seen
-from headwater.attacks.pgd import PGD
+from headwater.attacks.ascent import APGD, PGD
+from headwater.attacks.gradient import Defended, Seeded, logits_of
 from headwater.attacks.report import Report
 from headwater.attacks.threat import Threat
 from headwater.errors import need
@@ -96,19 +95,14 @@ def suite(
             for candidate in PGD(known_noise, fixed=True).perturb(model, threat, x, y, fixed):
                 left = left & _correct(model, candidate, y, fixed)
             known.append(left.cpu())
-    return Report(
-        threat,
-        votes,
-        torch.cat(clean),
-        {name: torch.cat(parts) for name, parts in held.items()},
-        torch.cat(known) if known else None,
-    )
+    under = {name: torch.cat(parts) for name, parts in held.items()}
+    return Report(threat, votes, torch.cat(clean), under, torch.cat(known) if known else None)
 
 
 @torch.no_grad()
 def holds(model: nn.Module, images: Tensor, labels: Tensor, votes: int, seeds: Sequence[int]) -> Tensor:
     """Whether the true class wins strictly more of `votes` independent evaluations than any other, (B,)."""
-    logits = seen(model)
+    logits = logits_of(model)
     ballots = torch.stack([logits(images, [derive(s, k) for s in seeds]).argmax(1) for k in range(votes)])
     classes = int(ballots.max().maximum(labels.max())) + 1
     counts = F.one_hot(ballots, classes).sum(0)

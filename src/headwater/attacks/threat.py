@@ -38,14 +38,14 @@ class Threat:
         if self.norm == "linf":
             delta = delta.clamp(-self.eps, self.eps)
         else:
-            delta = delta * _per_row((self.eps / self.size(delta).clamp(min=1e-12)).clamp(max=1), x)
+            delta = delta * per_row((self.eps / self.size(delta).clamp(min=1e-12)).clamp(max=1), x)
         return (origin + delta).clamp(0, 1)
 
     def ascend(self, gradient: Tensor) -> Tensor:
         """The step of size 1 that raises a loss most: the sign, or the gradient at unit length."""
         if self.norm == "linf":
             return gradient.sign()
-        return gradient / _per_row(self.size(gradient).clamp(min=1e-12), gradient)
+        return gradient / per_row(self.size(gradient).clamp(min=1e-12), gradient)
 
     def start(self, origin: Tensor, seeds: Sequence[int]) -> Tensor:
         """A random picture of the ball; row i depends on seeds[i] alone."""
@@ -54,12 +54,13 @@ class Threat:
             return self.project(origin + (2 * noise.uniform(origin) - 1).to(origin) * self.eps, origin)
         direction = self.ascend(noise(origin))
         radius = noise.uniform(torch.empty(len(origin), 1)).to(origin) ** (1 / origin[0].numel())
-        return self.project(origin + direction * _per_row(self.eps * radius[:, 0], origin), origin)
+        return self.project(origin + direction * per_row(self.eps * radius[:, 0], origin), origin)
 
     def __str__(self) -> str:
         name = "L-infinity" if self.norm == "linf" else "L2"
         return f"{name} {self.eps:.4g}"
 
 
-def _per_row(values: Tensor, like: Tensor) -> Tensor:
+def per_row(values: Tensor, like: Tensor) -> Tensor:
+    """values (B,) so that they broadcast over like (B, ...)."""
     return values.reshape(-1, *[1] * (like.ndim - 1))

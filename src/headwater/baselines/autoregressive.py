@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from headwater.data.tokenizer import Tokenizer
 from headwater.methods.base import Texts
-from headwater.methods.text.diffuseq.sequence_pairs import Pairs, pack, targets
+from headwater.methods.text.diffuseq.method import Pairs, pack, targets
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
 from headwater.nets.bert import Past

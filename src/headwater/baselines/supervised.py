@@ -1,12 +1,11 @@
-"""Supervised segmentation: a U-Net of the prior's own architecture that maps a picture to class logits.
+"""Supervised segmentation: a U-Net of a prior's architecture that maps an image to class logits.
 
-DatasetDDPM's second stage, and the baseline of the claims about segmentation. DatasetDDPM's paper trains a
-DeepLabV3 there.
+DatasetDDPM's second stage, and the baseline of the claims about segmentation.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Unpack
 
 import torch
@@ -33,10 +32,7 @@ def course(steps: int, lr: float = 1e-3) -> TrainerConfig:
 
 @dataclass(frozen=True, eq=False)
 class FittedUNet(Pretrained):
-    """A trained U-Net from pictures to class logits, in eval mode.
-
-    config: what builds the network; its `shape` is that of the pictures.
-    """
+    """A trained U-Net from images to class logits; the shape of its config is that of the images."""
 
     config: PriorConfig
 
@@ -50,25 +46,24 @@ class FittedUNet(Pretrained):
     @torch.inference_mode()
     def predict(self, image: Images, **how: Unpack[RunOptions]) -> Labels:
         """Most likely class of every pixel: (B, C, H, W) to int64 (B, H, W)."""
-        run, found = Run(**how), []
-        self.network.to(run.device)
-        for batch in run.batches(len(image)):
-            x = batch.take(image)
-            found.append(self.network(x, torch.zeros(len(x), device=run.device)).argmax(1).cpu())
-        return torch.cat(found)
+        run = Run(**how)
+        network = self.network.to(run.device)
+        batches = (batch.take(image) for batch in run.batches(len(image)))
+        return torch.cat([network(x, x.new_zeros(len(x))).argmax(1).cpu() for x in batches])
 
 
 @dataclass(frozen=True)
 class SupervisedUNet:
-    """Cross-entropy on pictures that are changed at random; unless told otherwise the last weights count."""
+    """Cross-entropy on images that are augmented at random."""
 
     training: TrainerConfig = field(default_factory=lambda: course(2000))
+    """Settings of the training."""
     shift: int = 3
     """Largest random shift in pixels; what comes in at the rim repeats the border."""
     mirror: bool = True
-    """Mirror half of the pictures."""
+    """Whether half of the images are mirrored."""
     hue: bool = True
-    """Turn the hue of each picture, where it has one."""
+    """Whether the hue of each image, where it has one, is turned at random."""
     ignore: int = 255
     """Label of pixels that do not count."""
 
@@ -77,27 +72,27 @@ class SupervisedUNet:
     ) -> FittedUNet:
         """Train from fresh weights. image (N, C, H, W) in [-1, 1]; labels int64 (N, H, W).
 
-        architecture: the prior whose network is used, with one output channel per class; its weights play
-        no part. Raises UserError where no pixel is labelled.
+        architecture: the prior whose network is used, without class labels and with one output channel per
+        class. Raises UserError where no pixel is labelled.
         """
-        run, seen = Run(**how), labels != self.ignore
-        need(bool(seen.any()), "no labelled pixel is left to learn from: check ignore")
-        bare = _bare(architecture, image, int(labels[seen].max()) + 1)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(run.seed, _SUPERVISED))
-            network = bare.build_network()
+        run, counted = Run(**how), labels != self.ignore
+        need(bool(counted.any()), "no labelled pixel is left to learn from: check ignore")
+        network = {k: v for k, v in architecture.network.items() if k != "num_classes"}
+        channels, height, width = image.shape[1:]
+        outputs = {"out_channels": int(labels[counted].max()) + 1}
+        config = PriorConfig(network | outputs, (channels, height, width))
+        fitted = FittedUNet.fresh(config, derive(run.seed, _SUPERVISED))
 
         def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
             draws = torch.Generator().manual_seed(derive(run.seed, _SUPERVISED, number))
-            x, truth = self.change(image[rows], labels[rows], draws)
-            answer = network(x.to(run.device), torch.zeros(len(x), device=run.device))
-            return F.cross_entropy(answer, truth.to(run.device), ignore_index=self.ignore)
+            x, truth = (v.to(run.device) for v in self.change(image[rows], labels[rows], draws))
+            return F.cross_entropy(network(x, x.new_zeros(len(x))), truth, ignore_index=self.ignore)
 
         about = {k: v for k, v in asdict(self).items() if k != "training"}
-        return FittedUNet(train(network, loss, len(image), self.training, run, about), bare)
+        return replace(fitted, network=train(fitted.network, loss, len(image), self.training, run, about))
 
     def change(self, image: Images, labels: Labels, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Each picture with its label map mirrored, shifted and hue-turned at random, as one."""
+        """Each image with its label map mirrored, shifted and hue-turned at random, as one."""
         n, (height, width) = len(image), image.shape[-2:]
         reach = self.shift
         x = F.pad(image, (reach,) * 4, mode="replicate")
@@ -113,13 +108,6 @@ class SupervisedUNet:
         if self.hue and x.shape[1] == 3:
             x = rotate_hue(x, 360 * torch.rand(n, generator=generator))
         return x, y
-
-
-def _bare(architecture: PriorConfig, image: Images, classes: int) -> PriorConfig:
-    """The architecture without class labels, with one output channel per class."""
-    network = {k: v for k, v in architecture.network.items() if k != "num_classes"}
-    channels, height, width = image.shape[1:]
-    return PriorConfig({**network, "out_channels": classes}, (channels, height, width))
 
 
 _SUPERVISED = 0x53555045

@@ -19,10 +19,8 @@ from headwater.core.sampler import DDIM, Ancestral
 from headwater.core.transition import Level
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
 from headwater.methods.segmentation.shared.mask_diffusion import draw_masks
-from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, ImputerConfig
-from headwater.methods.series.csdi.imputing import begin
-from headwater.methods.series.csdi.windows import Scale, Windows
-from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
+from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfig, Scale, Windows
+from headwater.methods.synthesis.glide.method import FittedGlide
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.noise import White
 from headwater.sampling import Run, guided
@@ -121,14 +119,15 @@ class ComputedOnce:
         thin = replace(SegDiff().network, model_channels=128 // self.scale)
         width, growth = 64 // self.scale, 32 // self.scale
         method = SegDiff(network=thin, encoder_width=width, encoder_growth=growth)
-        network = stirred(method.fresh_network(3, 2)).eval().requires_grad_(False)
-        fitted = FittedSegDiff.around(network, (3, self.side, self.side), 2, method.T, -1.0)  # pyright: ignore[reportArgumentType]
-        forgetful = replace(fitted, network=_Reencoding(network))  # pyright: ignore[reportArgumentType]
+        fitted = FittedSegDiff.fresh(method.sizes((3, self.side, self.side), 2), 0)
+        stirred(fitted.network).eval().requires_grad_(False)
+        forgetful = replace(fitted, network=_Reencoding(fitted.network))  # pyright: ignore[reportArgumentType]
         image = torch.rand(1, *fitted.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        plan, quiet = respaced(method.T, self.steps), Run(device="cpu", batch_size=self.batch, progress=False)
+        method = replace(method, samples=self.batch, steps=self.steps)
+        quiet = Run(device="cpu", batch_size=self.batch, progress=False)
 
         def masks(one: FittedSegDiff) -> Tensor:
-            return draw_masks(one, image, self.batch, plan, Ancestral("large"), (), quiet)
+            return draw_masks(method, one, image, Ancestral("large"), quiet)
 
         size = f"SegDiff in a network {self.scale} times thinner than the paper's"
         said = f"{size}, {self.batch} masks of one 3 x {self.side} x {self.side} picture"
@@ -156,7 +155,7 @@ class ComputedOnce:
             with torch.inference_mode():
                 side: Any = one.network.side(windows.times, windows.observed)  # type: ignore[operator]
                 noise = White().stream(range(self.batch))
-                start = begin(one, windows, side, noise)
+                start = one.start(windows, side, noise)
                 plan = respaced(self.steps, self.steps)
                 return last(reverse(one.denoiser, start.x, plan, noise=noise, **start.conditions))
 

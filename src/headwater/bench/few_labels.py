@@ -16,9 +16,12 @@ from headwater.bench.pixel_features import BLOCKS, TOLERANCE, PixelFeatures
 from headwater.bench.row import Row
 from headwater.bench.timing import agreement, alternate
 from headwater.bench.weighing import peak
-from headwater.methods.segmentation.ddpm_segmentation.decoder_features import read_features, shared_noise
-from headwater.methods.segmentation.ddpm_segmentation.fitted import PixelClassifiers
-from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation
+from headwater.methods.segmentation.ddpm_segmentation.method import (
+    DDPMSegmentation,
+    PixelClassifiers,
+    read_features,
+    shared_noise,
+)
 from headwater.models.config import PriorConfig
 from headwater.models.prior import Prior
 from headwater.nets.adm import UNet, UNetConfig

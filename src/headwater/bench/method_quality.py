@@ -10,6 +10,7 @@ from typing import Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from headwater.bench.curve import Curve, Point
@@ -17,11 +18,8 @@ from headwater.bench.quality import Calls, distance
 from headwater.data.series import Array
 from headwater.data.shipped import Set, load
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
-from headwater.methods.series.csdi.fitted import FittedCSDI
-from headwater.methods.series.csdi.method import CSDI
-from headwater.methods.series.csdi.quantile_tables import Rows, read_quantiles
-from headwater.methods.synthesis.glide.method import Glide
-from headwater.methods.synthesis.shared.fitted_glide import FittedGlide
+from headwater.methods.series.csdi.method import CSDI, FittedCSDI, read_quantiles
+from headwater.methods.synthesis.glide.method import FittedGlide, Glide
 from headwater.metrics.dual_encoder import train_dual_encoder
 from headwater.metrics.segmentation import dice
 from headwater.metrics.series import LEVELS, quantile_loss
@@ -170,7 +168,7 @@ class SeriesQuality:
         return Curve("csdi-air-0", what, points_of(found), None)
 
 
-def pinball(bands: Array, truth: Array, where: Rows, std: Array) -> float:
+def pinball(bands: Array, truth: Array, where: NDArray[np.bool_], std: Array) -> float:
     """CRPS over the cells `where` (L, K): the mean over levels and cells of twice the quantile loss."""
     losses = [quantile_loss(b / std, truth / std, where, q) for b, q in zip(bands, LEVELS, strict=True)]
     return float(np.mean(losses)) / int(where.sum())

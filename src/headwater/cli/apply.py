@@ -50,15 +50,18 @@ def run(argv: Sequence[str]) -> int:
     fields: dict[str, tuple[Any, str]] = dict(inputs_of(function))
     free: dict[str, Any] = {**spare(function), "on_error": "stop"}
     if fitted:
-        fields["fitted"] = (Path, f"folder that `headwater fit {name}` wrote; its settings hold")
+        fields["fitted"] = (
+            Path,
+            f"Folder that `headwater fit {name}` wrote, or what ships; its settings hold.",
+        )
         fields |= applied(method)
         free |= dict.fromkeys(method.applied)
     if takes(function, "prior"):
         fitted_too = fitted and takes(verb_of(method, "fit"), "prior")
-        hint = f"{PRIOR}; by default the one that was fitted" if fitted_too else PRIOR
+        hint = f"{PRIOR[:-1]}; by default the one that was fitted with." if fitted_too else PRIOR
         fields["prior"] = (str | None if fitted_too else str, hint)
         free |= {"prior": None} if fitted_too else {}
-    fields["on_error"] = (OnError, "what a corrupt input does: stop, or be skipped and listed")
+    fields["on_error"] = (OnError, "What a corrupt input does: stop, or be skipped and listed.")
     kind = options_of("apply", name, Resumed, fields, free)
     options = parse(kind if fitted else with_method(kind, method), argv[1:], f"headwater apply {name}")
     return _apply(name, argv, options, method, fitted)

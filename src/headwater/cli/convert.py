@@ -32,11 +32,11 @@ class Options:
     settings: Path | None = None
     """With --as: the authors' configuration file, YAML or JSON, for what weights do not say."""
     to: Literal["headwater", "adm", "diffusers"] = "headwater"
-    """headwater: our folder; adm: guided-diffusion's weights; diffusers: a folder for DDPMPipeline."""
+    """Format to write: a folder of ours, guided-diffusion's weights (adm), or a folder for DDPMPipeline."""
     shape: tuple[int, int, int] | None = None
     """Channels, height and width of the pictures."""
     num_heads: int | None = None
-    """Attention heads."""
+    """Number of attention heads."""
     num_head_channels: int | None = None
     """Channels per attention head."""
     use_new_attention_order: bool | None = None
@@ -46,7 +46,7 @@ class Options:
     predicts: Literal["eps", "x0", "v", "score"] | None = None
     """What the network answers."""
     overwrite: Switch = False
-    """Replace DST."""
+    """Replace what DST holds."""
     json: Switch = False
     """Print the result as JSON."""
 

@@ -19,7 +19,7 @@ from headwater.errors import UserError, need
 from headwater.methods.base import Kind, Method, hints_of, kind_of
 from headwater.methods.catalogue import METHODS
 
-PRIOR = "a shipped prior, a folder, a guided-diffusion file or a hub name"
+PRIOR = "A shipped prior, a folder, a guided-diffusion file or a hub name."
 
 
 def kinds(function: Callable[..., Any]) -> dict[str, Kind]:
@@ -91,7 +91,8 @@ def inputs_of(function: Callable[..., Any], optional: bool = False) -> dict[str,
     """One path per argument that comes from files, with its help."""
     free = kinds(function) if optional else spare(function)
     return {
-        key: (str | None if key in free else str, help_of(key, kind)) for key, kind in kinds(function).items()
+        key: (str | None if key in free else str, sentence(help_of(key, kind)))
+        for key, kind in kinds(function).items()
     }
 
 
@@ -104,7 +105,7 @@ def spare(function: Callable[..., Any]) -> dict[str, None]:
 def applied(method: type[Method]) -> dict[str, tuple[Any, str]]:
     """The hyper-parameters that may still be chosen when something fitted is applied."""
     hints, said = typing.get_type_hints(method, include_extras=True), helps(method)
-    return {key: (hints[key] | None, f"{said.get(key, key)} Default: as fitted") for key in method.applied}
+    return {key: (hints[key] | None, f"{said.get(key, key)} Default: as fitted.") for key in method.applied}
 
 
 def helps(kind: type) -> dict[str, str]:
@@ -119,6 +120,11 @@ def helps(kind: type) -> dict[str, str]:
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 said[ast.unparse(field.target)] = " ".join(str(ast.literal_eval(text.value)).split())
     return said
+
+
+def sentence(phrase: str) -> str:
+    """A phrase that stands alone."""
+    return f"{phrase[0].upper()}{phrase[1:]}."
 
 
 def help_of(name: str, kind: Kind) -> str:

@@ -104,7 +104,7 @@ def _one_sentence(text: str, words: Sequence[str], prog: str) -> str:
     body = " ".join(parts[0].split())
     hint = f"`{prog} --help` lists the options"
     if body.startswith("Required options"):
-        named = [line.split()[0] for line in parts[0].splitlines() if re.match(r"--|[A-Z]+( |$)", line)]
+        named = [line.split()[0] for line in parts[0].splitlines() if re.match(r"--|[A-Z]{2,}( |$)", line)]
         return f"{prog.removeprefix('headwater ')} needs {', '.join(named)}: {hint}"
     if choice := re.search(r"invalid choice '(.*)' for argument '(.*)'. Expected one of \((.*)\)", body):
         options = [option.strip("' ") for option in choice[3].split(",") if option]

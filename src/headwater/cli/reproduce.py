@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -16,7 +16,7 @@ from headwater.cli.options import parse
 from headwater.cli.record import open_output
 from headwater.cli.work import Switch, answer, as_json
 from headwater.errors import need
-from headwater.experiments.base import Effort, Task, reproduction
+from headwater.experiments.harness import Reproduction, claim_of
 from headwater.report import Page
 
 
@@ -25,10 +25,10 @@ class Options:
     """Test a paper's headline claim on shipped data: OUT/claim.json and a page with pictures."""
 
     method: Annotated[str, tyro.conf.Positional]
-    """A method."""
+    """Name of the method."""
     out: Path | None = None
     """Folder for the results; by default reproduce-METHOD."""
-    effort: Effort = "full"
+    effort: Literal["quick", "full"] = "full"
     """`quick` takes about a minute; `full` is what a verdict rests on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One repetition each; a verdict wants three or more."""
@@ -43,14 +43,15 @@ class Options:
 def run(argv: Sequence[str]) -> int:
     """Run the claim of a method and print its verdict."""
     options = parse(Options, argv, "headwater reproduce")
-    claim = reproduction(options.method)
+    claim = claim_of(options.method)
     need(len(options.seeds) > 0, "--seeds: give at least one")
     out = open_output(
         options.out or Path(f"reproduce-{options.method}"), options.overwrite, ["claim.json", "index.html"]
     )
     began = time.monotonic()
     page = Page(options.method, kicker="headwater reproduce")
-    outcome = claim(Task(page, options.effort, options.seeds, not options.json, options.keep))
+    how = Reproduction(page, options.effort, options.seeds, not options.json, options.keep)
+    outcome = claim.reproduce(how)
     seconds = time.monotonic() - began
     page.provenance(["headwater", "reproduce", *argv], options.seeds, seconds, {"effort": options.effort})
     page.write(out / "index.html")
@@ -58,7 +59,6 @@ def run(argv: Sequence[str]) -> int:
         **dataclasses.asdict(outcome),
         "effort": options.effort,
         "seeds": options.seeds,
-        "seconds": seconds,
     }
     write_file(out / "claim.json", as_json(values))
     sentence = f"{outcome.verdict}: {outcome.claim}\n  {outcome.measured}\n  pictures: {out / 'index.html'}"

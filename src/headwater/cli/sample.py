@@ -30,7 +30,7 @@ class Options(Work):
 
     prior: Annotated[str, tyro.conf.arg(help=PRIOR), tyro.conf.Positional]
     n: int = 64
-    """How many."""
+    """Number of pictures to draw."""
     sampler: SamplerName = "dpm-solver-sde"
     """Sampler of each step; `ancestral`, the prior's own, and `dpm-solver-sde` draw fresh noise in it."""
     steps: int | None = None

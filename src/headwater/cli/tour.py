@@ -17,7 +17,7 @@ class Options:
     out: Path = Path("demo")
     """Folder of the page; what a tour left there before is replaced."""
     seed: int = 0
-    """Seeds are this and the next two."""
+    """Decides every draw."""
     json: Switch = False
     """Print the outcomes as JSON."""
 
@@ -31,7 +31,7 @@ def run(argv: Sequence[str]) -> int:
     values = {
         "page": str(done.page),
         "seconds": done.seconds,
-        "verdicts": {o.method: o.verdict for o in done.outcomes},
+        "measured": {o.method: o.measured for o in done.outcomes},
     }
-    verdicts = "\n".join(f"  {o.method}: {o.verdict}. {o.measured}" for o in done.outcomes)
-    return answer(options.json, f"{verdicts}\nDone in {done.seconds:.0f} s. The page is {done.page}", values)
+    measured = "\n".join(f"  {o.method}: {o.measured}" for o in done.outcomes)
+    return answer(options.json, f"{measured}\nDone in {done.seconds:.0f} s. The page is {done.page}", values)

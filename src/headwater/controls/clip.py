@@ -10,7 +10,12 @@ from headwater.core.prediction import Prediction
 
 @dataclass(frozen=True)
 class Clip(Control):
-    """Keep the estimate of the clean data within [low, high]; the noise estimate follows."""
+    """Keep the estimate of the clean data within [low, high]; the noise estimate follows.
+
+    >>> steps = hw.reverse(prior.denoiser, torch.zeros(1, 1, 32, 32), [100, 0], controls=[hw.Clip()])
+    >>> hw.last(steps).abs().max().item() <= 1
+    True
+    """
 
     low: float = -1.0
     high: float = 1.0

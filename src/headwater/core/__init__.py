@@ -6,7 +6,6 @@ from headwater.core.guidance import ClassifierFree, ClassifierMean, ClassifierSc
 from headwater.core.loop import Step, last, reverse
 from headwater.core.prediction import Denoises, Prediction
 from headwater.core.process import SDE, Diffusion
-from headwater.core.recompute import Recomputed
 from headwater.core.sampler import (
     DDIM,
     Ancestral,
@@ -42,7 +41,6 @@ __all__ = [
     "NoiseSource",
     "Prediction",
     "PredictorCorrector",
-    "Recomputed",
     "ReverseSDE",
     "Sampler",
     "Step",

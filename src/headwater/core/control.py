@@ -12,7 +12,11 @@ from headwater.core.transition import Transition
 
 
 class Control:
-    """A constraint or a guide. Every method returns its first argument unless overridden."""
+    """A constraint or a guide. Every method returns its first argument unless overridden.
+
+    >>> Control().edits_x
+    False
+    """
 
     needs_grad: bool = False
     """True if `denoised` or `transition` differentiates through the network with respect to pred.x."""

@@ -40,6 +40,9 @@ class Diffusion:
     sde: the rates of change at each level, where the table samples a process in continuous time.
 
     Raises ValueError when the tables disagree or do not start at clean data.
+
+    >>> hw.Diffusion.edm(18).T
+    18
     """
 
     alpha: Tensor

@@ -46,6 +46,9 @@ class Ancestral(Sampler):
 
     variance: `small` is the posterior's, `large` the forward step's (Ho et al. 2020, sec. 3.2), `learned`
         the network's (Nichol & Dhariwal 2021). The step into level 0 adds no noise.
+
+    >>> prior.sample(1, 2, hw.Ancestral("large"), seed=0).shape
+    torch.Size([1, 1, 32, 32])
     """
 
     variance: Literal["small", "large", "learned"] = "small"
@@ -61,7 +64,11 @@ class Ancestral(Sampler):
 
 @dataclass(frozen=True)
 class DDIM(Sampler):
-    """Song, Meng & Ermon 2021, eq. 12 and 16; eta = 0 is deterministic, eta = 1 is `Ancestral('small')`."""
+    """Song, Meng & Ermon 2021, eq. 12 and 16; eta = 0 is deterministic, eta = 1 is `Ancestral('small')`.
+
+    >>> prior.sample(1, 2, hw.DDIM(eta=0.5), seed=0).shape
+    torch.Size([1, 1, 32, 32])
+    """
 
     eta: float = 0.0
 
@@ -78,6 +85,9 @@ class DPMSolver(Sampler):
     """DPM-Solver++(2M), midpoint form (Lu et al. 2022, Alg. 2); `sde` adds fresh noise in each step.
 
     order: 1 is DDIM. The first step, and the step into level 0, are of first order.
+
+    >>> prior.sample(1, 2, hw.DPMSolver(kind="sde"), seed=0).shape
+    torch.Size([1, 1, 32, 32])
     """
 
     order: Literal[1, 2] = 2
@@ -125,6 +135,9 @@ class Heun(_Trapezoid):
     """Trapezoid rule in sigma / alpha (Karras et al. 2022, Alg. 1). Two network calls a step.
 
     Churn is a matter of the plan: let it climb to a level between two others (`plan.churned`).
+
+    >>> prior.sample(1, 2, hw.Heun(), seed=0).shape
+    torch.Size([1, 1, 32, 32])
     """
 
     def _corrected(self, q: Diffusion, old: Prediction, new: Prediction) -> Tensor:
@@ -140,6 +153,9 @@ class FlowODE(_Trapezoid):
     """Trapezoid rule along the process's own path, dx = x0 d(alpha) + eps d(sigma).
 
     For straight paths this is the Heun step of rectified flow. Its Euler step is DDIM on any path.
+
+    >>> prior.sample(1, 2, hw.FlowODE(), seed=0).shape
+    torch.Size([1, 1, 32, 32])
     """
 
     def _corrected(self, q: Diffusion, old: Prediction, new: Prediction) -> Tensor:
@@ -157,6 +173,9 @@ class Langevin(Sampler):
 
     norms: per `sample`, so that results do not depend on the batch; per `part`, real and imaginary, of a
         complex sample (Chung & Ye 2022); or over the `batch` as the reference.
+
+    >>> hw.PredictorCorrector(corrector=hw.Langevin(snr=0.2)).plan([2, 1, 0])
+    [2, 2, 1, 1, 0]
     """
 
     snr: float = 0.16
@@ -191,7 +210,11 @@ class ReverseSDE(Sampler):
 
 @dataclass(frozen=True)
 class PredictorCorrector(Sampler):
-    """Correct `times` times on each level, then predict (Song et al. 2021, Alg. 1, in its code's order)."""
+    """Correct `times` times on each level, then predict (Song et al. 2021, Alg. 1, in its code's order).
+
+    >>> prior.sample(1, 2, hw.PredictorCorrector(times=2), seed=0).shape
+    torch.Size([1, 1, 32, 32])
+    """
 
     predictor: Sampler = Ancestral()
     corrector: Sampler = Langevin()

@@ -35,11 +35,18 @@ class Comparison:
     low: float
     """Ends of its 95 % bootstrap interval."""
     high: float
+    required: bool = True
+    """Whether the verdict rests on it; another one is reported beside."""
 
     @property
     def better(self) -> bool:
         """Whether the gain is beyond chance."""
         return self.low > 0
+
+    @property
+    def holds(self) -> bool:
+        """The same, under the name that a `Bound` has too."""
+        return self.better
 
     @property
     def worse(self) -> bool:
@@ -54,13 +61,38 @@ class Comparison:
         return {
             "gain": {"mean": self.mean, "low": self.low, "high": self.high},
             "better": self.better,
+            "required": self.required,
             "unit": self.unit,
             "ours": list(self.ours),
             "other": list(self.other),
         }
 
 
-def compare(what: str, ours: ArrayLike, other: ArrayLike, better: Better, unit: str) -> Comparison:
+@dataclass(frozen=True)
+class Bound:
+    """A condition that is no comparison of two arms on the same units: a share, a place, an order."""
+
+    what: str
+    """One clause with the figures: `90 % intervals hold 88.1% of the truths`."""
+    holds: bool
+    value: float | None = None
+    """The figure itself, where it is one number."""
+    required: bool = True
+
+    def __str__(self) -> str:
+        return self.what
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"holds": self.holds, "value": self.value, "required": self.required}
+
+
+Condition = Comparison | Bound
+
+
+def compare(
+    what: str, ours: ArrayLike, other: ArrayLike, better: Better, unit: str, required: bool = True
+) -> Comparison:
     """Compare two arms by their numbers per unit, (N,) each.
 
     better: whether a larger or a smaller number is better. A unit that was measured several times (over
@@ -72,12 +104,14 @@ def compare(what: str, ours: ArrayLike, other: ArrayLike, better: Better, unit: 
         raise ValueError(f"{what}: {mine.size} units against {theirs.size}; compare the same ones")
     gain = mine - theirs if better == "larger" else theirs - mine
     low, high = bootstrap_interval(gain, seed=0)
-    return Comparison(what, unit, tuple(mine.tolist()), tuple(theirs.tolist()), float(gain.mean()), low, high)
+    units = tuple(mine.tolist()), tuple(theirs.tolist())
+    return Comparison(what, unit, *units, float(gain.mean()), low, high, required)
 
 
-def verdict(required: Sequence[Comparison | bool]) -> Verdict:
-    """`held` if everything that the claim requires is beyond chance, `partly` if something is."""
-    met = [r if isinstance(r, bool) else r.better for r in required]
+def verdict(conditions: Sequence[Condition]) -> Verdict:
+    """`held` if everything that the claim requires holds, comparisons beyond chance; `partly` if something
+    does."""
+    met = [c.holds for c in conditions if c.required]
     return "held" if all(met) else "partly" if any(met) else "not held"
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import cast
 
@@ -12,8 +16,9 @@ from torch import Tensor
 
 from headwater.core import network_calls
 from headwater.data import load
-from headwater.experiments.base import Outcome, Task, reproduction
+from headwater.experiments.harness import Outcome, Reproduction, claim_of
 from headwater.experiments.recorded import recorded
+from headwater.methods.catalogue import METHODS
 from headwater.metrics.classifier import generated_quality, train_classifier
 from headwater.models import Prior
 from headwater.models.prior import ECONOMICAL
@@ -28,21 +33,17 @@ PRIORS = {
     "brain-simplex": ("brain", "train"),
 }
 """Each shipped prior and the pictures that it was trained on."""
+SAMPLES = "samples"
 
-PANELS = (
-    "repaint",
-    "anoddpm",
-    "ddpm-segmentation",
-    "segdiff",
-    "glide",
-    "clip-diffusion-lm",
-    "d3pm",
-    "diffuseq",
-    "csdi",
-    "diffpure",
-    "score-mri",
-)
-"""The methods on the page: at least one of each chapter. The others have the same page by `reproduce`."""
+
+@dataclass(frozen=True)
+class Panel:
+    """What one part of the tour leaves behind."""
+
+    name: str
+    sections: list[Section]
+    outcome: Outcome | None
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -54,39 +55,68 @@ class Tour:
     seconds: float
 
 
+def panels() -> list[str]:
+    """The methods on the page, in the catalogue's order. `reproduce` makes the same page of the others."""
+    return [name for name, entry in METHODS.items() if entry.tour]
+
+
 def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
-    """Run everything at `quick` effort and write out/index.html and out/numbers.json."""
+    """Run everything at `quick` effort with one seed and write out/index.html and out/numbers.json.
+
+    Panels are computed in as many processes as there are cores, one thread each: these networks are too
+    small for two threads to be of use. The calling script must be importable (`if __name__ == "__main__"`).
+    """
     began = time.monotonic()
+    names = [SAMPLES, *panels()]
+    done: dict[str, Panel] = {}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ProcessPoolExecutor(
+        min(cores, len(names)), get_context("spawn"), torch.set_num_threads, (1,)
+    ) as pool:
+        # The longest first, so that no core is left alone with one of them at the end.
+        order = sorted(names, key=lambda n: METHODS[n].tour if n in METHODS else 0, reverse=True)
+        for future in as_completed([pool.submit(panel, name, seed) for name in order]):
+            found = future.result()
+            done[found.name] = found
+            if progress:
+                print(f"{found.name}: {found.seconds:.0f} s ({len(done)} of {len(names)})", file=sys.stderr)
     page = Page(
         "One diffusion prior, every downstream task",
-        "Samples, filled holes, lesions found, parts labelled, captions drawn, texts, series, scans: by "
-        "networks that ship with the package, or were trained in this very run. Badges and figures are of "
-        "this run, on few pictures; the words in large type are the verdicts of full effort.",
+        "Networks that ship with the package, or were trained in this very run, on a few pictures, texts and "
+        "series each. A verdict says whether the paper's claim held in a run at full effort.",
         kicker="Headwater tour",
     )
-    run = Run(seed, batch_size=16, progress=progress)
-    _samples(page.section("Samples", "What each shipped prior draws, beside what it was trained on."), run)
-    seeds = (seed, seed + 1, seed + 2)
-    outcomes = [reproduction(name)(Task(page, "quick", seeds, progress)) for name in PANELS]
-    for outcome in outcomes:
-        full = recorded().get(outcome.method)
-        verdict = full.verdict if full else "not yet at full effort"
-        page.highlight(outcome.method, verdict, f"here {outcome.verdict}: {brief(outcome.measured)}")
+    full = recorded()
+    for name in names:
+        sections = done[name].sections
+        page.sections += sections
+        if name == SAMPLES:
+            page.card(sections[0], "Samples", "draw pictures like those that a prior was trained on")
+        else:
+            verdict = full[name].verdict if name in full else None
+            page.card(sections[0], METHODS[name].load().__name__, METHODS[name].summary, verdict)
     seconds = time.monotonic() - began
     settings = {
         "effort": "quick",
         "sampler of the samples": f"DPM-Solver++ with fresh noise, {ECONOMICAL} calls",
+        "seconds": {name: round(done[name].seconds) for name in names},
     }
-    page.provenance("headwater tour --out demo", seeds, seconds, settings)
+    page.provenance("headwater tour --out demo", [seed], seconds, settings)
     page.write_json(out / "numbers.json")
-    return Tour(page.write(out / "index.html"), outcomes, seconds)
+    outcomes = [done[name].outcome for name in names]
+    return Tour(page.write(out / "index.html"), [o for o in outcomes if o is not None], seconds)
 
 
-def brief(measured: str, most: int = 120) -> str:
-    """The first figures of an outcome, for the head of the page; each section has them all."""
-    parts = measured.split("; ")
-    kept = [part for i, part in enumerate(parts) if len("; ".join(parts[: i + 1])) <= most] or parts[:1]
-    return "; ".join(kept) + (" ..." if len(kept) < len(parts) else "")
+def panel(name: str, seed: int) -> Panel:
+    """One part of the tour, in a process of its own."""
+    began, page, outcome = time.monotonic(), Page(name), None
+    if name == SAMPLES:
+        section = page.section("Samples", "What each shipped prior draws, beside what it was trained on.")
+        _samples(section, Run(seed, batch_size=16, progress=False))
+    else:
+        how = Reproduction(page, "quick", (seed,), progress=False, recorded=True)
+        outcome = claim_of(name).reproduce(how)
+    return Panel(name, page.sections, outcome, time.monotonic() - began)
 
 
 def _samples(section: Section, run: Run) -> None:

@@ -54,8 +54,8 @@ class Entry:
     """Network calls a picture, text or window."""
     title_zh: str = ""
     """The title in Chinese, where it is translated."""
-    tour: bool = False
-    """Whether the tour shows it: at least one of each chapter."""
+    tour: int = 0
+    """Seconds that its panel of the tour takes on one core, about; 0 leaves it out of the tour."""
 
     def module(self, name: str) -> ModuleType:
         """A module of the method's room: `method`, `claim`."""
@@ -87,7 +87,7 @@ METHODS: dict[str, Entry] = {
         want="a damaged or covered part of a picture filled in",
         have="the mask, and pictures of that sort without damage",
         calls="2,410 with the paper's settings, 230 with `RePaint(50, 5, 5)`",
-        tour=True,
+        tour=60,
     ),
     "anoddpm": Entry(
         "anomaly",
@@ -100,7 +100,7 @@ METHODS: dict[str, Entry] = {
         want="to know whether and where a picture is abnormal",
         have="healthy pictures only",
         calls="`level` (250), or `steps` if fewer, times `reconstructions`",
-        tour=True,
+        tour=75,
     ),
     "ddpm-segmentation": Entry(
         "segmentation",
@@ -113,7 +113,7 @@ METHODS: dict[str, Entry] = {
         want="every pixel labelled",
         have="many pictures, 20 to 50 of them labelled",
         calls="one per noise level, three by default",
-        tour=True,
+        tour=85,
     ),
     "segdiff": Entry(
         "segmentation",
@@ -126,7 +126,7 @@ METHODS: dict[str, Entry] = {
         want="masks with a measure of doubt",
         have="pictures with a mask each, thousands rather than twenty",
         calls="`steps` (100) times `samples` (9)",
-        tour=True,
+        tour=10,
     ),
     "implicit-ensembles": Entry(
         "segmentation",
@@ -151,7 +151,7 @@ METHODS: dict[str, Entry] = {
         want="pictures of what a caption says",
         have="pictures with a caption each",
         calls="`steps` (150), of twice the batch",
-        tour=True,
+        tour=140,
     ),
     "glide-inpaint": Entry(
         "synthesis",
@@ -190,7 +190,7 @@ METHODS: dict[str, Entry] = {
         want="captions",
         have="pictures with a caption each",
         calls="five refinements",
-        tour=True,
+        tour=15,
     ),
     "d3pm": Entry(
         "text",
@@ -204,7 +204,7 @@ METHODS: dict[str, Entry] = {
         want="texts written or completed",
         have="texts of that sort",
         calls="`steps` (1,000) a window, `levels` (128) more for the bound",
-        tour=True,
+        tour=25,
     ),
     "diffuseq": Entry(
         "text",
@@ -217,7 +217,7 @@ METHODS: dict[str, Entry] = {
         want="texts rewritten",
         have="pairs of source and target",
         calls="the walk's steps times the candidates",
-        tour=True,
+        tour=20,
     ),
     "csdi": Entry(
         "series",
@@ -231,7 +231,7 @@ METHODS: dict[str, Entry] = {
         want="gaps in tables filled, or forecasts, with intervals",
         have="series, complete or not",
         calls="50 times `samples` (100) a window",
-        tour=True,
+        tour=110,
     ),
     "diffpure": Entry(
         "robustness",
@@ -244,7 +244,7 @@ METHODS: dict[str, Entry] = {
         want="a classifier that withstands attacks",
         have="the classifier, and a prior of its pictures",
         calls="`steps` (100)",
-        tour=True,
+        tour=30,
     ),
     "score-mri": Entry(
         "medical",
@@ -257,7 +257,7 @@ METHODS: dict[str, Entry] = {
         want="pictures from undersampled k-space",
         have="a prior of magnitude pictures",
         calls="two a level, times `samples`",
-        tour=True,
+        tour=50,
     ),
 }
 """By chapter: in this order they stand in every list."""
@@ -274,7 +274,7 @@ def entry(name: str) -> Entry:
 
 _OTHERS = {
     "prior": "headwater.models:Prior",
-    "glide-upsampler": "headwater.methods.synthesis.shared.fitted_glide:FittedGlideUpsampler",
+    "glide-upsampler": "headwater.methods.synthesis.glide.method:FittedGlideUpsampler",
 }
 """What is trained by none of the methods."""
 

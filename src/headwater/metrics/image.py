@@ -48,6 +48,12 @@ def ssim(image: Tensor, truth: Tensor, peak: float = 2.0) -> Tensor:
     return quality.view(image.shape[0], -1).mean(1)
 
 
+def hole_error(image: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """Mean squared error (B,) over the hole of images (B,C,H,W), where `known` (B|1,1,H,W) is False."""
+    hole = (~known).expand_as(truth)
+    return ((image - truth).square() * hole).flatten(1).sum(1) / hole.flatten(1).sum(1)
+
+
 def border_continuity(image: Tensor, truth: Tensor, known: Tensor) -> Tensor:
     """Excess seam (B,) of an inpainted image (B,C,H,W) along the edge of its hole.
 

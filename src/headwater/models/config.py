@@ -39,8 +39,11 @@ class ProcessConfig:
     """
 
     kind: Literal["vp", "vp_sde", "ve", "edm", "flow"] = "vp"
+    """Kind of process: variance preserving, its SDE, variance exploding, EDM's, or a straight flow."""
     T: int = 1000
+    """Number of timesteps."""
     betas: str | tuple[float, ...] = "linear"
+    """Noise schedule of a `vp` process: its name, or one beta a timestep."""
     low: float | None = None
     """Smallest beta (vp), rate (vp_sde) or sigma (ve, edm); None is the schedule's own."""
     high: float | None = None

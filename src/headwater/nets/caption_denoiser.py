@@ -1,6 +1,6 @@
 """The transformer of CLIP-Diffusion-LM: noisy word vectors and picture features in, clean word vectors out.
 
-DistilBERT's masked-word model without its embedding and its output matrix. It is told no time.
+DistilBERT's masked-word model without its embedding and its output matrix. It takes no time.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class CaptionDenoiserConfig:
 
 
 class CaptionDenoiser(nn.Module):
-    """x (B, L, dim) -> x_0 (B, L, dim), given features `image` and `text`, both (B, D), and `told` (B,).
+    """x (B, L, dim) -> x_0 (B, L, dim), given features `image` and `text`, both (B, D), and `with_text` (B,).
 
-    Where told is 0, not 1, the text features are not looked at. The label is ignored.
+    Where with_text is 0, not 1, the text features are not looked at. The label is ignored.
     """
 
     def __init__(self, config: CaptionDenoiserConfig) -> None:
@@ -92,25 +92,31 @@ class CaptionDenoiser(nn.Module):
         return Embedding(self.table, head=self.head)
 
     def forward(
-        self, x: Tensor, label: Tensor, image: Tensor, text: Tensor, told: Tensor, real: Tensor | None = None
+        self,
+        x: Tensor,
+        label: Tensor,
+        image: Tensor,
+        text: Tensor,
+        with_text: Tensor,
+        real: Tensor | None = None,
     ) -> Tensor:
         """real: bool (B, L), False for words that are not looked at; all are by default."""
-        return self.hidden(x, image, text, told, real)[:, : x.shape[1]]
+        return self.hidden(x, image, text, with_text, real)[:, : x.shape[1]]
 
     def hidden(
-        self, x: Tensor, image: Tensor, text: Tensor, told: Tensor, real: Tensor | None = None
+        self, x: Tensor, image: Tensor, text: Tensor, with_text: Tensor, real: Tensor | None = None
     ) -> Tensor:
         """The answer at every position, (B, L + 2, dim) where features are positions."""
         h, seen = self.up(x), real
         picture, words = self.image(image)[:, None], self.text(text)[:, None]
         if self.segment is None:
-            h = h + picture + told[:, None, None] * words
+            h = h + picture + with_text[:, None, None] * words
         else:
             h = torch.cat([h + self.segment[0], torch.cat([picture, words], 1) + self.segment[1]], 1)
             first = (
                 torch.ones(len(x), x.shape[1], dtype=torch.bool, device=x.device) if real is None else real
             )
-            seen = torch.cat([first, torch.ones_like(first[:, :1]), told[:, None] > 0], 1)
+            seen = torch.cat([first, torch.ones_like(first[:, :1]), with_text[:, None] > 0], 1)
         h = self.drop(self.norm(h + self.position[: h.shape[1]]))
         h = self.encoder(h, None if seen is None else seen[:, None, None])
         return self.down(self.transform_norm(F.gelu(self.transform(h))))

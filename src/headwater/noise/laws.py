@@ -144,7 +144,11 @@ def working(dtype: torch.dtype) -> torch.dtype:
 @final
 @dataclass(frozen=True)
 class White(Noise):
-    """Independent standard normal values."""
+    """Independent standard normal values.
+
+    >>> hw.White().stream([7])(torch.empty(1, 1, 32, 32)).shape
+    torch.Size([1, 1, 32, 32])
+    """
 
     def draw(self, like: Tensor, generators: Sequence[torch.Generator], level: int | Tensor = 0) -> Tensor:
         return fill(like, generators, _normal)
@@ -174,6 +178,9 @@ class Truncated(Noise):
     """Independent standard normal values conditioned on [-bound, bound], by the inverse distribution.
 
     The law of DiffuSeq's and Diffusion-LM's redrawing of values beyond the bound; variance below 1.
+
+    >>> hw.Truncated(bound=2.0).stream([7])(torch.empty(1, 1, 32, 32)).shape
+    torch.Size([1, 1, 32, 32])
     """
 
     bound: float = 1.0
@@ -203,6 +210,9 @@ class PowerLaw(Noise):
     positions (`octave_covariance`), so the spectrum is that of simplex noise and every pixel is N(0, 1).
     It is isotropic, vanishes beyond 2.83 wavelengths, and has no level axis. White noise is filtered on
     a torus so large that the cropped picture feels no wrap-around.
+
+    >>> hw.PowerLaw(octaves=3, wavelength=16.0).stream([7])(torch.empty(1, 1, 32, 32)).shape
+    torch.Size([1, 1, 32, 32])
     """
 
     octaves: int = 6

@@ -255,6 +255,9 @@ class Simplex(Noise):
 
     The reference counts levels from 0, hence t - 1. Every channel of every sample gets a permutation of its
     own at each draw. Deviations from it: batches of any size; a level per sample; the seed 0 is a seed.
+
+    >>> hw.Simplex(octaves=3, wavelength=16.0).stream([7])(torch.empty(1, 1, 32, 32)).shape
+    torch.Size([1, 1, 32, 32])
     """
 
     octaves: int = 6

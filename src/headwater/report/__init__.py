@@ -2,7 +2,7 @@
 
 from headwater.report.blocks import Claim, Verdict
 from headwater.report.chart import Series
-from headwater.report.markup import Estimate
+from headwater.report.markup import Estimate, Interval
 from headwater.report.page import Page
 from headwater.report.picture import Cell, Classes, Heat, Signed
 from headwater.report.section import Section
@@ -13,6 +13,7 @@ __all__ = [
     "Classes",
     "Estimate",
     "Heat",
+    "Interval",
     "Page",
     "Section",
     "Series",

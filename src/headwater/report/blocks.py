@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from headwater.report.markup import Estimate, decimals_for, number, paragraphs, text
+from headwater.report.markup import Estimate, Interval, decimals_for, number, paragraphs, text
 
 Verdict = Literal["held", "partly", "not held"]
 Best = Literal["max", "min"]
@@ -45,6 +45,8 @@ def plain(value: object) -> Any:
     """`value` as JSON can hold it: estimates become objects, what is not finite becomes null."""
     if isinstance(value, Estimate):
         return {"mean": plain(value.mean), "sd": plain(value.sd), "n": value.n}
+    if isinstance(value, Interval):
+        return {"mean": plain(value.mean), "low": plain(value.low), "high": plain(value.high)}
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
@@ -84,18 +86,24 @@ class Claim:
 
     paper: str
     measured: str
-    verdict: Verdict
+    verdict: Verdict | None
+    """None where there is none yet."""
+    full: str = ""
+    """What a larger run measured, where the verdict is that one's."""
 
     def __post_init__(self) -> None:
-        if self.verdict not in VERDICT_ICONS:
+        if self.verdict is not None and self.verdict not in VERDICT_ICONS:
             raise ValueError(f"Give a verdict out of held, partly, not held: not {self.verdict!r}.")
 
     def body(self, numbering: Numbering) -> str:
-        kind = self.verdict.replace(" ", "-")
+        kind = (self.verdict or "").replace(" ", "-")
+        said = {"The paper claims": self.paper, "This run measured": self.measured}
+        if self.full:
+            said = {"The paper claims": self.paper, "Measured at full effort": self.full}
+            said["This quick run measured"] = self.measured
+        lines = "".join(f"<div><dt>{text(k)}</dt><dd>{text(v)}</dd></div>" for k, v in said.items())
         return (
-            f'<div class="claim {kind}"><dl><div><dt>The paper claims</dt>'
-            f"<dd>{text(self.paper)}</dd></div><div><dt>This run measured</dt>"
-            f"<dd>{text(self.measured)}</dd></div></dl>{badge(self.verdict)}</div>"
+            f'<div class="claim {kind}"><dl>{lines}</dl>{badge(self.verdict) if self.verdict else ""}</div>'
         )
 
     def numbers(self) -> dict[str, Any]:
@@ -104,6 +112,7 @@ class Claim:
             "paper": self.paper,
             "measured": self.measured,
             "verdict": self.verdict,
+            **({"full": self.full} if self.full else {}),
         }
 
 
@@ -192,12 +201,18 @@ class Table:
         cells = [_cell(v, digits) for v in column]
         finite = [s for s in sizes if math.isfinite(s)]
         if name not in self.best or not finite:
-            return [text(c) for c in cells]
+            return [
+                v.html() if isinstance(v, Interval) else text(c) for v, c in zip(column, cells, strict=True)
+            ]
         top = max(finite) if self.best[name] == "max" else min(finite)
         return [
             f"<strong>{text(c)}</strong>" if _size(v) == top else text(c)
             for v, c in zip(column, cells, strict=True)
         ]
+
+    def thumbnail(self) -> str:
+        lines = "".join(f"<i>{text(str(cell)[:44])}</i>" for cell in self.rows[0][:2])
+        return f'<span class="thumbs words">{lines}</span>'
 
     def numbers(self) -> dict[str, Any]:
         return {

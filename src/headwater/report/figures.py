@@ -28,6 +28,10 @@ class Curve:
         caption = numbering.figure(self.caption) if self.caption else ""
         return f'<figure class="plot">{legend(names)}{drawing}{caption}{self._listing()}</figure>'
 
+    def thumbnail(self) -> str:
+        drawing = curve_svg(self.series, Axes(), "").replace("<svg ", '<svg preserveAspectRatio="none" ')
+        return f'<span class="thumbs plot">{drawing}</span>'
+
     def _listing(self) -> str:
         xs = sorted({float(x) for s in self.series for x in s.x})
         if not xs or len(xs) > _LISTED_POINTS:

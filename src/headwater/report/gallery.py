@@ -33,6 +33,12 @@ class PictureCell:
         )
 
 
+def _few(cells: Sequence[PictureCell | None]) -> str:
+    """Up to four pictures in a row."""
+    chosen = [c for c in cells if c is not None][:4]
+    return f'<span class="thumbs">{"".join(c.html(60) for c in chosen)}</span>'
+
+
 @dataclass(frozen=True)
 class Pictures:
     """A grid: one column per stage of a method, one row per sample."""
@@ -64,6 +70,9 @@ class Pictures:
         caption = numbering.figure(self.caption) if self.caption else ""
         return f'<figure class="pictures"><div class="scroll">{grid}</div>{caption}</figure>'
 
+    def thumbnail(self) -> str:
+        return _few(self.rows[0])
+
     def numbers(self) -> dict[str, Any]:
         return {
             "kind": "pictures",
@@ -90,6 +99,9 @@ class ContactSheet:
         style = f"--n:{self.columns};--track:{track}px"
         caption = numbering.figure(self.caption) if self.caption else ""
         return f'<figure class="sheet"><ul style="{style}">{items}</ul>{caption}</figure>'
+
+    def thumbnail(self) -> str:
+        return _few(self.cells)
 
     def numbers(self) -> dict[str, Any]:
         return {"kind": "contact sheet", "caption": self.caption, "count": len(self.cells)}

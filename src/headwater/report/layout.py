@@ -49,7 +49,7 @@ def _header(page: Page) -> str:
     kicker = f'<p class="kicker">{text(page.kicker)}</p>' if page.kicker else ""
     return (
         f'<div class="top">{_streams()}<header>{kicker}<h1>{text(page.title)}</h1>{subtitle}'
-        f"{_verdicts(page)}{_cover(page)}{_tiles(page)}</header></div>"
+        f"{_cards(page) or _verdicts(page)}{_cover(page)}{_tiles(page)}</header></div>"
     )
 
 
@@ -58,11 +58,23 @@ def _verdicts(page: Page) -> str:
     for i, section in enumerate(page.sections, 1):
         claims = [b for b in section.blocks if isinstance(b, Claim)]
         for claim in claims:
+            if claim.verdict is None:
+                continue
             label = badge(claim.verdict, f"{section.title}: {claim.verdict}")
             items.append(f'<li><a href="#s{i}">{label}</a></li>')
     if not items:
         return ""
     return f'<ul class="badges" aria-label="Verdicts on the claims">{"".join(items)}</ul>'
+
+
+def _cards(page: Page) -> str:
+    items = "".join(
+        f'<li><a href="#s{card.section + 1}">{page.sections[card.section].thumbnail()}'
+        f"<b>{text(card.label)}</b><span>{text(card.text)}</span>"
+        f"{badge(card.verdict) if card.verdict else ''}</a></li>"
+        for card in page.cards
+    )
+    return f'<ul class="cards" aria-label="What is on this page">{items}</ul>' if items else ""
 
 
 def _cover(page: Page) -> str:

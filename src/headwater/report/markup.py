@@ -44,6 +44,29 @@ class Estimate:
         return cls(fmean(floats), stdev(floats) if len(floats) > 1 else 0.0, len(floats))
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A difference with the interval around it, drawn beside its figures against a line at 0."""
+
+    low: float
+    mean: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3g} [{self.low:+.3g}, {self.high:+.3g}]".replace("-", "−")
+
+    def html(self) -> str:
+        """The figures, and a bar from low to high over a line at 0; each row has its own scale."""
+        reach = max(abs(self.low), abs(self.high), 1e-300) * 1.05
+        low, mean, high = (60 + 60 * v / reach for v in (self.low, self.mean, self.high))
+        side = "held" if self.low > 0 else "not-held" if self.high < 0 else "partly"
+        return (
+            f'<span class="interval {side}"><svg viewBox="0 0 120 14" aria-hidden="true">'
+            f'<path class="zero" d="M60 0V14"/><path class="reach" d="M{low:.1f} 7H{high:.1f}"/>'
+            f'<circle cx="{mean:.1f}" cy="7" r="3.5"/></svg>{text(self)}</span>'
+        )
+
+
 def decimals_for(values: Sequence[float]) -> int | None:
     """Digits after the point that show about three significant figures; None: scientific."""
     finite = [abs(v) for v in values if math.isfinite(v)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater.atomic import write_file
-from headwater.report.blocks import Claim, Numbering, plain
+from headwater.report.blocks import Claim, Numbering, Verdict, plain
 from headwater.report.gallery import PictureCell
 from headwater.report.layout import assemble
 from headwater.report.markup import number
@@ -25,6 +25,17 @@ class Highlight:
     label: str
     value: object
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One section in the head of the page: what it is about, at a glance."""
+
+    section: int
+    """Its place among the sections."""
+    label: str
+    text: str
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,7 @@ class Page:
         self.title, self.subtitle, self.kicker = title, subtitle, kicker
         self.sections: list[Section] = []
         self.highlights: list[Highlight] = []
+        self.cards: list[Card] = []
         self.cover_cells: list[PictureCell] = []
         self.origin: Provenance | None = None
 
@@ -60,6 +72,13 @@ class Page:
     def highlight(self, label: str, value: object, note: str = "") -> None:
         """Put a headline number (number, `Estimate` or text) under the title."""
         self.highlights.append(Highlight(label, value, note))
+
+    def card(self, section: Section, label: str, text: str, verdict: Verdict | None = None) -> None:
+        """Put a section under the title: its thumbnail, a name, a line of text, a verdict if it has one.
+
+        A page with cards shows the verdicts on them and nowhere else in its head.
+        """
+        self.cards.append(Card(self.sections.index(section), label, text, verdict))
 
     def cover(self, pictures: Sequence[Cell], alts: Sequence[str]) -> None:
         """Up to eight pictures under the title; `alts` describes each for those who cannot see."""
@@ -101,6 +120,7 @@ class Page:
             "title": self.title,
             "subtitle": self.subtitle,
             "verdicts": [claim.verdict for claim in self.claims],
+            "cards": [{"label": c.label, "text": c.text, "verdict": c.verdict} for c in self.cards],
             "highlights": [
                 {
                     "label": h.label,

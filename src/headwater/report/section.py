@@ -42,9 +42,21 @@ class Section:
         """An aside: a caveat, a deviation from the paper, what to look for."""
         self.blocks.append(Note(value))
 
-    def claim(self, paper: str, measured: str, verdict: Verdict) -> None:
-        """The paper's claim beside what was measured; the verdict also shows in the header."""
-        self.blocks.append(Claim(paper, measured, verdict))
+    def claim(self, paper: str, measured: str, verdict: Verdict | None, full: str = "") -> None:
+        """The paper's claim beside what was measured; the verdict also shows in the header.
+
+        full: what a larger run measured, where the verdict is that one's and not of this run.
+        """
+        self.blocks.append(Claim(paper, measured, verdict, full))
+
+    def thumbnail(self) -> str:
+        """HTML of a small picture of the section: the first row of its first pictures, else its first plot or
+        the first row of its first table."""
+        for kinds in ((Pictures, ContactSheet), (Curve, Table)):
+            for block in self.blocks:
+                if isinstance(block, kinds):
+                    return block.thumbnail()
+        return ""
 
     def settings(self, values: Mapping[str, object]) -> None:
         """Names and values; nested mappings become dotted names."""

@@ -44,6 +44,10 @@ class Run:
 
     Every draw is a pure function of (seed, key, sample index): batch size and order do not matter.
     `method.apply(prior, image, **run)` hands all of them on.
+
+    >>> run = hw.Run(seed=7, batch_size=8)
+    >>> prior.sample(1, 2, **run).shape
+    torch.Size([1, 1, 32, 32])
     """
 
     seed: int = 0

@@ -51,7 +51,7 @@ class Recipe:
     predicts: Target = "eps"
     """What the network answers: eps, x0, v or score."""
     variance: Variance = "fixed"
-    """fixed, or learned by the network (learned_range is Nichol & Dhariwal 2021)."""
+    """Variance of a step: fixed, or learned by the network (learned_range is Nichol & Dhariwal 2021)."""
     noise: str = "white"
     """The noise law."""
     noise_options: dict[str, int | float | str] = field(default_factory=dict)

@@ -109,14 +109,14 @@ def train(
     after: called with the network as it would be returned, and the number of steps done, after every step;
         never where weights are sharded.
 
-    With run.checkpoint_dir, checkpoints and log.jsonl go there, and the training goes on from the newest one; on
-    the CPU the weights are then bit-identical to those of one that was never interrupted.
+    With run.checkpoint_dir, checkpoints and log.jsonl go there, and the training goes on from the newest
+    one; on the CPU the weights are then bit-identical to those of one that was never interrupted.
 
     Under torchrun each process computes its share of a step's `grad_accumulation` batches and the first one
     keeps the checkpoints; the weights are those of one process, to float rounding.
 
-    Raises UserError where run.checkpoint_dir holds a training with other settings or cannot be written, the loss is
-    not finite, or the processes cannot share the work.
+    Raises UserError where run.checkpoint_dir holds a training with other settings or cannot be written, the
+    loss is not finite, or the processes cannot share the work.
     """
     with processes(run.device) as team, writing(run.checkpoint_dir):
         trainer = Trainer(network, loss, items, config, run.seed, team, adversary)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from headwater.data import load
-from headwater.data.lesions import defect, lesion
+from headwater.data import Set, load
+from headwater.data.lesions import Inserted, defect, lesion
 from headwater.noise import derive
 
 RADII = {"small": (0.04, 0.06), "large": (0.09, 0.13)}
 """Mean radii of lesions, as shares of the picture's width."""
 CONTRASTS = (-0.8, -0.5, -0.3, 0.3, 0.5, 0.8)
-_CHOOSE, _SCORE = 1, 2
+DEFECTS = ("blotch", "scratch", "missing patch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,27 +26,16 @@ class Cases:
     """(N, 1, H, W) in [-1, 1]."""
     truth: Tensor
     """(N, 1, H, W) bool, True where something was inserted."""
-    group: tuple[str, ...]
+    group: list[str]
     """What each picture holds: "large", "small", a kind of defect, or "healthy"."""
-    place: Tensor
-    """(N,) int64: height of a slice in mm, or class of a texture."""
-    label: tuple[str, ...]
+    row: Tensor
+    """(N,) int64: which picture of the set it is."""
+    label: list[str]
     """One line about each picture."""
 
     def rows(self, *groups: str) -> list[int]:
         """Indices of the pictures of some groups; of every changed picture if none is named."""
         return [i for i, g in enumerate(self.group) if (g in groups if groups else g != "healthy")]
-
-    @staticmethod
-    def join(parts: list[Cases]) -> Cases:
-        """One after the other."""
-        return Cases(
-            torch.cat([p.image for p in parts]),
-            torch.cat([p.truth for p in parts]),
-            tuple(g for p in parts for g in p.group),
-            torch.cat([p.place for p in parts]),
-            tuple(n for p in parts for n in p.label),
-        )
 
 
 def brain_cases(per_group: int, seed: int, choosing: bool = False, side: int = 32) -> Cases:
@@ -54,30 +44,14 @@ def brain_cases(per_group: int, seed: int, choosing: bool = False, side: int = 3
     choosing: take every fourth slice, on which levels are chosen, else the three between, on which results
         are scored. Sizes and contrasts take turns; slices, places and outlines follow from the seed.
     """
-    found = load("brain", "colin", side)
-    purpose = _CHOOSE if choosing else _SCORE
-    slices = [i for i in range(len(found)) if (i % 4 == 0) == choosing]
-    order = torch.randperm(len(slices), generator=torch.Generator().manual_seed(derive(seed, purpose)))
-    images, truths, groups, places, labels = [], [], [], [], []
-    for i in range(3 * per_group):
-        row = slices[int(order[i % len(slices)])]
-        image, group, turn = found.images[row], ("large", "small", "healthy")[i % 3], i // 3
-        truth, what = torch.zeros(side, side, dtype=torch.bool), "healthy"
-        if group in RADII:
-            inserted = lesion(
-                image,
-                found.meta["mask"][row],
-                derive(seed, purpose, i),
-                radius=RADII[group][(turn + turn // 6) % 2] * side,
-                contrast=CONTRASTS[turn % len(CONTRASTS)],
-            )
-            image, truth, what = inserted.image, inserted.truth, inserted.description
-        images.append(image)
-        truths.append(truth[None])
-        groups.append(group)
-        places.append(int(found.meta["z"][row]))
-        labels.append(f"z = {places[-1]} mm, {what}")
-    return Cases(torch.stack(images), torch.stack(truths), tuple(groups), torch.tensor(places), tuple(labels))
+    head = load("brain", "colin", side)
+
+    def change(row: int, group: str, turn: int, key: int) -> Inserted:
+        radius, contrast = RADII[group][(turn + turn // 6) % 2] * side, CONTRASTS[turn % len(CONTRASTS)]
+        return lesion(head.images[row], head.meta["mask"][row], key, radius=radius, contrast=contrast)
+
+    places = [f"z = {int(z)} mm" for z in head.meta["z"]]
+    return _cases(head, ("large", "small", "healthy"), per_group, seed, choosing, 4, change, places)
 
 
 def texture_cases(per_group: int, seed: int, choosing: bool = False, side: int = 32) -> Cases:
@@ -85,21 +59,32 @@ def texture_cases(per_group: int, seed: int, choosing: bool = False, side: int =
 
     choosing: the first third of the test crops, on which levels are chosen, else the others.
     """
-    found = load("textures", "test", side)
-    purpose = _CHOOSE if choosing else _SCORE
-    crops = [i for i in range(len(found)) if (i % 3 == 0) == choosing]
-    order = torch.randperm(len(crops), generator=torch.Generator().manual_seed(derive(seed, purpose)))
-    kinds = ("blotch", "scratch", "missing patch")
-    images, truths, groups, places, labels = [], [], [], [], []
-    for i in range(4 * per_group):
-        row, kind = crops[int(order[i % len(crops)])], i % 4
-        image, truth, what = found.images[row], torch.zeros(side, side, dtype=torch.bool), "healthy"
-        if kind < 3:
-            inserted = defect(image, derive(seed, purpose, i), kinds[kind])
+    crops = load("textures", "test", side)
+
+    def change(row: int, group: str, turn: int, key: int) -> Inserted:
+        return defect(crops.images[row], key, group)  # pyright: ignore[reportArgumentType]
+
+    places = [crops.classes[0 if crops.labels is None else int(crops.labels[i])] for i in range(len(crops))]
+    return _cases(crops, (*DEFECTS, "healthy"), per_group, seed, choosing, 3, change, places)
+
+
+def _cases(
+    found: Set, groups: tuple[str, ...], per_group: int, seed: int, choosing: bool, every: int,
+    change: Callable[[int, str, int, int], Inserted], places: list[str],
+) -> Cases:  # fmt: skip
+    """Groups take turns over the rows in random order; `change` gets row, group, turn and a seed."""
+    purpose = 1 if choosing else 2
+    rows = [i for i in range(len(found)) if (i % every == 0) == choosing]
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(derive(seed, purpose)))
+    taken = [rows[int(order[i % len(rows)])] for i in range(len(groups) * per_group)]
+    images, truths, labels = [], [], []
+    for i, row in enumerate(taken):
+        image, group, turn = found.images[row], groups[i % len(groups)], i // len(groups)
+        truth, what = torch.zeros(image.shape[-2:], dtype=torch.bool), "healthy"
+        if group != "healthy":
+            inserted = change(row, group, turn, derive(seed, purpose, i))
             image, truth, what = inserted.image, inserted.truth, inserted.description
         images.append(image)
         truths.append(truth[None])
-        groups.append(kinds[kind] if kind < 3 else "healthy")
-        places.append(0 if found.labels is None else int(found.labels[row]))
-        labels.append(f"{found.classes[places[-1]]}, {what}")
-    return Cases(torch.stack(images), torch.stack(truths), tuple(groups), torch.tensor(places), tuple(labels))
+        labels.append(f"{places[row]}, {what}")
+    return Cases(torch.stack(images), torch.stack(truths), [*groups] * per_group, torch.tensor(taken), labels)

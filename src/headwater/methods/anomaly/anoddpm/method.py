@@ -7,31 +7,61 @@ from typing import ClassVar, Unpack
 
 import torch
 
-from headwater.core import Ancestral, below, descend
+from headwater.core import Ancestral, descend
 from headwater.errors import need
-from headwater.methods.anomaly.shared.anomalies import Anomalies, image_score
 from headwater.methods.base import Images, Map, Mask, Method, Paper, Scores
 from headwater.metrics.detection import Counts, auroc, best_dice
 from headwater.models import Prior
 from headwater.sampling import Run, RunOptions, Start, sample
 
 
+@dataclass(frozen=True, eq=False)
+class Anomalies:
+    """What was found, per picture."""
+
+    map: Map
+    """Squared difference from the reconstruction, averaged over channels and reconstructions; 0 .. 4."""
+    reconstruction: Images
+    """The mean reconstruction, (B, C, H, W) in [-1, 1]."""
+    score: Scores
+    """Mean of the highest hundredth of the map, (B,)."""
+
+    @classmethod
+    def of(cls, map: Map, reconstruction: Images) -> Anomalies:
+        """With the score of the map."""
+        flat = map.flatten(1)
+        return cls(map, reconstruction, flat.topk(max(1, flat.shape[1] // 100), dim=1).values.mean(1))
+
+
 @dataclass(frozen=True)
 class AnoDDPM(Method):
-    """Noise a picture part of the way, walk back with a prior of healthy pictures, look at what changed
+    """Noise a picture part of the way, denoise it with a prior of healthy pictures, and look at what changed
     (Wyatt et al. 2022).
 
         x_lambda = alpha x + sigma n                n: multi-octave simplex noise: large lesions go too
-        x_t-1    ~ p(x_t-1 | x_t)                   the forward step's variance, noise of the same law
+        x_t-1    ~ p(x_t-1 | x_t)                   the forward step's variance, noise distributed as n
         e        = mean over reconstructions of (x - x_0)^2
 
-    The law of n is the prior's own: recipes/prior trains one with `noise: simplex` (or white, or power-law,
-    the exactly Gaussian field with the same spectrum).
+        n(u, v)  = sum_i 0.8^i S(u / w_i, v / w_i, (t - 1) / w_i)      w_i = wavelength / 2^i pixels
 
-    Deviates from the reference code: any batch size, a fresh field per picture; several reconstructions may
-    be averaged; fewer steps may be walked, then with the posterior's variance, because the forward one is
-    meant for single levels; precision and recall are what their names say (there they are swapped); the map
-    is scored at its best threshold beside the arbitrary 0.5.
+    S is OpenSimplex noise in three dimensions and (t - 1) the reference's own index of the timestep. The
+    distribution of n is the prior's own: recipes/prior trains one with `noise: simplex` (or white, or
+    power-law, the exactly Gaussian field with the same spectrum).
+
+    Deviates from the reference code: any batch size (there one picture with simplex noise), and a fresh field
+    for each channel of each picture; seed 0 is a seed (there a random one); several reconstructions may be
+    averaged; fewer steps may be taken, then with the posterior's variance, because the forward one is meant
+    for single timesteps and leaves noise behind in longer ones; one lambda (the routines there differ by
+    one); priors train all timesteps (there those below 800); the network is the one that was trained (there
+    it is evaluated with one attention head instead of two); precision and recall are what their names say
+    (there they are swapped, and the false positive rate is FN / (FN + TN)); the map is scored at its best
+    threshold beside the arbitrary 0.5.
+
+    >>> import headwater as hw
+    >>> prior, head = hw.Prior.from_pretrained("brain-simplex"), hw.load("brain", "colin", 32)
+    >>> found = hw.AnoDDPM(level=100, steps=2).apply(prior, head.images[50:52], seed=0)
+    >>> found.map.shape, found.reconstruction.shape, found.score.shape
+    (torch.Size([2, 1, 32, 32]), torch.Size([2, 1, 32, 32]), torch.Size([2]))
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -47,39 +77,34 @@ class AnoDDPM(Method):
     needs: ClassVar[tuple[str, ...]] = ("a prior of healthy pictures, best trained with simplex noise",)
 
     level: int = 250
-    """lambda: the level, of the prior's 1000, that pictures are noised to."""
+    """Timestep that pictures are noised to (lambda), of the prior's 1,000: too low copies the lesion, too
+    high loses the anatomy."""
     steps: int | None = None
-    """Steps of the walk back; None visits every level."""
+    """Number of denoising steps from there; None takes every timestep."""
     reconstructions: int = 1
-    """How many are drawn and averaged; the paper draws one."""
+    """Number of reconstructions that are drawn and averaged; the paper draws one."""
 
     def plan(self, T: int) -> list[int]:
         """Up from the clean picture to `level`, then down. Raises UserError for a level that T has not."""
         need(1 <= self.level <= T, f"this prior has levels 1 to {T}: {self.level} is none of them")
         need(self.steps is None or 1 <= self.steps <= self.level, f"take 1 to {self.level} steps, or None")
-        return [0, *below(descend(self.level, self.steps), self.level)]
+        return [0, *descend(self.level, self.steps)]
 
     def apply(self, prior: Prior, image: Images, **how: Unpack[RunOptions]) -> Anomalies:
         """Score pictures (B, C, H, W) in [-1, 1]. Raises UserError when the prior draws another size."""
-        run = Run(**how)
-        need(
-            tuple(image.shape[1:]) == tuple(prior.shape),
-            f"the pictures are {tuple(image.shape[1:])}, this prior draws {tuple(prior.shape)}: resize them",
-        )
-        need(self.reconstructions >= 1, "draw at least one reconstruction")
+        prior.check(image)
         drawn = sample(
             prior.denoiser, self.plan(prior.process.T), len(image),
-            lambda batch: Start(batch.take(image), prior.controls), run,
+            lambda batch: Start(batch.take(image), prior.controls), Run(**how),
             sampler=Ancestral("large" if self.steps in (None, self.level) else "small"),
             law=prior.noise, draws=self.reconstructions, label="reconstructions",
         )  # fmt: skip
         image = image.cpu()
-        error, healed = torch.zeros_like(image), torch.zeros_like(image)
+        error, mean = torch.zeros_like(image), torch.zeros_like(image)
         for x in drawn.unflatten(0, (len(image), -1)).unbind(1):
             error += (image - x).square() / self.reconstructions
-            healed += x / self.reconstructions
-        maps = error.mean(1, keepdim=True)
-        return Anomalies(maps, healed, image_score(maps))
+            mean += x / self.reconstructions
+        return Anomalies.of(error.mean(1, keepdim=True), mean)
 
     def evaluate(self, map: Map, score: Scores, truth: Mask) -> dict[str, float]:
         """Compare with truth (B, 1, H, W) bool, True where a lesion is.

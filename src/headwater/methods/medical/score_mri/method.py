@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from headwater.controls import Consistent
-from headwater.core import Ancestral, Diffusion, Langevin, PredictorCorrector
+from headwater.core import Ancestral, Diffusion, DPMSolver, Langevin, PredictorCorrector
+from headwater.core.views import View, exploding
 from headwater.errors import need
 from headwater.methods.base import Magnitude, Mask, Method, Paper, Volumes
-from headwater.methods.medical.score_mri.measured import Measured, measured, operator, stacked
-from headwater.methods.medical.score_mri.prior_view import brightness_gain, magnitude_denoiser
+from headwater.methods.medical.score_mri.scan import Scan, measured, operator, stacked, sum_of_squares
 from headwater.metrics.image import psnr, ssim
 from headwater.models import Prior
-from headwater.operators import OfReal
+from headwater.nets.wrappers import RealAndImaginary
+from headwater.operators import Fourier, OfReal
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 
 
@@ -30,22 +31,34 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class ScoreMRI(Method):
-    """Walk down a variance-exploding chain by predictor and corrector; after every move put the measured
+    """Sample a variance-exploding chain by predictor and corrector; after every move put the measured
     coefficients back (Chung & Ye 2022, Alg. 2 to 5).
 
         x <- x + (sigma_i^2 - sigma_i-1^2) s(x, i) + sqrt(sigma_i^2 - sigma_i-1^2) z        predictor
         x <- x + a s(x, i) + sqrt(2 a) z,   a = 2 (snr |z| / |s|)^2                         corrector
-        x <- x + A^+ (y - A x)                                                              data
+        x <- x + A^+ (y - A x)                                                              data, after both
 
     s is the score of magnitude pictures in [0, 1], applied to real and imaginary part of x separately. Any
-    prior will do: one of a variance-preserving chain of pictures in [-1, 1] is seen through a `View`.
+    prior will do: one of a variance-preserving chain of pictures in [-1, 1] is seen through a `View`. A takes
+    an image to the measured part of k-space: phase or coil maps, a Fourier transform, a mask.
 
     Deviates from the reference code: `phased` turns the image by its smooth phase, known from the centre of
-    k-space, so that the prior meets pictures that are nearly real and positive (the reference normalises
-    the phase of its test data into [0, 1] radian instead). Alg. 5 is what the paper says, one image with
-    data consistency in all coils; the code feeds coil images through the maps twice. Maps and brightness
-    come from measured data alone (the code takes them from full k-space). Real images get the mirror image
-    of each coefficient too. The corrector comes first in all algorithms; the last step adds no noise.
+    k-space, so that the prior meets images that are nearly real and positive (the reference scales the phase
+    of its complex test data into [0, 1] radian instead). Alg. 5 is what the paper says, one image with data
+    consistency in all coils; the code feeds coil images through the maps twice. Maps (ESPIRiT) and brightness
+    come from measured data alone; the code takes maps from full k-space, and caches those of its first file.
+    Real images get the mirror image of each coefficient too. The corrector comes first in all algorithms,
+    and its step has a length of its own for each sample and part, so that results do not depend on the
+    batch; the last step adds no noise. Masks measure what they say (there "4x" keeps 1/4.1 to 1/7.5).
+
+    >>> import headwater as hw
+    >>> prior, head = hw.Prior.from_pretrained("brain"), hw.load("brain", "test", 32)
+    >>> kspace = Fourier("centred").forward((head.images[50:51] + 1) / 2 + 0j)
+    >>> kspace[..., ::3] = 0
+    >>> method = hw.ScoreMRI(steps=2, highest=1.0, samples=2, brightness=1.0)
+    >>> found = method.apply(prior, list(kspace), seed=0)
+    >>> found.magnitude[0].shape, found.uncertainty[0].shape
+    (torch.Size([32, 32]), torch.Size([32, 32]))
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -64,27 +77,29 @@ class ScoreMRI(Method):
     )
 
     steps: int | None = None
-    """Levels on the way down, even in log sigma; None visits all of the prior's. The paper has 2000."""
+    """Number of timesteps on the way down, even in log sigma; None visits all of the prior's. The paper has
+    2000."""
     highest: float | None = None
-    """Noise level to start at, for pictures in 0..1: the zero-filled image is noised that far. None: at the
-    prior's highest, as the paper; 3 saves a third of the steps of a prior that goes up to 80."""
+    """Standard deviation of the noise to start at, for pictures in 0..1: the zero-filled image is noised
+    that far. None: the prior's highest, as in the paper."""
     snr: float = 0.16
     """Signal-to-noise ratio of the corrector."""
     corrections: int = 1
-    """Corrector moves on each level."""
+    """Number of corrector moves at each timestep, 0 or more."""
     samples: int = 1
-    """Reconstructions drawn per slice; the mean is returned. One has no uncertainty: 4 or more show it."""
+    """Number of reconstructions drawn per slice; their mean is returned. One has no uncertainty: 4 or more
+    show it."""
     image: Literal["phased", "complex", "real"] = "phased"
-    """What is sought: a complex image in the frame of its smooth phase; in the frame that it was measured in
-    (the paper's Alg. 3); or an image that is real (Alg. 2; one coil)."""
+    """Kind of image sought: complex in the frame of its smooth phase; complex in the frame that it was
+    measured in (the paper's Alg. 3); or real (Alg. 2; one coil)."""
     combine: Literal["sense", "ssos"] = "sense"
-    """Coils: one image seen through coil maps (Alg. 5), or one image for each coil, then the root of the
-    sum of squares (Alg. 4)."""
+    """Treatment of coils: one image seen through coil maps (Alg. 5), or one image for each coil, then the
+    root of the sum of squares (Alg. 4)."""
     damping: float = 0.3
-    """How far SENSE forgives errors of the maps: A^+ minimises |A x - y|^2 + damping |x|^2."""
+    """Forgiveness of errors of the coil maps: A^+ minimises |A x - y|^2 + damping |x|^2."""
     brightness: float | None = None
-    """99th percentile of a picture of the prior, of 0..1; k-space is scaled to it. None: drawn pictures
-    tell."""
+    """99th percentile of a picture of the prior, of 0..1, to which k-space is scaled. None measures it on
+    pictures drawn from the prior."""
 
     def apply(
         self, prior: Prior, kspace: Volumes, known: Mask | None = None, **how: Unpack[RunOptions]
@@ -98,12 +113,11 @@ class ScoreMRI(Method):
         measured, or a centre too small for coil maps.
         """
         run = Run(**how)
-        self._check(prior)
+        need(prior.shape[0] == 1, "this prior draws colour pictures: take one of grey magnitude pictures")
+        need(self.samples >= 1 and self.corrections >= 0, "give 1 sample or more, 0 corrections or more")
         y, mask = stacked(kspace, known, prior.shape[1:], run.device)
-        need(
-            self.image != "real" or y.shape[1] == 1,
-            "with several coils no image is real: set image to phased",
-        )
+        one_coil = self.image != "real" or y.shape[1] == 1
+        need(one_coil, "with several coils no image is real: set image to phased")
         scan = measured(y, mask, self.combine, self.image == "phased")
         scan = scan.scaled(brightness_gain(prior, scan, self.brightness, run))
         found = self.sample(prior, scan, run).abs() / scan.gain.cpu()
@@ -113,18 +127,19 @@ class ScoreMRI(Method):
         return Reconstruction(list(found.mean(1).cpu()), list(spread.cpu()))
 
     def plan(self, q: Diffusion) -> list[int]:
-        """Levels of a variance-exploding process that are visited. UserError where none is left."""
+        """Timesteps of a variance-exploding process that are visited. UserError where none is left."""
         whole = timesteps_of(q, self.steps, "log-snr")
         kept = [t for t in whole if self.highest is None or float(q.sigma[t]) <= self.highest]
-        need(len(kept) > 1, f"no level has a noise of at most {self.highest}: start higher")
+        need(len(kept) > 1, f"no timestep has a noise of at most {self.highest}: set highest higher")
         return kept
 
-    def sample(self, prior: Prior, scan: Measured, run: Run) -> Tensor:
+    def sample(self, prior: Prior, scan: Scan, run: Run) -> Tensor:
         """Draw `samples` images of each row of a scan: (rows, samples, H, W), real or complex.
 
         Sample k of row i depends on (run.seed, k, i) alone.
         """
-        denoiser = magnitude_denoiser(prior, self.image)
+        network = prior.network if self.image == "real" else RealAndImaginary(prior.network)
+        denoiser: View = exploding(prior.config.denoiser(network), *units(prior))
         plan = self.plan(denoiser.process)
 
         def begin(batch: Batch) -> Start:
@@ -155,8 +170,32 @@ class ScoreMRI(Method):
         means = torch.tensor(found, dtype=torch.float64).mean(0)
         return {"psnr": float(means[0]), "ssim": float(means[1])}
 
-    def _check(self, prior: Prior) -> None:
-        T = prior.process.T
-        need(prior.shape[0] == 1, "this prior draws colour pictures: take one of grey magnitude pictures")
-        need(self.steps is None or 1 <= self.steps <= T, f"this prior has {T} levels: set steps to 1..{T}")
-        need(self.samples >= 1 and self.corrections >= 0, "give 1 sample or more, 0 corrections or more")
+
+def units(prior: Prior) -> tuple[float, float]:
+    """Scale and shift from the prior's pictures to magnitudes: (x + 1) / 2, or x for a network of [0, 1].
+
+    NCSN++ (`headwater.nets.ncsnpp`) says by `centred: false` that it was trained on [0, 1].
+    """
+    return (1.0, 0.0) if prior.config.network.get("centred") is False else (0.5, 0.5)
+
+
+def brightness_gain(prior: Prior, scan: Scan, brightness: float | None, run: Run) -> Tensor:
+    """What to multiply each row of a scan with so that its image is as bright as the prior's, (R,).
+
+    Compared is the 99th percentile of the magnitude after zero filling: of the scan, and of 8 pictures of the
+    prior that were masked alike. `brightness` stands in for the latter if given.
+    """
+
+    def bright(magnitude: Tensor) -> Tensor:
+        return magnitude.flatten(1).quantile(0.99, dim=1)
+
+    transform = Fourier("centred")
+    own = bright(sum_of_squares(transform.pseudo_inverse(scan.y))).clamp(min=1e-12)
+    if brightness is not None:
+        return brightness / own
+    plan = timesteps_of(prior.process, min(15, prior.process.T), "log-snr")
+    drawn = prior.sample(8, plan, DPMSolver(), **replace(run, progress=False, first=0)).to(scan.y.device)
+    scale, shift = units(prior)
+    k = transform.forward((scale * drawn + shift).clamp(0, 1) + 0j)
+    usual = [bright(transform.pseudo_inverse(k * m).abs()).median() for m in scan.mask]
+    return torch.stack(usual) / own

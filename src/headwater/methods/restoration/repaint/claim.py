@@ -1,4 +1,8 @@
-"""Does walking back and forth fill holes better, also at equal cost? (Lugmayr et al. 2022, sec. 5)"""
+"""Does resampling back and forth fill holes better, also at equal cost? (Lugmayr et al. 2022, sec. 5)
+
+Required: RePaint has the smaller error in the hole and the smaller step at its edge than a plain loop of as
+many steps, and than a plain loop of as many network calls.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,16 @@ from torch import Tensor
 from headwater.core.timesteps import network_calls
 from headwater.data import load
 from headwater.data.holes import FAMILIES, known_pixels
-from headwater.experiments.base import Outcome, Task
-from headwater.experiments.comparison import compare, verdict
+from headwater.experiments.comparison import Comparison
+from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.restoration.repaint.method import RePaint
 from headwater.metrics.image import border_continuity
-from headwater.metrics.statistics import summarize
 from headwater.models import Prior
-from headwater.report import Estimate
+from headwater.report import Section
 
 
 @dataclass(frozen=True)
-class Setting:
+class Settings:
     """How much is computed."""
 
     pictures: int
@@ -29,19 +32,15 @@ class Setting:
     method: RePaint
 
 
-QUICK = Setting(6, ("wide", "half", "expand"), RePaint(steps=25, jump=5, resample=5))
-FULL = Setting(24, tuple(FAMILIES), RePaint(steps=50, jump=5, resample=5))
-"""The paper's proportions (a climb of some per cent, walked several times) for a small prior."""
+FULL = Settings(24, tuple(FAMILIES), RePaint(steps=50, jump=5, resample=5))
+"""The paper's proportions (a jump of some per cent, several times) for a small prior."""
 
 
 def arms(method: RePaint, T: int) -> dict[str, RePaint]:
-    """Plain walk, resampling, and a plain walk with as many network calls."""
+    """A plain loop, a plain loop with as many network calls, and resampling."""
     calls = network_calls(method.plan(T))
-    return {
-        "plain": replace(method, resample=1),
-        "more steps": replace(method, resample=1, steps=min(calls, T)),
-        "RePaint": method,
-    }
+    plain = replace(method, resample=1)
+    return {"plain": plain, "more steps": replace(plain, steps=min(calls, T)), "RePaint": method}
 
 
 def hole_error(filled: Tensor, truth: Tensor, known: Tensor) -> Tensor:
@@ -50,111 +49,64 @@ def hole_error(filled: Tensor, truth: Tensor, known: Tensor) -> Tensor:
     return ((filled - truth).square() * hole).flatten(1).sum(1) / hole.flatten(1).sum(1)
 
 
-def reproduce(task: Task) -> Outcome:
-    """Run the arms on held-out digits and report the two numbers of the claim: hole error and seam."""
-    setting = QUICK if task.effort == "quick" else FULL
-    prior = Prior.from_pretrained("digits")
+def measure(settings: Settings, trial: Trial) -> None:
+    """Fill held-out digits in three ways; every mask family hides parts of the same pictures."""
+    prior = trial.once("prior", lambda: Prior.from_pretrained("digits"))
     pictures = load("digits", "test").images
-    walks = arms(setting.method, prior.process.T)
-    calls = {name: network_calls(walk.plan(prior.process.T)) for name, walk in walks.items()}
-    errors = {name: {f: [] for f in setting.families} for name in walks}
-    seams = {name: {f: [] for f in setting.families} for name in walks}
-    rows: dict[str, list[list[Tensor]]] = {f: [] for f in setting.families}
-    for seed in task.seeds:
-        order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))
-        truth = pictures[order[: setting.pictures]]
-        known = torch.cat(
-            [known_pixels(f, len(truth), *truth.shape[-2:], seed=seed) for f in setting.families]
-        )
-        truth = truth.repeat(len(setting.families), 1, 1, 1)
-        filled = {
-            name: walk.apply(prior, truth, known, seed=seed, batch_size=16, progress=task.progress)
-            for name, walk in walks.items()
-        }
-        for i, family in enumerate(setting.families):
-            part = slice(i * setting.pictures, (i + 1) * setting.pictures)
-            for name, result in filled.items():
-                errors[name][family] += hole_error(result[part], truth[part], known[part]).tolist()
-                seam = border_continuity(result[part], truth[part], known[part])
-                seams[name][family] += seam.tolist()
-            for j in range(part.start, min(part.start + 2, part.stop)):
-                shown = truth[j].where(known[j], torch.zeros(()))
-                rows[family].append([shown, *(filled[name][j] for name in walks), truth[j]])
-    return _report(task, setting, calls, errors, seams, rows)
-
-
-def _flat(values: dict[str, list[float]]) -> Tensor:
-    """All pictures of an arm, family after family."""
-    return torch.tensor([v for per_family in values.values() for v in per_family], dtype=torch.float64)
-
-
-def _sizes(values: dict[str, list[float]]) -> Tensor:
-    """Absolute values, (families, pictures): every family hides parts of the same pictures."""
-    return torch.tensor(list(values.values()), dtype=torch.float64).abs()
-
-
-def _report(
-    task: Task,
-    setting: Setting,
-    calls: dict[str, int],
-    errors: dict[str, dict[str, list[float]]],
-    seams: dict[str, dict[str, list[float]]],
-    rows: dict[str, list[list[Tensor]]],
-) -> Outcome:
-    comparisons = [
-        compare(
-            f"{measure} against {arm}", _sizes(values["RePaint"]), _sizes(values[arm]), "smaller", "picture"
-        )
-        for measure, values in (("hole error", errors), ("seam", seams))
-        for arm in ("plain", "more steps")
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(trial.seed))
+    truth, families, n = pictures[order[: settings.pictures]], settings.families, settings.pictures
+    known = torch.cat([known_pixels(f, n, *truth.shape[-2:], seed=trial.seed) for f in families])
+    truth = truth.repeat(len(families), 1, 1, 1)
+    methods = arms(settings.method, prior.process.T)
+    filled = {arm: method.apply(prior, truth, known, **trial.run(16)) for arm, method in methods.items()}
+    for arm, result in filled.items():
+        error, seam = hole_error(result, truth, known), border_continuity(result, truth, known)
+        for i, family in enumerate(families):
+            rows = slice(i * n, (i + 1) * n)
+            trial.found.add("hole error", arm, error[rows], family)
+            trial.found.add("seam", arm, seam[rows].double().abs(), family)
+            trial.found.add("step at the edge", arm, seam[rows], family)
+    trial.found.samples["calls"] = {
+        arm: network_calls(method.plan(prior.process.T)) for arm, method in methods.items()
+    }
+    trial.found.samples["rows"] = [
+        [truth[i].where(known[i], torch.zeros(())), *(f[i] for f in filled.values()), truth[i]]
+        for i in range(0, len(truth), max(1, n // 2))
     ]
-    found = verdict(comparisons)
-    measured = "better by " + "; ".join(map(str, comparisons))
-    section = task.page.section(
-        "Holes filled: RePaint",
-        "Held-out digits with a part hidden (grey), filled by the same prior in three ways.",
-    )
-    names = list(errors)
-    header = ["given", *(f"{n}, {calls[n]} calls" for n in names), "truth"]
-    for family, pictures in rows.items():
-        section.pictures(header, pictures[:3], caption=f"Mask family: {family}")
-    table = [
-        [family, *(_cell(values[n][family]) for values in (errors, seams) for n in names)]
-        for family in setting.families
-    ]
-    table.append(["all", *(_cell(_flat(v[n]).tolist()) for v in (errors, seams) for n in names)])
-    section.table(
-        ["mask", *(f"{m}, {n}" for m in ("hole error", "seam") for n in names)],
-        table,
-        caption="Mean and standard deviation over pictures and seeds. Hole error: mean squared, pictures in "
-        "[-1, 1]. Seam: step across the edge of the hole minus that of the truth; 0 is seamless.",
-    )
-    section.settings(
-        {
-            "steps": setting.method.steps,
-            "jump": setting.method.jump,
-            "resample": setting.method.resample,
-            "pictures per seed and family": setting.pictures,
-            "seeds": list(task.seeds),
-            "prior": "digits",
-        }
-    )
-    section.claim(RePaint.paper.claim, measured, found)
-    return Outcome(
-        "repaint",
-        RePaint.paper.claim,
-        measured,
-        found,
-        {
-            "calls": calls,
-            "gain": {c.what: c.to_dict() for c in comparisons},
-            "hole_error": {n: {f: summarize(v).mean for f, v in e.items()} for n, e in errors.items()},
-            "seam": {n: {f: summarize(v).mean for f, v in e.items()} for n, e in seams.items()},
-        },
-        {"effort": task.effort, "seeds": list(task.seeds)},
-    )
 
 
-def _cell(values: list[float]) -> Estimate:
-    summary = summarize(values)
-    return Estimate(summary.mean, summary.sd)
+def rule(results: Results[Settings]) -> list[Comparison]:
+    """Two measures, two other arms."""
+    others = ("plain", "more steps")
+    return [c for m in ("hole error", "seam") for c in results.against(m, "RePaint", *others)]
+
+
+def show(section: Section, results: Results[Settings]) -> None:
+    """Two digits of each mask family."""
+    calls = [f"{arm}, {n} calls" for arm, n in results.first["calls"].items()]
+    families = [f for f in results.settings.families for _ in range(min(2, results.settings.pictures))]
+    caption = "Two digits behind each kind of mask, first seed: not selected."
+    section.pictures(["given", *calls, "truth"], results.first["rows"], families, caption=caption)
+
+
+CLAIM = Claim(
+    "repaint",
+    "Holes filled: RePaint",
+    "Held-out digits with a part hidden (grey), filled by the same prior in three ways.",
+    unit="picture",
+    tiny=Settings(2, ("half", "expand"), RePaint(steps=6, jump=2, resample=2)),
+    quick=Settings(6, ("wide", "half", "expand"), RePaint(steps=25, jump=5, resample=5)),
+    full=FULL,
+    measures={
+        "hole error": Measure("smaller", "Mean squared error over the hole, pictures in [-1, 1]."),
+        "seam": Measure(
+            "smaller", "Step across the edge of the hole beyond the truth's own, either way; 0 is seamless."
+        ),
+        "step at the edge": Measure(None, "Step across the edge of the hole minus that of the truth."),
+    },
+    measure=measure,
+    rule=rule,
+    show=show,
+    extra=lambda results: {"calls": results.first["calls"]},
+    new_units=True,
+)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
 import torch
-from torch import Tensor
 
 from headwater.controls import GivenRegion
 from headwater.core import jumps, through
@@ -19,16 +18,25 @@ from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_
 
 @dataclass(frozen=True)
 class RePaint(Method):
-    """Noise the given pixels to the current level, let the prior invent the rest, and walk each stretch
-    several times so that the two agree (Lugmayr et al. 2022, Alg. 1).
+    """Noise the given pixels to the current timestep, let the prior invent the rest, and repeat each stretch
+    of the loop so that the two agree (Lugmayr et al. 2022, Alg. 1).
 
         x      = known * q(x_t | image) + (1 - known) * x        before every network call
-        x_t-1  ~ p(x_t-1 | x_t)                                  the prior's own step
-        x_t+j  ~ q(x_t+j | x_t)                                  a climb of `jump` levels, one by one
+        x_t-1  ~ p(x_t-1 | x_t)                                  the prior's own reverse step
+        x_t+j  ~ q(x_t+j | x_t)                                  `jump` forward steps, one by one
 
     Deviates from the reference code: the given pixels are pasted back at the end (there they differ by
-    about 0.04 on [-1, 1]); the very first network call is conditioned too; the variance may be fixed. As in
-    the code, and not in the paper's listing, given pixels enter before a network call, at its own level.
+    about 0.04 on [-1, 1]); the very first network call is conditioned too; the variance may be fixed, and any
+    noise distribution and any chain will do. As in the code, and not in the paper's listing, given pixels
+    enter before a network call, at its own timestep.
+
+    >>> import headwater as hw
+    >>> prior, image = hw.Prior.from_pretrained("digits"), hw.load("digits", "test").images[:1]
+    >>> known = torch.ones(1, 1, 32, 32, dtype=torch.bool)
+    >>> known[..., 16:] = False
+    >>> filled = hw.RePaint(steps=4, jump=2, resample=2).apply(prior, image, known, seed=0)
+    >>> torch.equal(filled[..., :16], image[..., :16])
+    True
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -47,16 +55,16 @@ class RePaint(Method):
     )
 
     steps: int = 250
-    """Levels on the way down, respaced from the prior's own."""
+    """Number of timesteps visited on the way down, evenly respaced from the prior's own."""
     jump: int = 10
-    """Length of a climb, in levels of the respaced plan."""
+    """Number of respaced timesteps that a forward jump climbs, 1 or more."""
     resample: int = 10
-    """How often each stretch is walked; 1 never climbs."""
+    """Number of times that each stretch of the loop is sampled; 1 never jumps forward."""
 
     def plan(self, T: int) -> list[int]:
-        """The levels visited with a prior of T levels: 4,571 entries and 2,410 network calls by default.
+        """The timesteps visited with a prior of T: by default 4,571 entries and 2,410 network calls.
 
-        Raises UserError for more steps than levels, or a jump that does not fit.
+        Raises UserError for more steps than timesteps, or a jump that does not fit.
         """
         need(self.jump >= 1 and self.resample >= 1, "jump and resample are 1 or more")
         return through(jumps(self.steps, (self.jump, self.resample)), timesteps_of(T, self.steps))
@@ -68,8 +76,12 @@ class RePaint(Method):
         known: (B or 1, 1, H, W) bool, True where the pixel is given.
         Returns (B, C, H, W), given pixels untouched. Raises UserError when shapes disagree.
         """
-        run, q = Run(**how), prior.process
-        _check(prior, image, known)
+        q, (n, _, height, width) = prior.process, image.shape
+        prior.check(image)
+        need(
+            known.dtype == torch.bool and known.shape[1:] == (1, height, width) and len(known) in (1, n),
+            f"the mask is {tuple(known.shape)} of {known.dtype}: give bool ({n} or 1, 1, {height}, {width})",
+        )
 
         def begin(batch: Batch) -> Start:
             given = batch.take(image)
@@ -77,16 +89,16 @@ class RePaint(Method):
             return Start(q.start(given, batch.noise), [region, *prior.controls])
 
         filled = sample(
-            prior.denoiser, self.plan(q.T), len(image), begin, run,
+            prior.denoiser, self.plan(q.T), n, begin, Run(**how),
             sampler=prior.sampler, law=prior.noise, label="pictures",
         )  # fmt: skip
         return image.cpu().where(known.cpu(), filled)
 
     def evaluate(self, filled: Images, truth: Images, known: Mask) -> dict[str, float]:
-        """How far the filled pictures are from the truth, and how visible the edge of the hole is.
+        """How far the filled images are from the truth, and how visible the edge of the hole is.
 
-        hole_mse: mean squared error over the hole, range [-1, 1]. psnr: of whole pictures, dB. seam: mean
-        step across the edge of the hole minus that of the truth; 0 is seamless.
+        hole_mse: mean squared error over the hole, range [-1, 1]. psnr: of whole images, dB. seam: mean step
+        across the edge of the hole minus that of the truth; 0 is seamless.
         """
         hole = (~known).expand_as(truth)
         return {
@@ -94,17 +106,3 @@ class RePaint(Method):
             "psnr": float(psnr(filled, truth).mean()),
             "seam": float(border_continuity(filled, truth, known).mean()),
         }
-
-
-def _check(prior: Prior, image: Tensor, known: Tensor) -> None:
-    size, wanted = tuple(image.shape[1:]), tuple(prior.shape)
-    need(
-        size == wanted,
-        f"the pictures are {size}, this prior draws {wanted}: resize them or take another prior",
-    )
-    fits = known.dtype == torch.bool and known.shape[1:] == (1, *size[1:]) and len(known) in (1, len(image))
-    need(
-        fits,
-        f"the mask is {tuple(known.shape)} of {known.dtype}: give bool "
-        f"({len(image)} or 1, 1, {size[1]}, {size[2]})",
-    )

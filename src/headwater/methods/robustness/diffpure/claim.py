@@ -1,24 +1,37 @@
-"""Does purification withstand attackers who know of it, and for which noise? (Nie et al. 2022, sec. 5)"""
+"""Does purification withstand attackers who know of it, and for which noise? (Nie et al. 2022, sec. 5)
+
+A classifier and a prior are trained for each seed. The radius of the attack is the smallest that breaks the
+bare classifier, the level of the noise the one that withstands most, both on training pictures. Required on
+test pictures, beyond chance, seeds averaged: what is left in the worst case of all attacks rises with the
+level, then falls, while clean accuracy falls; purification helps against an attack on the classifier alone;
+attackers who know more break more (BPDA, then exact gradients); and the SDE withstands more than the ODE.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from headwater.attacks import APGD, PGD, Attack, Report, Threat, suite
+from headwater.attacks.report import KNOWN, WORST
+from headwater.core import Denoiser
 from headwater.data import load
-from headwater.experiments.base import Outcome, Task
-from headwater.experiments.comparison import Comparison, compare, verdict
-from headwater.methods.robustness.diffpure.claim_models import train_prior, train_target
-from headwater.methods.robustness.diffpure.claim_page import Example, examples, tell
-from headwater.methods.robustness.diffpure.method import DiffPure
-from headwater.methods.robustness.shared.purified import Purified
-from headwater.models import Prior
+from headwater.experiments.comparison import Comparison
+from headwater.experiments.harness import Claim, Measure, Results, Trial
+from headwater.methods.robustness.diffpure.method import DiffPure, OnUnitRange, Purified
+from headwater.metrics.classifier import train_classifier
+from headwater.metrics.statistics import wilson_interval
+from headwater.models import Prior, PriorConfig, ProcessConfig
+from headwater.nets.adm_blocks import timestep_embedding
+from headwater.noise import derive, seeds
+from headwater.report import Section, Series, Signed
 from headwater.sampling import Run
+from headwater.training import TrainerConfig, train
+from headwater.training.timesteps import stratified
 
 Kind = Literal["sde", "ode"]
 Norm = Literal["linf", "l2"]
@@ -28,11 +41,15 @@ RADII: dict[Norm, tuple[float, ...]] = {
 }
 BROKEN = 0.1
 """The radius is the smallest that leaves the bare classifier no more than this on training pictures."""
-NAIVE, BLIND, EXACT = "classifier only", "BPDA + EOT", "exact gradient + EOT"
+NAIVE, BLIND, EXACT, CLEAN = "classifier only", "BPDA + EOT", "exact gradient + EOT", "no attack"
+BARE, SDE, ODE = "no purifier", "DiffPure, SDE", "DiffPure, ODE"
+ARMS = {BARE: BARE, SDE: SDE, ODE: ODE, f"{BARE}, L2": "no purifier, Euclidean attack",
+        f"{SDE}, L2": "DiffPure, SDE, Euclidean attack"}  # fmt: skip
+Labelled = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Setting:
+class Settings:
     """How much is computed."""
 
     pictures: int
@@ -48,210 +65,275 @@ class Setting:
     epochs: int
     """Of the classifier."""
     prior_steps: int
-    seeds: int
-    l2: bool
+    l2: bool = False
+    method: DiffPure = field(default_factory=lambda: DiffPure(steps=10))
+    """Ten steps of ten thousandths: exact gradients through a hundred would cost ten times as much."""
 
 
-QUICK = Setting(32, 32, (25, 100, 300), 8, 4, 5, 8, 1000, 1, False)
-FULL = Setting(128, 64, (25, 50, 100, 150, 200, 300), 20, 16, 10, 20, 3000, 3, True)
-METHOD = DiffPure(steps=10)
-"""Ten steps of ten thousandths: exact gradients through a hundred would cost ten times as much."""
+# What is trained anew for each seed
+
+
+class Perceptron(nn.Module):
+    """Residual blocks on all pixels at once: for 8 x 8 pictures thirty times cheaper than a U-Net."""
+
+    def __init__(self, pixels: int, width: int = 256, blocks: int = 3) -> None:
+        super().__init__()
+        self.width = width
+        self.inward, self.time = nn.Linear(pixels, width), nn.Linear(width, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            for _ in range(blocks)
+        )
+        self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, pixels))
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) -> (B, C, H, W)."""
+        h = self.inward(x.flatten(1)) + self.time(timestep_embedding(label, self.width).to(x))
+        for block in self.blocks:
+            h = h + block(h)
+        return self.outward(h).view_as(x)
+
+
+def train_prior(pictures: Tensor, seed: int, steps: int, progress: bool) -> Prior:
+    """A prior of pictures (N, C, H, W) in [-1, 1], with the chain of Ho et al. 2020 and a v target."""
+    shape = cast("tuple[int, int, int]", tuple(pictures.shape[1:]))
+    config = PriorConfig({"kind": "perceptron"}, shape, ProcessConfig(), predicts="v")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, 1))
+        network = Perceptron(pictures[0].numel())
+    how = TrainerConfig(steps, 128, 2e-3, warmup=100, decay="cosine", ema=0.99)
+    q = config.process.build()
+
+    def loss(net: nn.Module, rows: Tensor, number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(derive(seed, 2, number))
+        x0 = pictures[rows]
+        t = stratified(len(rows), q.T, torch.rand(len(rows), generator=generator) / len(rows))
+        eps = torch.randn(x0.shape, generator=generator)
+        return Denoiser(net, q, "v").loss(x0, t, eps).mean()
+
+    return Prior(train(network, loss, len(pictures), how, Run(seed, progress=progress)), config)
 
 
 @dataclass(frozen=True)
 class Models:
-    """What is trained anew for each seed."""
+    """A classifier of pictures in [0, 1], and the prior of its purifier."""
 
+    settings: Settings
+    trial: Trial
     seed: int
     classifier: nn.Module
     prior: Prior
 
     def purified(self, level: int, kind: Kind = "sde") -> Purified:
         """The defended classifier."""
-        method = replace(METHOD, level=level, steps=min(METHOD.steps, level), kind=kind)
+        method = self.settings.method
+        method = replace(method, level=level, steps=min(method.steps, level), kind=kind)
         return Purified(self.classifier, self.prior, method, seed=self.seed).eval()
 
-
-@dataclass(frozen=True)
-class Found:
-    """Reports of all seeds, arm by arm."""
-
-    threat: Threat
-    level: int
-    arms: Mapping[str, list[Report]]
-    """bare, sde, ode, and sde under L2 at full effort."""
-    sweep: Mapping[int, list[Report]]
+    def attacked(
+        self, model: nn.Module, pictures: Labelled, threat: Threat,
+        against: Mapping[str, Attack] | None = None, known: int = 0,
+    ) -> Report:  # fmt: skip
+        """What is left of the classifier, bare or defended."""
+        run = replace(self.trial.run(64), seed=self.seed)
+        return suite(model, *pictures, threat, against, self.settings.votes, known, **run)
 
 
-def attacks(setting: Setting) -> dict[str, Attack]:
+# What is measured
+
+
+def attacks(settings: Settings) -> dict[str, Attack]:
     """Every attack with the same steps and candidates, so that only what it knows differs."""
     return {
-        NAIVE: PGD(setting.steps, 1, "classifier"),
-        BLIND: PGD(setting.steps, setting.draws, "bpda"),
-        EXACT: PGD(setting.steps, setting.draws),
-        "exact APGD + EOT": APGD(setting.steps, setting.draws),
+        NAIVE: PGD(settings.steps, 1, "classifier"),
+        BLIND: PGD(settings.steps, settings.draws, "bpda"),
+        EXACT: PGD(settings.steps, settings.draws),
+        "exact APGD + EOT": APGD(settings.steps, settings.draws),
     }
 
 
-def swept(setting: Setting) -> dict[str, Attack]:
+def sweep_attacks(settings: Settings) -> dict[str, Attack]:
     """What each level faces: half the gradients and draws, or the curve would cost more than the rest."""
     return {
-        NAIVE: PGD(setting.steps, 1, "classifier"),
-        EXACT: PGD(max(setting.steps // 2, 1), max(setting.draws // 2, 1)),
+        NAIVE: PGD(settings.steps, 1, "classifier"),
+        EXACT: PGD(max(settings.steps // 2, 1), max(settings.draws // 2, 1)),
     }
 
 
-def reproduce(task: Task) -> Outcome:
-    """Train, choose radius and level on training pictures, attack test pictures, compare."""
-    setting = QUICK if task.effort == "quick" else FULL
-    train, test = load("tiny", "train"), load("tiny", "test")
-    models = [
-        Models(
-            seed,
-            train_target(train, seed, setting.epochs),
-            train_prior(train.images, seed, setting.prior_steps, task.progress),
-        )
-        for seed in task.seeds[: setting.seeds]
-    ]
-    tune = _chosen(train.images, cast(Tensor, train.labels), setting.tuning)
-    shown = _chosen(test.images, cast(Tensor, test.labels), setting.pictures)
-    work = _Work(models, setting, Run(batch_size=64, progress=task.progress))
-    threat = work.radius("linf", tune)
-    level = work.level(threat, tune)
-    strong, known = attacks(setting), setting.steps
-
-    def at(level: int, kind: Kind = "sde") -> Callable[[Models], nn.Module]:
-        return lambda m: m.purified(level, kind)
-
-    arms = {
-        "bare": work.attack(lambda m: m.classifier, shown, threat),
-        "sde": work.attack(at(level), shown, threat, strong, known),
-        "ode": work.attack(at(level, "ode"), shown, threat, strong, known),
-    }
-    if setting.l2:
-        euclid = work.radius("l2", tune)
-        arms["bare, L2"] = work.attack(lambda m: m.classifier, shown, euclid)
-        arms["sde, L2"] = work.attack(at(level), shown, euclid, strong)
-    sweep = {t: work.attack(at(t), shown, threat, swept(setting)) for t in setting.levels}
-    found = Found(threat, level, arms, sweep)
-    gallery = examples(models[0].classifier, models[0].purified(level), *shown, threat, strong[EXACT])
-    return _outcome(task, setting, found, gallery)
+def first_pictures(split: str, n: int) -> Labelled:
+    """n pictures in [0, 1] and their classes, in one order for all seeds."""
+    data = load("tiny", split)
+    order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(0))[:n]
+    return (data.images[order] + 1) / 2, cast(Tensor, data.labels)[order]
 
 
-@dataclass(frozen=True)
-class _Work:
-    """The same attack on every seed's models."""
+def prepare(settings: Settings, trial: Trial) -> tuple[list[Models], dict[Norm, Threat], int]:
+    """The models of all seeds, the radius for each norm and the level, chosen on training pictures."""
+    data, tune, models = load("tiny", "train"), first_pictures("train", settings.tuning), list[Models]()
+    for seed in trial.seeds:
+        target = train_classifier(data.images, cast(Tensor, data.labels), seed, settings.epochs)
+        prior = train_prior(data.images, seed, settings.prior_steps, trial.progress)
+        models.append(Models(settings, trial, seed, OnUnitRange(target).eval(), prior))
 
-    models: list[Models]
-    setting: Setting
-    run: Run
-
-    def attack(
-        self,
-        make: Callable[[Models], nn.Module],
-        pictures: tuple[Tensor, Tensor],
-        threat: Threat,
-        against: Mapping[str, Attack] | None = None,
-        known: int = 0,
-    ) -> list[Report]:
-        votes = self.setting.votes
-        return [
-            suite(make(m), *pictures, threat, against, votes, known, **replace(self.run, seed=m.seed))
-            for m in self.models
-        ]
-
-    def radius(self, norm: Norm, tune: tuple[Tensor, Tensor]) -> Threat:
-        """The smallest radius at which every seed's bare classifier breaks on training pictures."""
+    def radius(norm: Norm) -> Threat:
+        """The smallest radius at which every seed's bare classifier breaks."""
         for eps in RADII[norm]:
-            threat = Threat(norm, eps)
-            left = self.attack(lambda m: m.classifier, tune, threat, {"exact PGD": PGD(20)})
-            if max(_mean([r.worst]) for r in left) <= BROKEN:
+            threat, exact = Threat(norm, eps), {"exact PGD": PGD(20)}
+            left = [m.attacked(m.classifier, tune, threat, exact).worst.double().mean() for m in models]
+            if max(left) <= BROKEN:
                 return threat
         return Threat(norm, RADII[norm][-1])
 
-    def level(self, threat: Threat, tune: tuple[Tensor, Tensor]) -> int:
-        """The level with the best worst case on training pictures, the ends of the range excluded."""
+    norms: tuple[Norm, ...] = ("linf", "l2") if settings.l2 else ("linf",)
+    threats: dict[Norm, Threat] = {norm: radius(norm) for norm in norms}
 
-        def score(level: int) -> float:
-            reports = self.attack(lambda m: m.purified(level), tune, threat, swept(self.setting))
-            return _mean([r.worst for r in reports])
+    def score(level: int) -> float:
+        against = sweep_attacks(settings)
+        left = [m.attacked(m.purified(level), tune, threats["linf"], against).worst for m in models]
+        return float(torch.stack(left).double().mean())
 
-        inner = list(self.setting.levels)[1:-1]
-        return max(inner, key=score) if len(inner) > 1 else inner[0]
+    inner = settings.levels[1:-1]
+    return models, threats, max(inner, key=score) if len(inner) > 1 else next(iter(inner))
 
 
-def required(found: Found) -> list[Comparison]:
+def measure(settings: Settings, trial: Trial) -> None:
+    """Attack this seed's models on test pictures."""
+    every, threats, level = trial.once("models", lambda: prepare(settings, trial))
+    models, pictures = every[trial.index], first_pictures("test", settings.pictures)
+    strong, samples = attacks(settings), trial.found.samples
+    samples |= {"threat": str(threats["linf"]), "level": level, "reports": {}}
+
+    def attack(
+        arm: str, model: nn.Module, threat: Threat, against: Mapping[str, Attack] | None = None,
+        known: int = 0, case: str = "",
+    ) -> None:  # fmt: skip
+        report = models.attacked(model, pictures, threat, against, known)
+        taken = {WORST: report.worst, **report.held, CLEAN: report.clean}
+        if report.known is not None:
+            taken[f"({KNOWN})"] = report.known
+        for name, held in taken.items():
+            trial.found.add(f"{name} {case}".strip(), arm, held)
+        samples["reports"][f"{arm} {case}".strip()] = report.to_dict()
+
+    attack(BARE, models.classifier, threats["linf"])
+    attack(SDE, models.purified(level), threats["linf"], strong, settings.steps)
+    attack(ODE, models.purified(level, "ode"), threats["linf"], strong, settings.steps)
+    if settings.l2:
+        attack(f"{BARE}, L2", models.classifier, threats["l2"])
+        attack(f"{SDE}, L2", models.purified(level), threats["l2"], strong)
+    for at in settings.levels:
+        attack(SDE, models.purified(at), threats["linf"], sweep_attacks(settings), case=f"at level {at}")
+    if trial.index == 0:
+        samples["way"] = way(models, level, threats["linf"], strong[EXACT], pictures)
+
+
+@torch.no_grad()
+def way(models: Models, level: int, threat: Threat, attack: Attack, pictures: Labelled) -> dict[str, Any]:
+    """The first pictures in [0, 1]: clean, attacked by one who knows the purifier, the attack, purified; and
+    what the classifier calls each."""
+    x, y, own = pictures[0][:6], pictures[1][:6], seeds(0, 77, n=min(6, len(pictures[0])))
+    purified = models.purified(level)
+    hostile = attack.perturb(purified, threat, x, y, own)[-1]
+    stages = [x, hostile, hostile - x, purified.purified(hostile, own), purified.purified(x, own)]
+    calls = [[] if i == 2 else models.classifier(s).argmax(1).tolist() for i, s in enumerate(stages)]
+    return {"truth": y.tolist(), "stages": stages, "called": calls, "eps": threat.eps}
+
+
+def rule(results: Results[Settings]) -> list[Comparison]:
     """What the claim asks for, picture by picture, seeds averaged; larger means more still right."""
+    level = results.first["level"]
+    low, high = min(results.settings.levels), max(results.settings.levels)
 
-    def held(reports: list[Report], name: str) -> list[list[float]]:
-        return [r.held[name].double().tolist() for r in reports]
+    def at(measure: str, level: int) -> tuple[str, str]:
+        return f"{measure} at level {level}", SDE
 
-    def worst(reports: list[Report]) -> list[list[float]]:
-        return [r.worst.double().tolist() for r in reports]
-
-    def clean(reports: list[Report]) -> list[list[float]]:
-        return [r.clean.double().tolist() for r in reports]
-
-    sde, sweep = found.arms["sde"], found.sweep
-    low, high = min(sweep), max(sweep)
-    bare = [r.worst.double().tolist() for r in found.arms["bare"]]
-    pairs = [
-        (f"robust at {found.level}, against {low}: it rises", worst(sweep[found.level]), worst(sweep[low])),
-        (f"robust at {found.level}, against {high}: it falls", worst(sweep[found.level]), worst(sweep[high])),
-        (f"clean at {low}, against {high}: it falls", clean(sweep[low]), clean(sweep[high])),
-        ("purified under a classifier-only attack, against the bare classifier", held(sde, NAIVE), bare),
-        ("left by a classifier-only attack, against BPDA + EOT", held(sde, NAIVE), held(sde, BLIND)),
-        ("left by BPDA + EOT, against exact gradients + EOT", held(sde, BLIND), held(sde, EXACT)),
-        ("SDE, worst case, against ODE", worst(sde), worst(found.arms["ode"])),
-    ]
-    return [compare(what, ours, other, "larger", "picture") for what, ours, other in pairs]
+    return [
+        results.compare(what, ours, other)
+        for what, ours, other in (
+            (f"robust at {level}, against {low}: it rises", at(WORST, level), at(WORST, low)),
+            (f"robust at {level}, against {high}: it falls", at(WORST, level), at(WORST, high)),
+            (f"clean at {low}, against {high}: it falls", at(CLEAN, low), at(CLEAN, high)),
+            ("purified under a classifier-only attack, against the bare classifier",
+             (NAIVE, SDE), (WORST, BARE)),
+            ("left by a classifier-only attack, against BPDA + EOT", (NAIVE, SDE), (BLIND, SDE)),
+            ("left by BPDA + EOT, against exact gradients + EOT", (BLIND, SDE), (EXACT, SDE)),
+            ("SDE, worst case, against ODE", (WORST, SDE), (WORST, ODE)),
+        )
+    ]  # fmt: skip
 
 
-def _outcome(task: Task, setting: Setting, found: Found, gallery: list[Example]) -> Outcome:
-    comparisons = required(found)
-    conclusion = verdict(comparisons)
-    sde, bare = (_mean([r.worst for r in found.arms[name]]) for name in ("sde", "bare"))
-    clean = _mean([r.clean for r in found.arms["sde"]])
-    measured = (
-        f"{found.threat}, level {found.level}: {100 * sde:.0f} % right in the worst case of "
-        f"{len(attacks(setting))} attacks (bare classifier {100 * bare:.0f} %, clean pictures "
-        f"{100 * clean:.0f} %); " + "; ".join(str(c) for c in comparisons)
+def share(results: Results[Settings], measure: str, arm: str) -> tuple[float, float, float]:
+    """Share over seeds, with Wilson's interval of as many pictures as there are: seeds bring no new ones."""
+    rows = results.rows(measure, arm)
+    return float(rows.mean()), *wilson_interval(round(float(rows.mean()) * rows.shape[1]), rows.shape[1])
+
+
+def show(section: Section, results: Results[Settings]) -> None:
+    """Pictures on their way, the curve over levels, and every attack on every arm."""
+    first, levels = results.first, results.settings.levels
+    found = first["way"]
+    named = [[f"seen as {c}" for c in calls] or [""] * len(found["truth"]) for calls in found["called"]]
+    section.pictures(
+        ["picture", "attacked", "attack", "purified", "purified picture"],
+        [
+            [Signed(s[i], found["eps"]) if k == 2 else s[i] * 2 - 1 for k, s in enumerate(found["stages"])]
+            for i in range(len(found["truth"]))
+        ],
+        [f"a {digit}" for digit in found["truth"]],
+        [list(row) for row in zip(*named, strict=True)],
+        caption=f"Attack by exact gradients through the purifier at level {first['level']}, "
+        f"{first['threat']}. It aims at the purified picture (fourth column), not at what the bare "
+        "classifier sees.",
+    )  # fmt: skip
+    lines = []
+    for name, measure in (("no attack", CLEAN), ("worst case", WORST)):
+        rows = [share(results, f"{measure} at level {t}", SDE) for t in levels]
+        lines.append(Series(name, levels, *map(list, zip(*rows, strict=True))))
+    section.curve(
+        lines,
+        x="level t* (of 1,000)",
+        y="share still right",
+        caption="More noise washes out more of the attack, then of the digit. Worst case of "
+        f"{len(sweep_attacks(results.settings))} attacks; all attacks at full length leave "
+        f"{share(results, WORST, SDE)[0]:.3f} at level {first['level']}. Bands: Wilson 95 %.",
     )
-    settings = {
-        "effort": task.effort,
-        "seeds": list(task.seeds[: setting.seeds]),
-        "pictures": setting.pictures,
-        "purification steps": METHOD.steps,
-        "gradients per attack": setting.steps,
-        "draws per gradient": setting.draws,
-        "votes": setting.votes,
-        "radius and level": f"chosen on {setting.tuning} training pictures",
-        "data": "tiny, 8 x 8",
-    }
-    section = tell(task.page, found.threat, found.level, found.arms, found.sweep, gallery)
-    section.table(
-        ["larger is claimed for", "by", "95 % interval, from", "to"],
-        [[c.what, c.mean, c.low, c.high] for c in comparisons],
-        caption="Differences of shares, paired by picture; a comparison is won when its interval is above 0.",
-        decimals={"by": 3, "95 % interval, from": 3, "to": 3},
-    )
-    section.settings(settings)
-    section.claim(DiffPure.paper.claim, measured, conclusion)
-    metrics = {
-        "threat": str(found.threat),
-        "level": found.level,
-        "comparisons": {c.what: c.to_dict() for c in comparisons},
-        "arms": {name: [r.to_dict() for r in reports] for name, reports in found.arms.items()},
-        "sweep": {str(at): [r.to_dict() for r in reports] for at, reports in found.sweep.items()},
-    }
-    return Outcome("diffpure", DiffPure.paper.claim, measured, conclusion, metrics, settings)
+    for arm in (a for a in ARMS if a in first["reports"]):
+        report = first["reports"][arm]
+        taken = [m for m in results.parts[0].values if " at level " not in m and arm in results.arms(m)]
+        section.table(
+            [ARMS[arm], "still right", "95 % interval, from", "to"],
+            [[name, *share(results, name, arm)] for name in taken],
+            caption=f"{report['threat']}, {report['n']} pictures, mean of {len(results.seeds)} seeds, "
+            f"{report['votes']} votes; strongest single attack: {report['strongest']}. Wilson's interval for "
+            "that many pictures.",
+            decimals={"still right": 3, "95 % interval, from": 3, "to": 3},
+        )
+        for warning in sorted(
+            {w for reports in results.collect("reports") for w in reports[arm]["warnings"]}
+        ):
+            section.note(warning)
 
 
-def _mean(held: list[Tensor]) -> float:
-    return float(torch.stack(held).double().mean())
-
-
-def _chosen(images: Tensor, labels: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """n pictures in [0, 1] and their classes, in one order for all seeds."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:n]
-    return (images[order] + 1) / 2, labels[order]
+QUICK = Settings(32, 32, (25, 100, 300), 8, 4, 5, 8, 1000)
+FULL = Settings(128, 64, (25, 50, 100, 150, 200, 300), 20, 16, 10, 20, 3000, l2=True)
+_COMPARED = [f"{m} at level {t}" for m in (WORST, CLEAN) for t in {*QUICK.levels, *FULL.levels}]
+CLAIM = Claim(
+    "diffpure",
+    "Attacks washed out: DiffPure",
+    "A classifier of 8 x 8 digits behind a purifier that it knows nothing of, attacked by those who do.",
+    unit="picture",
+    tiny=Settings(4, 4, (25, 50, 200), 2, 2, 2, 1, 20, l2=True),
+    quick=QUICK,
+    full=FULL,
+    # Shares have tables with Wilson's intervals instead of the usual ones.
+    measures={m: Measure("larger", tabled=False) for m in (WORST, NAIVE, BLIND, *_COMPARED)},
+    measure=measure,
+    rule=rule,
+    show=show,
+    extra=lambda results: {
+        "threat": results.first["threat"],
+        "level": results.first["level"],
+        "reports": results.collect("reports"),
+    },
+    quick_seeds=1,
+)

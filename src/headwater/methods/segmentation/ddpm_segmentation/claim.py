@@ -3,6 +3,9 @@ supervised training, and do the middle blocks and small noise know most? (Baranc
 
 Pictures: emoji made of parts, each with its hue turned at random, so that colour alone does not tell the
 parts. The prior saw no test picture; labels come from the pool, and nothing is chosen on the test split.
+Required: in every seed more mean IoU than each arm that was trained long enough to be judged against; the
+best block is neither the first nor the last; the best block at small noise beats the best at large noise;
+and uncertainty ranks pictures by their error, with a correlation above 0.3.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Literal
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,228 +21,268 @@ from torch import Tensor
 from headwater.baselines.supervised import SupervisedUNet, course
 from headwater.core import DDIM, descend
 from headwater.data import Set, load
-from headwater.experiments.base import Outcome, Task
-from headwater.methods.segmentation.ddpm_segmentation import claim_page as report
-from headwater.methods.segmentation.ddpm_segmentation.claim_page import (
-    DATASET,
-    DDPM,
-    PLAIN,
-    RAW,
-    SUPERVISED,
-    UNTRAINED,
-    labels_of,
-)
-from headwater.methods.segmentation.ddpm_segmentation.dataset_ddpm import label_samples
-from headwater.methods.segmentation.ddpm_segmentation.decoder_features import depth
-from headwater.methods.segmentation.ddpm_segmentation.feature_study import block_step_grid, feature_clusters
-from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation
-from headwater.methods.segmentation.ddpm_segmentation.pixel_classifier import (
-    Segmentation,
-    image_uncertainty,
-    predict,
-)
-from headwater.methods.segmentation.ddpm_segmentation.pixel_training import fit_pixels
+from headwater.errors import need
+from headwater.experiments.comparison import Bound
+from headwater.experiments.harness import Claim, Measure, Results, Trial
+from headwater.methods.segmentation.ddpm_segmentation.classifiers import Segmentation, predict
+from headwater.methods.segmentation.ddpm_segmentation.features import depth
+from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation, label_samples
+from headwater.methods.segmentation.ddpm_segmentation.study import block_step_grid, feature_clusters
 from headwater.metrics.statistics import spearman
 from headwater.models import Prior
+from headwater.report import Cell, Classes, Heat, Page, Section, Series
 from headwater.sampling import Run
 
-
-@dataclass(frozen=True)
-class Setting:
-    """How much is computed."""
-
-    method: DDPMSegmentation
-    supervised: SupervisedUNet
-    scout: DDPMSegmentation
-    """Classifiers of the grid of blocks and steps."""
-    grid_steps: tuple[int, ...]
-    judged: int
-    """Pool pictures on which the grid is measured."""
-    seeds: int
-    samples: int
-    """Pictures drawn for DatasetDDPM, at the first seed only; 0 leaves it out."""
-    judged_against: tuple[str, ...]
-    """Arms that decide the verdict; one that was trained too briefly must not."""
-    labelled: int = 20
-
-
-METHOD = DDPMSegmentation(blocks=(1, 2, 3, 4), smallest=3)
-"""The paper's settings, but for blocks that suit a network of six and slips that suit 32 x 32 pixels."""
-
-FULL = Setting(
-    method=METHOD,
-    supervised=SupervisedUNet(course(600)),
-    scout=replace(METHOD, ensemble=1, pixels=128, epochs=6),
-    grid_steps=(20, 50, 150, 250, 400, 600, 800),
-    judged=60,
-    seeds=99,
-    samples=300,
-    judged_against=(RAW, UNTRAINED, PLAIN, SUPERVISED),
-)
-QUICK = Setting(
-    method=replace(METHOD, ensemble=3, pixels=128, epochs=4),
-    supervised=SupervisedUNet(course(120)),
-    scout=replace(METHOD, ensemble=1, pixels=128, epochs=2),
-    grid_steps=(50, 250, 800),
-    judged=30,
-    seeds=1,
-    samples=0,
-    judged_against=(RAW, UNTRAINED),
-)
-
+Pair = tuple[Tensor, Tensor]
+"""Images and their label maps."""
+OURS, RAW, UNTRAINED = "DDPM features", "raw pixels", "untrained features"
+PLAIN, SUPERVISED, DATASET = "supervised, no augmentation", "supervised U-Net", "DatasetDDPM"
+RANK = "rank correlation of uncertainty and error"
 SMALL, LARGE = 250, 600
 """Steps up to the first count as small noise, from the second on as large."""
 
 
-def reproduce(task: Task) -> Outcome:
-    """Fit every arm on the same 20 pictures per seed, and measure it on the test split."""
-    setting = QUICK if task.effort == "quick" else FULL
-    prior = Prior.from_pretrained("emoji-parts")
-    side = prior.shape[-1]
-    pool, test = (load("emoji-parts-hue", split, side) for split in ("pool", "test"))
-    seeds = task.seeds[: setting.seeds]
-    scores: dict[str, list[float]] = {}
-    correlations: list[float] = []
-    first: dict[str, Segmentation] = {}
-    for seed in seeds:
-        learn, _ = draw(pool, setting, seed)
-        here = setting if seed == seeds[0] else replace(setting, samples=0)
-        found = arms(here, prior, learn, test.images, Run(seed, progress=task.progress))
-        for name, result in found.items():
-            truth = labels_of(test)
-            scores.setdefault(name, []).append(setting.method.evaluate(result.labels, truth)["miou"])
-        correlations.append(spearman(found[DDPM].score.numpy(), wrong(found[DDPM], test).numpy()))
-        first = first or found
-    learn, judge = draw(pool, setting, seeds[0])
-    run = Run(seeds[0], progress=task.progress)
-    blocks = list(range(depth(prior)))
-    pairs = ((learn.images, labels_of(learn)), (judge.images, labels_of(judge)))
-    grid = block_step_grid(setting.scout, prior, *pairs, setting.grid_steps, blocks, run)
-    answer = conclude(scores, correlations, grid, setting)
-    report.results(task.page, learn, test, first)
-    report.grid(task.page, grid, block_curve(grid, setting.grid_steps), setting.grid_steps)
-    clustered = test.select(torch.arange(32))
-    report.clusters(task.page, clustered.images, cluster_maps(prior, clustered.images, setting, run))
-    report.table(task.page, scores, wrong(first[DDPM], test), first[DDPM].score, answer)
-    return answer
+@dataclass(frozen=True)
+class Settings:
+    """How much is computed."""
+
+    method: DDPMSegmentation
+    supervised: SupervisedUNet
+    grid_method: DDPMSegmentation
+    """Classifiers of the grid of blocks and steps."""
+    grid_steps: tuple[int, ...]
+    grid_pictures: int
+    """Pool pictures on which the grid is measured."""
+    samples: int
+    """Pictures drawn for DatasetDDPM, with the first seed only; 0 leaves it out."""
+    judged_against: tuple[str, ...]
+    """Arms that decide the verdict; one that was trained too briefly must not."""
+    labelled: int = 20
+    tested: int = 10_000
+    """Test pictures, at most."""
 
 
-def draw(pool: Set, setting: Setting, seed: int) -> tuple[Set, Set]:
+METHOD = DDPMSegmentation(blocks=(1, 2, 3, 4), smallest=3)
+"""The paper's settings, but for blocks that suit a network of six and slips that suit 32 x 32 pixels."""
+QUICK = Settings(
+    method=replace(METHOD, ensemble=3, pixels=128, epochs=4),
+    supervised=SupervisedUNet(course(120)),
+    grid_method=replace(METHOD, ensemble=1, pixels=128, epochs=2),
+    grid_steps=(50, 250, 800),
+    grid_pictures=30,
+    samples=0,
+    judged_against=(RAW, UNTRAINED),
+)
+FULL = Settings(
+    method=METHOD,
+    supervised=SupervisedUNet(course(600)),
+    grid_method=replace(METHOD, ensemble=1, pixels=128, epochs=6),
+    grid_steps=(20, 50, 150, 250, 400, 600, 800),
+    grid_pictures=60,
+    samples=300,
+    judged_against=(RAW, UNTRAINED, PLAIN, SUPERVISED),
+)
+
+
+def draw(pool: Set, settings: Settings, seed: int) -> tuple[Set, Set]:
     """The labelled pictures of a seed, and other pool pictures to judge blocks and steps on."""
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
-    ends = (setting.labelled, setting.labelled + setting.judged)
-    return pool.select(order[: ends[0]]), pool.select(order[ends[0] : ends[1]])
-
-
-def arms(setting: Setting, prior: Prior, learn: Set, image: Tensor, run: Run) -> dict[str, Segmentation]:
-    """Every way to segment, fitted on `learn` and applied to `image`."""
-    method, truth = setting.method, labels_of(learn)
-    fitted = method.fit(prior, learn.images, truth, **run)
-    found = {DDPM: method.apply(prior, image, fitted, **run)}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
-        fresh = replace(prior, network=prior.config.build_network().eval())
-    found[UNTRAINED] = method.apply(fresh, image, method.fit(fresh, learn.images, truth, **run), **run)
-    ensemble = fit_pixels(method, [with_coordinates(learn.images)], truth, run)
-    size = (image.shape[-2], image.shape[-1])
-    labels, uncertainty = predict(ensemble, [with_coordinates(image)], size)
-    found[RAW] = Segmentation(labels, uncertainty, image_uncertainty(uncertainty))
-    bare = replace(setting.supervised, mirror=False, shift=0, hue=False)
-    plain = bare.fit(prior.config, learn.images, truth, **run)
-    found[PLAIN] = _certain(plain.predict(image, **run))
-    augmented = setting.supervised.fit(prior.config, learn.images, truth, **run)
-    found[SUPERVISED] = _certain(augmented.predict(image, **run))
-    if setting.samples:
-        plan = descend(prior.process.T, 50)
-        drawn = label_samples(prior, fitted, setting.samples, run, plan=plan, sampler=DDIM())
-        taught = setting.supervised.fit(prior.config, drawn.image, drawn.labels, **run)
-        found[DATASET] = _certain(taught.predict(image, **run))
-    return found
+    learn, judge = order[: settings.labelled], order[settings.labelled :][: settings.grid_pictures]
+    return pool.select(learn), pool.select(judge)
 
 
 def with_coordinates(image: Tensor) -> Tensor:
-    """The picture with each pixel's row and column in [-1, 1] as two more channels."""
+    """The image with each pixel's row and column in [-1, 1] as two more channels."""
     n, _, height, width = image.shape
-    y = torch.linspace(-1, 1, height).view(1, 1, height, 1).expand(n, 1, height, width)
-    x = torch.linspace(-1, 1, width).view(1, 1, 1, width).expand(n, 1, height, width)
-    return torch.cat([image, y, x], 1)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    return torch.cat([image, torch.stack([y, x]).expand(n, -1, -1, -1)], 1)
 
 
-def conclude(
-    scores: dict[str, list[float]], correlations: list[float], grid: Tensor, setting: Setting
-) -> Outcome:
-    """The verdict: every part of the claim, seed by seed where it compares arms."""
-    ours = scores[DDPM]
-    parts = {
-        f"beats {name}": all(a > b for a, b in zip(ours, scores[name], strict=True))
-        for name in setting.judged_against
+def segmented(
+    settings: Settings, prior: Prior, learn: Pair, image: Tensor, run: Run, samples: int
+) -> dict[str, Segmentation]:
+    """Every way to segment, fitted on `learn` and applied to `image`."""
+    method = settings.method
+    fitted = method.fit(prior, *learn, **run)
+    found = {OURS: method.apply(prior, image, fitted, **run)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        fresh = replace(prior, network=prior.config.build_network().eval())
+    found[UNTRAINED] = method.apply(fresh, image, method.fit(fresh, *learn, **run), **run)
+    ensemble = method.fit_maps([with_coordinates(learn[0])], learn[1], run)
+    found[RAW] = predict(ensemble, [with_coordinates(image)], (image.shape[-2], image.shape[-1]))
+    augmented = settings.supervised
+    arms = {
+        PLAIN: (replace(augmented, mirror=False, shift=0, hue=False), learn),
+        SUPERVISED: (augmented, learn),
     }
-    small, large = noise_ends(grid, setting.grid_steps)
-    curve = block_curve(grid, setting.grid_steps)
-    parts["best block inside"] = 0 < int(curve.argmax()) < len(curve) - 1
-    parts["small t beats large t"] = small > large
-    parts["uncertainty follows error"] = fmean(correlations) > 0.3
-    # One seed, or arms too briefly trained to be judged against, cannot carry the whole claim.
-    complete = len(ours) >= 3 and SUPERVISED in setting.judged_against
-    verdict: Literal["held", "partly", "not held"] = (
-        "held" if complete and all(parts.values()) else "partly" if any(parts.values()) else "not held"
-    )
-    against = ", ".join(f"{fmean(scores[n]):.3f} {n}" for n in (RAW, UNTRAINED, PLAIN, SUPERVISED))
-    brief = "" if SUPERVISED in setting.judged_against else " (trained too briefly to be judged against)"
-    over = f"{len(ours)} seeds" if len(ours) > 1 else "1 seed"
-    return Outcome(
-        method="ddpm-segmentation",
-        claim="With 20 labelled pictures, DDPM features beat raw pixels, features of the untrained network "
-        "and a supervised U-Net of the same size; the best block lies inside; small t beats large t.",
-        measured=f"Mean IoU {fmean(ours):.3f} against {against}{brief}, over {over}; best block "
-        f"{int(curve.argmax())} of 0 to {len(curve) - 1}; {small:.3f} at t <= {SMALL}, {large:.3f} at t >= "
-        f"{LARGE}; rank correlation of uncertainty and error {fmean(correlations):.2f}.",
-        verdict=verdict,
-        metrics={
-            "miou": scores,
-            "uncertainty_error_spearman": correlations,
-            "grid": grid.tolist(),
-            "parts": parts,
+    if samples:
+        drawn = label_samples(prior, fitted, samples, descend(prior.process.T, 50), DDIM(), **run)
+        arms[DATASET] = augmented, (drawn.image, drawn.labels)
+    for name, (unet, pairs) in arms.items():
+        labels = unet.fit(prior.config, *pairs, **run.child(name)).predict(image, **run)
+        # It states no uncertainty.
+        nothing = torch.zeros(len(labels), 1, *labels.shape[1:])
+        found[name] = Segmentation(labels, nothing, nothing[:, 0, 0, 0])
+    return found
+
+
+def measure(settings: Settings, trial: Trial) -> None:
+    """Fit every arm on the same 20 pictures, and measure it on the test split; the first seed also fits
+    classifiers to every block at every step."""
+    prior = trial.once("prior", lambda: Prior.from_pretrained("emoji-parts"))
+    pool, test = (load("emoji-parts-hue", split, prior.shape[-1]) for split in ("pool", "test"))
+    learn, judge = (labelled(some) for some in draw(pool, settings, trial.seed))
+    image, truth = labelled(test.select(torch.arange(min(len(test), settings.tested))))
+    run, first = trial.run(), trial.index == 0
+    arms = segmented(settings, prior, learn, image, run, settings.samples if first else 0)
+    for name, found in arms.items():
+        trial.found.add("mean IoU", name, [settings.method.evaluate(found.labels, truth)["miou"]])
+    wrong = (arms[OURS].labels != truth).flatten(1).double().mean(1)
+    trial.found.add(RANK, OURS, [spearman(arms[OURS].score.numpy(), wrong.numpy())])
+    if not first:
+        return
+    blocks, steps = list(range(depth(prior))), settings.grid_steps
+    last = blocks[-1]
+    trial.found.samples |= {
+        "learn": list(learn),
+        "test": [image, truth, list(test.classes)],
+        "labels": {name: found.labels for name, found in arms.items()},
+        "ours": [arms[OURS].uncertainty, arms[OURS].score, wrong],
+        "grid": block_step_grid(settings.grid_method, prior, learn, judge, steps, blocks, run),
+        "clusters": {
+            f"block {b}, t {t}": feature_clusters(prior, image[:32], t, b, 5, run)
+            for b in (last // 4, (last + 1) // 2, last)
+            for t in (steps[0], steps[-1])
         },
-        settings={
-            "labelled": setting.labelled,
-            "steps": list(setting.method.steps),
-            "blocks": list(setting.method.blocks),
-            "ensemble": setting.method.ensemble,
-            "supervised_steps": setting.supervised.training.steps,
-            "grid_steps": list(setting.grid_steps),
-        },
-    )
+    }
 
 
-def block_curve(grid: Tensor, steps: Sequence[int]) -> Tensor:
-    """Mean IoU of each block over the small steps, (blocks,)."""
-    return grid[:, [i for i, t in enumerate(steps) if t <= SMALL]].mean(1)
+def labelled(found: Set) -> Pair:
+    """A set that has label maps, as a pair."""
+    need(found.labels is not None, f"{found.name} has no label maps: choose another set")
+    return found.images, cast(Tensor, found.labels)
 
 
-def noise_ends(grid: Tensor, steps: Sequence[int]) -> tuple[float, float]:
-    """Best block's mean IoU over small and over large steps."""
-    ends = [[i for i, t in enumerate(steps) if t <= SMALL], [i for i, t in enumerate(steps) if t >= LARGE]]
-    small, large = (float(grid[:, columns].mean(1).max()) for columns in ends)
-    return small, large
+def block_curve(grid: Tensor, steps: Sequence[int], low: int = 0, high: int = SMALL) -> Tensor:
+    """Mean IoU of each block over the timesteps in a range, (blocks,)."""
+    return grid[:, [i for i, t in enumerate(steps) if low <= t <= high]].mean(1)
 
 
-def wrong(found: Segmentation, test: Set) -> Tensor:
-    """Share of wrong pixels of each picture, (B,)."""
-    return (found.labels != labels_of(test)).flatten(1).double().mean(1)
-
-
-def cluster_maps(prior: Prior, image: Tensor, setting: Setting, run: Run) -> dict[str, Tensor]:
-    """k-means clusters, k = 5, of a deep, a middle and the last block at the least and the most noise."""
-    last = depth(prior) - 1
-    places = [
-        (b, t)
-        for b in (last // 4, (last + 1) // 2, last)
-        for t in setting.grid_steps[:: len(setting.grid_steps) - 1]
+def rule(results: Results[Settings]) -> list[Bound]:
+    """The rule at the head of this file, seed by seed where it compares arms."""
+    ours, against = results.rows("mean IoU", OURS)[0], results.settings.judged_against
+    found = list[Bound]()
+    for name in (RAW, UNTRAINED, PLAIN, SUPERVISED):
+        theirs, judged = results.rows("mean IoU", name)[0], name in against
+        what = f"mean IoU {ours.mean():.3f} against {theirs.mean():.3f} of {name}"
+        brief = "" if judged else " (trained too briefly to be judged against)"
+        found.append(Bound(what + brief, bool((ours > theirs).all()), required=judged))
+    grid, steps = results.first["grid"], results.settings.grid_steps
+    curve = block_curve(grid, steps)
+    small, large = float(curve.max()), float(block_curve(grid, steps, LARGE, steps[-1]).max())
+    best, end = int(curve.argmax()), len(curve) - 1
+    rank = fmean(results.rows(RANK, OURS)[0])
+    return [
+        *found,
+        Bound(f"best block {best} of 0 to {end}", 0 < best < end, best),
+        Bound(f"{small:.3f} at t <= {SMALL} against {large:.3f} at t >= {LARGE}", small > large),
+        Bound(f"{RANK} {rank:.2f}, above 0.3", rank > 0.3, rank),
     ]
-    return {f"block {b}, t {t}": feature_clusters(prior, image, t, b, 5, run) for b, t in places}
 
 
-def _certain(labels: Tensor) -> Segmentation:
-    """Labels of a network that states no uncertainty."""
-    return Segmentation(labels, torch.zeros(len(labels), 1, *labels.shape[1:]), torch.zeros(len(labels)))
+def show(section: Section, results: Results[Settings]) -> None:
+    """The labels given, predictions from the most certain test picture to the least, and what setting the
+    uncertain ones aside would gain."""
+    images, truth, classes = results.first["test"]
+    uncertainty, score, wrong = results.first["ours"]
+
+    def colours(labels: Tensor) -> Classes:
+        return Classes(labels, len(classes))
+
+    pairs = [cell for image, m in zip(*results.first["learn"], strict=True) for cell in (image, colours(m))]
+    caption = f"The labelled pictures of the first seed. Classes: {', '.join(classes)}."
+    section.contact_sheet(pairs, 10, caption=caption)
+    ranks = torch.linspace(0, len(images) - 1, min(6, len(images))).long()
+    others, top = dict(results.first["labels"]), float(uncertainty.max())
+    mine, rows = others.pop(OURS), list[list[Cell]]()
+    for i in score.argsort()[ranks].tolist():
+        rest = (colours(v[i]) for v in (*others.values(), truth))
+        rows.append([images[i], colours(mine[i]), Heat(uncertainty[i], high=top), *rest])
+    section.pictures(
+        ["picture", OURS, "uncertainty", *others, "truth"],
+        rows,
+        [f"rank {int(r) + 1}" for r in ranks],
+        caption="Test pictures from the most certain to the least, at even ranks: not selected.",
+    )
+    counts = [max(1, round(len(wrong) * share / 10)) for share in range(1, 11)]
+    lines = {"most certain first": wrong[score.argsort()], "by true error": wrong.sort().values}
+    shares = [k / len(wrong) for k in counts]
+    section.curve(
+        [Series(name, shares, [float(v[:k].mean()) for k in counts]) for name, v in lines.items()],
+        "share of pictures kept",
+        "wrong pixels",
+        "Error of the pictures kept when the most uncertain are set aside; the lower line is the true order.",
+    )
+
+
+def more(page: Page, results: Results[Settings]) -> None:
+    """Mean IoU by block and step, and clusters of features that were found without any label."""
+    grid, steps = results.first["grid"], results.settings.grid_steps
+    section = page.section(
+        "DDPM-Seg: where the knowledge sits",
+        "Classifiers that read one block at one noise level, judged on pool pictures, not on the test split.",
+    )
+    blocks, columns = [f"block {b}" for b in range(len(grid))], [f"t {t}" for t in steps]
+    section.heatmap(grid, blocks, columns, "Mean IoU; block 0 is the deepest.", "block, step", 3)
+    section.curve(
+        {"small noise": (list(range(len(grid))), block_curve(grid, steps))},
+        "decoder block, deepest first",
+        "mean IoU",
+        "Mean over the small steps. The paper finds the maximum inside the decoder.",
+    )
+    maps = results.first["clusters"]
+    section.pictures(
+        ["picture", *maps],
+        [[results.first["test"][0][i], *(Classes(m[i], 5) for m in maps.values())] for i in range(4)],
+        caption="k-means with 5 clusters on the features of one block at one step, over 32 test pictures at "
+        "once and without any label. Each column has its own colours.",
+    )
+
+
+CLAIM = Claim(
+    "ddpm-segmentation",
+    "DDPM-Seg: parts from 20 labelled pictures",
+    "All that was labelled is on the first sheet; the prior is frozen and never saw a label.",
+    unit="draw of labelled picture",
+    tiny=replace(
+        QUICK,
+        method=replace(QUICK.method, blocks=(1, 2), ensemble=2, epochs=1, pixels=512),
+        grid_method=replace(QUICK.grid_method, epochs=1, pixels=2048),
+        supervised=SupervisedUNet(course(4)),
+        grid_pictures=4,
+        samples=4,
+        labelled=4,
+        tested=8,
+    ),
+    quick=QUICK,
+    full=FULL,
+    measures={
+        "mean IoU": Measure(
+            "larger",
+            "Over the test split; each seed draws other labelled pictures and weights. Raw pixels come with "
+            "their coordinates; untrained features are the same network's with fresh weights. The supervised "
+            "U-Net sees its pictures mirrored, shifted and hue-turned; the classifiers do not.",
+        )
+    },
+    measure=measure,
+    rule=rule,
+    show=show,
+    more=more,
+    extra=lambda results: {"grid": results.first["grid"].tolist()},
+    statement="With 20 labelled pictures, DDPM features beat raw pixels, features of the untrained network "
+    "and a supervised U-Net of the same size; the best block lies inside; small t beats large t.",
+    new_units=True,
+    quick_seeds=1,
+    quick_proves=False,
+)

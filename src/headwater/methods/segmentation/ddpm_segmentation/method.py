@@ -1,45 +1,65 @@
-"""DDPM-Seg: label every pixel from a few labelled pictures and the inner features of a frozen prior."""
+"""DDPM-Seg: label every pixel from a few labelled images and the inner features of a frozen prior."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Unpack
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from headwater.core import Sampler
 from headwater.errors import need
-from headwater.methods.base import Images, Labels, Method, Paper
-from headwater.methods.segmentation.ddpm_segmentation.decoder_features import read_features, shared_noise
-from headwater.methods.segmentation.ddpm_segmentation.fitted import PixelClassifiers
-from headwater.methods.segmentation.ddpm_segmentation.pixel_classifier import (
+from headwater.methods.base import Images, Labels, Method, Paper, Scores
+from headwater.methods.segmentation.ddpm_segmentation.classifiers import (
+    PixelClassifiers,
+    PixelEnsemble,
     Segmentation,
-    image_uncertainty,
     predict,
 )
-from headwater.methods.segmentation.ddpm_segmentation.pixel_training import fit_pixels
+from headwater.methods.segmentation.ddpm_segmentation.features import (
+    PixelFeatures,
+    read_features,
+    shared_noise,
+)
 from headwater.metrics.segmentation import mean_iou, mean_iou_ddpm_seg
 from headwater.models import Prior
+from headwater.noise import derive
 from headwater.sampling import Run, RunOptions
 
 
 @dataclass(frozen=True)
 class DDPMSegmentation(Method):
-    """Noise a picture mildly, read the decoder once per noise level, classify each pixel by what was read
+    """Noise an image mildly, read the decoder once per timestep, classify each pixel by what was read
     (Baranchuk et al. 2022, sec. 4).
 
-        x_t   = alpha_t x_0 + sigma_t e          one field e for all pictures, levels and both splits
+        x_t   = alpha_t x_0 + sigma_t e          one field e for all images, timesteps and both splits
         f(p)  = (block b of the network at (x_t, t), resized to H x W, at p)   for t in steps, b in blocks
         label = most frequent argmax of the classifiers on f(p)
-        doubt = H(mean_k p_k) - mean_k H(p_k)
+        uncertainty = H(mean_k p_k) - mean_k H(p_k)
 
-    Memory: the maps of the labelled pictures at their own resolution while fitting (100 MB each for the
+    Memory: the maps of the labelled images at their own resolution while fitting (100 MB each for the
     paper's 256 x 256 network, instead of 2.2 GB for D = 8448 numbers a pixel), and those of one batch
     plus about four hidden layers while predicting. No tensor of D x H x W exists; logits equal the naive
-    way's.
+    way's, since the first linear layer commutes with bilinear resizing.
 
     Deviates from the reference code: the annotator's slips are masked, not edited into the labels; all
     classifiers are trained side by side in one product; the noise is kept with them, so a prediction needs
-    no shared seed; any noise law and process of a prior may be used.
+    no shared seed; any noise law and process of a prior may be used; DatasetDDPM drops exactly the most
+    uncertain share, whereas the reference's slice drops the 30 most certain images and keeps some of the most
+    uncertain; `evaluate` gives the standard mean IoU beside the reference's, which counts pixels with an
+    ignored true label as false positives and absent classes as 0.
+
+    >>> import headwater as hw
+    >>> prior = hw.Prior.from_pretrained("emoji-parts")
+    >>> emoji = hw.load("emoji-parts-hue", "pool", 32)
+    >>> method = hw.DDPMSegmentation(steps=(50,), blocks=(1, 2), ensemble=2, epochs=1, smallest=3)
+    >>> fitted = method.fit(prior, emoji.images[:2], emoji.labels[:2], seed=0)
+    >>> found = method.apply(prior, emoji.images[2:4], fitted)
+    >>> tuple(found.labels.shape), tuple(found.uncertainty.shape), tuple(found.score.shape)
+    ((2, 32, 32), (2, 1, 32, 32), (2,))
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -58,26 +78,28 @@ class DDPMSegmentation(Method):
     )
 
     steps: tuple[int, ...] = (50, 150, 250)
-    """Timesteps as the paper numbers them, from 0: level t + 1 of the prior."""
+    """Timesteps at which features are read, from 0 as the paper numbers them: timestep t + 1 of the prior."""
     blocks: tuple[int, ...] = (5, 6, 7, 8, 12)
-    """Decoder blocks, 0 being the deepest. The default suits 18 blocks; a smaller network needs others."""
+    """Decoder blocks that are read, 0 being the deepest. The default suits 18 blocks; a smaller network needs
+    others."""
     ensemble: int = 10
     """Number of pixel classifiers."""
     epochs: int = 100
-    """Most passes over the labelled pixels."""
+    """Largest number of passes over the labelled pixels."""
     pixels: int = 64
-    """Pixels in a minibatch."""
+    """Number of pixels in a minibatch, 2 or more."""
     lr: float = 1e-3
-    """Adam's learning rate."""
+    """Learning rate of Adam."""
     patience: int = 50
-    """From the fifth pass on, stop after more minibatches than this without a new lowest loss."""
+    """Number of minibatches that may pass, from the fifth epoch on, without a new lowest loss before a
+    classifier stops."""
     smallest: int = 20
-    """A class with fewer pixels in a picture counts as a slip there and is not learnt from."""
+    """Number of pixels in an image below which a class counts as the annotator's slip and is left out."""
     ignore: int = 255
-    """The label of pixels not to learn from and not to count."""
+    """Label of pixels that are neither learned from nor counted."""
     stored: Literal["float32", "float16"] = "float32"
-    """How the maps of the labelled pictures are kept while fitting: float16, the precision of the published
-    networks, takes half of the memory."""
+    """Precision of the labelled images' maps while fitting: float16, that of the published networks, takes
+    half of the memory."""
 
     def fit(self, prior: Prior, image: Images, labels: Labels, **how: Unpack[RunOptions]) -> PixelClassifiers:
         """Train the pixel classifiers; the prior stays as it is.
@@ -88,37 +110,160 @@ class DDPMSegmentation(Method):
         run = Run(**how)
         need(
             labels.shape == (len(image), *image.shape[-2:]),
-            f"label maps are {tuple(labels.shape)}, pictures "
-            f"{tuple(image.shape)}: give one label map of the same size for each picture",
+            f"label maps are {tuple(labels.shape)}, images "
+            f"{tuple(image.shape)}: give one label map of the same size for each image",
         )
+        need(self.stored in ("float32", "float16"), f"stored is {self.stored!r}: choose float32 or float16")
         blocks = tuple(sorted(set(self.blocks)))
         noise = shared_noise(prior, image, run)
-        need(self.stored in ("float32", "float16"), f"stored is {self.stored!r}: choose float32 or float16")
         maps = read_features(prior, image, self.steps, blocks, noise, run, getattr(torch, self.stored))
-        return PixelClassifiers.of(fit_pixels(self, maps, labels, run), noise, self.steps, blocks)
+        return PixelClassifiers.of(self.fit_maps(maps, labels, run), noise, self.steps, blocks)
+
+    def fit_maps(self, maps: Sequence[Tensor], labels: Tensor, run: Run) -> PixelEnsemble:
+        """Train all classifiers at once: Adam, cross-entropy, each with its own order of the pixels.
+
+        maps: any features (N, C, h, w); labels: int64 (N, H, W).
+        A classifier stops when, from its fifth epoch on, `patience` + 1 minibatches in a row set no new
+        lowest loss, the reference's rule. Classifier k depends on (run.seed, k) alone.
+        Raises UserError where nothing is left to learn from.
+        """
+        need(min(self.ensemble, self.epochs) >= 1, "ensemble and epochs are 1 or more")
+        need(self.pixels >= 2, f"pixels is {self.pixels}: batch norm needs 2 or more")
+        labels, members = labels.to(maps[0].device), self.ensemble
+        used = usable(labels, self.ignore, self.smallest)
+        need(int(used.sum()) > 1, "no labelled pixel is left to learn from: lower smallest or check ignore")
+        need(int(labels[used].min()) >= 0, "labels are negative: number the classes from 0")
+        classes = int(labels[labels != self.ignore].max()) + 1
+        features = PixelFeatures(maps, (labels.shape[-2], labels.shape[-1]))
+        pool, truth = used.flatten().nonzero()[:, 0], labels.flatten()
+        generators = [torch.Generator().manual_seed(derive(run.seed, _MEMBER, k)) for k in range(members)]
+        ensemble = PixelEnsemble(members, features.dim, classes)
+        ensemble.draw(generators)
+        ensemble.to(maps[0].device, features.dtype)
+        final = {k: v.clone() for k, v in ensemble.state_dict().items()}
+        optimiser = torch.optim.Adam(ensemble.parameters(), self.lr, fused=True)
+        lowest = torch.full((members,), torch.inf)
+        stale, live = torch.zeros(members, dtype=torch.long), torch.ones(members, dtype=torch.bool)
+        batch = min(self.pixels, len(pool))
+        per_epoch = len(pool) // batch
+        shuffled = torch.empty(members, 0, dtype=torch.long)
+        for step in run.track(range(self.epochs * per_epoch), "pixel classifiers"):
+            at = step % per_epoch
+            if at == 0:
+                shuffled = torch.stack([torch.randperm(len(pool), generator=g) for g in generators])
+            pixel = pool[shuffled[:, at * batch : (at + 1) * batch].to(pool.device)]
+            logits = ensemble(features(pixel)).flatten(0, 1)
+            losses = F.cross_entropy(logits, truth[pixel].flatten(), reduction="none")
+            loss = losses.view(members, batch).mean(1)
+            optimiser.zero_grad()
+            loss.sum().backward()
+            optimiser.step()
+            if step < _SETTLED * per_epoch:
+                continue
+            now = loss.detach().cpu()
+            stale = torch.where(now < lowest, 0, stale + 1)
+            lowest = torch.minimum(now, lowest)
+            _copy_members(final, ensemble, live & (stale > self.patience))
+            live &= stale <= self.patience
+            if not live.any():
+                break
+        _copy_members(final, ensemble, live)
+        ensemble.load_state_dict(final)
+        return ensemble.eval()
 
     def apply(
         self, prior: Prior, image: Images, fitted: PixelClassifiers, **how: Unpack[RunOptions]
     ) -> Segmentation:
-        """Label every pixel. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
-        run = Run(**how)
-        size, found = (image.shape[-2], image.shape[-1]), []
-        for batch in run.track(run.batches(len(image)), "pictures"):
-            maps = fitted.read(prior, image[batch.rows], run)
-            found.append([v.cpu() for v in predict(fitted.network, maps, size)])
-        labels, uncertainty = (torch.cat(v) for v in zip(*found, strict=True))
-        return Segmentation(labels, uncertainty, image_uncertainty(uncertainty))
+        """Label every pixel. image: (B, C, H, W) in [-1, 1], of the size that was fitted on.
+
+        Raises UserError for images of another shape, or a prior of another network, than was fitted on.
+        """
+        run, config, found = Run(**how), fitted.config, list[Segmentation]()
+        need(
+            image.shape[1:] == fitted.noise.shape[1:],
+            f"images are {tuple(image.shape[1:])}, the classifiers were fitted on "
+            f"{tuple(fitted.noise.shape[1:])}: resize the images or fit again",
+        )
+        need(len(image) > 0, "there is no image to label: give some")
+        for batch in run.track(run.batches(len(image)), "images"):
+            maps = read_features(prior, image[batch.rows], config.steps, config.blocks, fitted.noise, run)
+            need(
+                sum(m.shape[1] for m in maps) == config.dim,
+                "these classifiers were fitted on another prior's features: apply them with that prior, or "
+                "fit again",
+            )
+            found.append(predict(fitted.network, maps, (image.shape[-2], image.shape[-1])))
+        columns = zip(*((s.labels, s.uncertainty, s.score) for s in found), strict=True)
+        return Segmentation(*(torch.cat([v.cpu() for v in column]) for column in columns))
 
     def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:
         """Agreement of int64 (B, H, W) label maps, pixels whose truth is `ignore` left out.
 
         miou: the standard rule. miou_reference: the reference code's, for comparison with the paper only.
         """
-        seen = truth != self.ignore
-        need(bool(seen.any()), "every true label is the ignored one: check ignore")
-        classes = int(torch.cat([labels[seen], truth[seen]]).max()) + 1
+        counted = truth != self.ignore
+        need(bool(counted.any()), "every true label is the ignored one: check ignore")
+        classes = int(torch.cat([labels[counted], truth[counted]]).max()) + 1
         return {
             "miou": mean_iou(labels, truth, classes, self.ignore),
             "miou_reference": mean_iou_ddpm_seg(labels, truth, classes, self.ignore),
-            "accuracy": float((labels == truth)[seen].double().mean()),
+            "accuracy": float((labels == truth)[counted].double().mean()),
         }
+
+
+def usable(labels: Tensor, ignore: int, smallest: int) -> Tensor:
+    """Pixels to learn from, bool (N, H, W): not `ignore`, nor of a class with few pixels in that image.
+
+    A class with fewer than `smallest` pixels in an image is taken for a slip of the annotator there. The
+    labels themselves are left as they are.
+    """
+    used = labels != ignore
+    for row, mask in zip(labels, used, strict=True):
+        found, counts = row.unique(return_counts=True)
+        mask &= ~torch.isin(row, found[counts < smallest])
+    return used
+
+
+def _copy_members(final: dict[str, Tensor], ensemble: PixelEnsemble, which: Tensor) -> None:
+    """Copy the state of the given members; every array is ordered by member."""
+    for name, value in ensemble.state_dict().items():
+        if value.ndim:
+            index = which.nonzero()[:, 0].to(value.device)
+            final[name].view(ensemble.members, -1)[index] = value.view(ensemble.members, -1)[index]
+
+
+@dataclass(frozen=True)
+class LabelledSamples:
+    """Images that a prior drew, with the labels of the pixel classifiers, the most certain first."""
+
+    image: Images
+    labels: Labels
+    score: Scores
+    """Uncertainty of each image."""
+
+
+def label_samples(
+    prior: Prior,
+    fitted: PixelClassifiers,
+    n: int,
+    timesteps: Sequence[int] | None = None,
+    sampler: Sampler | None = None,
+    *,
+    drop: float = 0.1,
+    **how: Unpack[RunOptions],
+) -> LabelledSamples:
+    """DatasetDDPM: draw n images, label them, drop the floor(n drop) most uncertain ones, and train any
+    network on the rest (Baranchuk et al. 2022, sec. 4.2).
+
+    timesteps, sampler: as in `Prior.sample`; the paper takes all 1000 steps and 50,000 images.
+    """
+    need(0 <= drop < 1, f"drop is {drop}: give a share from 0 to below 1")
+    need(n >= 1, f"n is {n}: draw at least one image")
+    image = prior.sample(n, timesteps, sampler, **how).clamp(-1, 1)
+    found = DDPMSegmentation().apply(prior, image, fitted, **how)
+    kept = found.score.argsort(stable=True)[: n - int(n * drop)]
+    return LabelledSamples(image[kept], found.labels[kept], found.score[kept])
+
+
+_MEMBER = 0x4D454D42
+_SETTLED = 4

@@ -1,25 +1,128 @@
-"""What methods that diffuse a mask while looking at a picture share: draw n samples, merge them."""
+"""A diffusion over masks that is conditioned on the image: the trained model, its training, how masks are
+drawn and merged. SegDiff and implicit ensembles differ in the network, the variance and the scale of masks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from headwater.controls import Clip
-from headwater.core import Control, Sampler
-from headwater.methods.base import Images, Labels, Map
-from headwater.methods.segmentation.shared.mask_fitted import FittedMasks
+from headwater.core import Denoiser, Diffusion, Sampler
+from headwater.core.prediction import Target
+from headwater.core.schedule import linear
+from headwater.errors import need
+from headwater.methods.base import Images, Labels, Map, Method
+from headwater.metrics.mask_agreement import agreement
+from headwater.models.config import MOST_STEPS
+from headwater.models.filling import Parts
+from headwater.models.folder import Layout, Shapes, prefixed
+from headwater.models.pretrained import Pretrained
+from headwater.nets.adm import UNetConfig
+from headwater.nets.adm_blocks import UNetArchitecture
+from headwater.nets.image_conditioned import ConcatenatedUNet, ImageConditioned, SummedUNet
+from headwater.nets.infer import unet_fields
+from headwater.nets.rrdb import RRDBConfig, infer_encoder
+from headwater.noise import White, derive
 from headwater.sampling import Batch, Run, Start, sample, timesteps_of
+from headwater.training import TrainerConfig, train
+from headwater.training.timesteps import uniform
+
+LEAST_T = 21
+"""The linear schedule, scaled to T, has betas above 1 below this."""
+_MOST_CLASSES = 255
+
+
+@dataclass(frozen=True)
+class MasksConfig:
+    """Sizes, classes and process. Masks are one channel for two classes, else one channel per class."""
+
+    network: UNetConfig
+    encoder: RRDBConfig | None
+    """Encoder of the image where its features are added to the mask's; None: its channels are read."""
+    shape: tuple[int, int, int]
+    """(C, H, W) of the images."""
+    classes: int
+    T: int
+    background: float
+    """The diffused value where a mask is 0; it is 1 where it is 1."""
+    predicts: Target = "eps"
+    """What the network predicts, see `Denoiser`."""
+
+    def __post_init__(self) -> None:
+        need(2 <= self.classes <= _MOST_CLASSES, f"classes is {self.classes}: give 2 to {_MOST_CLASSES}")
+        need(LEAST_T <= self.T <= MOST_STEPS, f"T is {self.T}: give {LEAST_T} to {MOST_STEPS}")
+        need(self.background < 1, f"background is {self.background}: give less than the mask's own 1")
+        reads = channels_of(self.classes) + (self.shape[0] if self.encoder is None else 0)
+        need(self.network.in_channels == reads, f"the network reads other channels than {reads}")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedMasks(Pretrained):
+    """A network that denoises masks, conditioned on an image."""
+
+    network: ImageConditioned
+    config: MasksConfig
+
+    published_sizes: ClassVar[tuple[int, float, int]]
+    """Timesteps, value of the background, and attention heads, of the authors' training."""
+
+    @classmethod
+    def networks(cls, config: MasksConfig) -> Parts:
+        unet, encoder = config.network, config.encoder
+        return {"network": ConcatenatedUNet(unet) if encoder is None else SummedUNet(unet, encoder)}
+
+    @classmethod
+    def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
+        """The flags of the authors' scripts, `image_size`, `num_heads` and `diffusion_steps`, are settings.
+
+        tomeramit/SegDiff adds the features of an RRDB, JuliaWolleb/Diffusion-based-Segmentation reads the
+        image's channels before the mask's one.
+        """
+        T, background, heads = cls.published_sizes
+        apart = {k.removeprefix("rrdb."): v for k, v in shapes.items() if k.startswith("rrdb.")}
+        encoder = infer_encoder(apart) if apart else None
+        heads = settings.get("num_heads", heads)
+        network = UNetConfig(**unet_fields(shapes, num_heads=heads, use_new_attention_order=False))
+        side, T = int(settings["image_size"]), int(settings.get("diffusion_steps", T))
+        channels = encoder.in_channels if encoder else network.in_channels - 1
+        return Layout(MasksConfig(network, encoder, (channels, side, side), 2, T, background), prefixed)
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """Linear betas scaled to T; the network is given 1000 (t - 1) / T."""
+        T, masks = self.config.T, channels_of(self.config.classes)
+        process = Diffusion.vp(linear(T), torch.arange(T, dtype=torch.float64) * 1000 / T)
+        learned = self.config.network.out_channels == 2 * masks
+        return Denoiser(self.network, process, self.config.predicts, "learned_range" if learned else "fixed")
+
+    def encode(self, labels: Tensor) -> Tensor:
+        """Label maps int64 (B, H, W), or masks (B, K, H, W) in [0, 1], to float32 (B, K, H, W)."""
+        if labels.is_floating_point():
+            masks = labels.float()
+        elif self.config.classes == 2:
+            masks = labels[:, None].float()
+        else:
+            masks = F.one_hot(labels, self.config.classes).movedim(-1, 1).float()
+        return self.config.background + (1 - self.config.background) * masks
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Back to masks in the scale of 0 to 1, not clamped."""
+        return (x - self.config.background) / (1 - self.config.background)
+
+
+AnyFitted = TypeVar("AnyFitted", bound=FittedMasks)
 
 
 @dataclass(frozen=True)
 class MaskEnsemble:
-    """Samples of the mask of each picture, and what they say together."""
+    """Samples of the mask of each image, and what they say together."""
 
     labels: Labels
     """Consensus: where the mean exceeds a half (two classes), or the class of the largest mean."""
@@ -29,6 +132,119 @@ class MaskEnsemble:
     """Variance of the samples (n - 1), summed over channels; 0 for one sample."""
     samples: Tensor
     """The samples themselves: float32 (B, n, K, H, W), 0 outside and 1 inside the mask."""
+
+
+class MaskMethod(Method):
+    """What training and sampling ask of a method of this family; values and help stand in each."""
+
+    samples: int
+    steps: int
+    T: int
+    clip: tuple[float, float] | None
+    network: UNetArchitecture
+    mirror: bool
+    training: TrainerConfig
+
+    def sizes(self, shape: tuple[int, int, int], classes: int) -> MasksConfig:
+        """The model for images of that shape and masks of so many classes."""
+        raise NotImplementedError
+
+    def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:
+        """Agreement of int64 (B, H, W) label maps; see `headwater.metrics.mask_agreement.agreement`."""
+        return agreement(labels, truth)
+
+
+def fit_masks(
+    kind: type[AnyFitted], method: MaskMethod, image: Images, labels: Tensor, run: Run, bound: float = 1.0
+) -> AnyFitted:
+    """Train the method's network from fresh weights: squared error at uniform timesteps, plus `bound` times
+    the variational bound in bits where the variance is learned.
+
+    image (N, C, H, W); labels as `count_classes` takes them. All draws are functions of the seed.
+    Raises UserError when shapes disagree, a pixel has no class, or T is too small.
+    """
+    need(method.T >= LEAST_T, f"T is {method.T}: give {LEAST_T} or more, and take fewer `steps` of them")
+    classes = count_classes(image, labels, 2 ** (len(method.network.channel_mult) - 1))
+    channels, height, width = image.shape[1:]
+    config = method.sizes((channels, height, width), classes)
+    fitted = kind.fresh(config, derive(run.seed, _WEIGHTS))
+    denoiser, masks = fitted.denoiser, fitted.encode(labels)
+
+    def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
+        draws = torch.Generator().manual_seed(derive(run.seed, _TIMESTEPS, number))
+        t = uniform(len(rows), method.T, draws)
+        mirrored = ((torch.rand(len(rows), generator=draws) < 0.5) & method.mirror)[:, None, None, None]
+        condition, x0 = (
+            torch.where(mirrored, v[rows].flip(-1), v[rows]).to(run.device) for v in (image, masks)
+        )
+        eps = White().stream([derive(run.seed, _NOISE, number, k) for k in range(len(rows))])(x0)
+        features = network.encode(condition)  # pyright: ignore[reportCallIssue]
+        mse, bits = replace(denoiser, network=network).terms(x0, t, eps, features=features)
+        return mse.mean() if bits is None else (mse + bound * bits).mean()
+
+    trained = train(fitted.network, loss, len(image), method.training, run, method.learnt())
+    return replace(fitted, network=trained)
+
+
+def count_classes(image: Images, labels: Tensor, fold: int) -> int:
+    """Classes of the masks to learn, at least 2; all that can be wrong with the data is said here.
+
+    image (N, C, H, W); labels int64 (N, H, W), or soft masks float (N, K, H, W) in [0, 1] with K = 1 for two
+    classes. fold: what height and width must be multiples of.
+    """
+    need(image.ndim == 4 and len(image) > 0, "there is no image to learn from: give some")
+    size, soft = tuple(image.shape[-2:]), labels.is_floating_point()
+    need(
+        labels.ndim == (4 if soft else 3) and len(labels) == len(image) and tuple(labels.shape[-2:]) == size,
+        f"masks are {tuple(labels.shape)}, images {tuple(image.shape)}: give one mask of the same size for "
+        "each image",
+    )
+    fits = size[0] % fold == 0 and size[1] % fold == 0
+    need(fits, f"images are {size[0]} x {size[1]}: resize them to multiples of {fold} pixels a side")
+    if soft:
+        inside = bool(((labels >= 0) & (labels <= 1)).all())
+        need(inside, "soft masks go beyond 0 to 1: scale them")
+        need(labels.shape[1] != 2, "soft masks of two classes are one channel: give the second one only")
+        return max(2, labels.shape[1])
+    low, high = int(labels.min()), int(labels.max())
+    need(low >= 0 and high < 255, "some pixels have no class: this method wants every pixel labelled")
+    return max(2, high + 1)
+
+
+def channels_of(classes: int) -> int:
+    """Channels of a mask of so many classes."""
+    return 1 if classes == 2 else classes
+
+
+def draw_masks(method: MaskMethod, fitted: FittedMasks, image: Images, sampler: Sampler, run: Run) -> Tensor:
+    """`method.samples` masks of each image, float32 (B, n, K, H, W) in the scale of 0 to 1, not clamped.
+
+    Sample i of image j is a function of (run.seed, run.first + j, i). Images are encoded once, whatever the
+    number of samples and steps; a network call has at most run.batch_size samples. Raises UserError for
+    images of another shape than was fitted on.
+    """
+    need(
+        image.ndim == 4 and tuple(image.shape[1:]) == fitted.shape,
+        f"images are {tuple(image.shape[1:])}, this was fitted on {fitted.shape}: resize the images or fit "
+        "again",
+    )
+    controls = () if method.clip is None else (Clip(*method.clip),)
+    timesteps = timesteps_of(fitted.config.T, method.steps)
+
+    @lru_cache(maxsize=1)
+    def features(rows: range) -> Tensor:
+        return fitted.network.encode(image[rows.start : rows.stop].to(run.device))
+
+    def begin(batch: Batch) -> Start:
+        like = batch.empty(channels_of(fitted.config.classes), *image.shape[-2:])
+        condition = {"features": batch.repeat(features(batch.items))}
+        return Start(fitted.denoiser.process.start(like, batch.noise), controls, condition)
+
+    drawn = sample(
+        fitted.denoiser, timesteps, len(image), begin, run, sampler=sampler, draws=method.samples,
+        key=lambda item, draw: (_MASKS, run.first + item, draw), label="masks",
+    )  # fmt: skip
+    return fitted.decode(drawn).unflatten(0, (len(image), method.samples))
 
 
 def merge(samples: Tensor) -> MaskEnsemble:
@@ -42,54 +258,4 @@ def merge(samples: Tensor) -> MaskEnsemble:
     return MaskEnsemble(labels, mean.gather(1, labels[:, None]), variance, samples)
 
 
-class Draws(Protocol):
-    """The settings of a method that say how masks are drawn."""
-
-    @property
-    def samples(self) -> int: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def clip(self) -> tuple[float, float] | None: ...
-
-
-def draw(method: Draws, fitted: FittedMasks, image: Images, sampler: Sampler, run: Run) -> Tensor:
-    """As many masks of each picture in as many steps as the method says; see `draw_masks`."""
-    controls = () if method.clip is None else (Clip(*method.clip),)
-    plan = timesteps_of(fitted.config.T, method.steps)
-    return draw_masks(fitted, image, method.samples, plan, sampler, controls, run)
-
-
-def draw_masks(
-    fitted: FittedMasks,
-    image: Images,
-    samples: int,
-    plan: Sequence[int],
-    sampler: Sampler,
-    controls: Sequence[Control],
-    run: Run,
-) -> Tensor:
-    """`samples` masks of each picture, float32 (B, n, K, H, W) in the scale of 0 to 1, not clamped.
-
-    Sample i of picture j is a function of (run.seed, run.first + j, i). Pictures are encoded once, whatever
-    the number of samples and steps; a network call has at most run.batch_size samples.
-    """
-    fitted.check(image)
-
-    @lru_cache(maxsize=1)
-    def features(pictures: range) -> Tensor:
-        return fitted.network.encode(image[pictures.start : pictures.stop].to(run.device))
-
-    def begin(batch: Batch) -> Start:
-        like = batch.empty(fitted.channels, *image.shape[-2:])
-        seen = batch.repeat(features(batch.items))
-        return Start(fitted.denoiser.process.start(like, batch.noise), controls, {"features": seen})
-
-    drawn = sample(
-        fitted.denoiser, plan, len(image), begin, run, sampler=sampler, draws=samples,
-        key=lambda picture, draw: (_MASKS, run.first + picture, draw), label="masks",
-    )  # fmt: skip
-    return fitted.decode(drawn).unflatten(0, (len(image), samples))
-
-
-_MASKS = 0x4D41534B
+_TIMESTEPS, _NOISE, _WEIGHTS, _MASKS = 0x4D4C564C, 0x4D4E4F49, 0x4D574754, 0x4D41534B

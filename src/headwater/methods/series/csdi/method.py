@@ -2,30 +2,91 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Unpack
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar, Literal, Unpack
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
-from headwater.errors import need
+from headwater.controls import Clip, GivenRegion
+from headwater.core import Control, Denoiser, Diffusion, NoiseSource
+from headwater.core.prediction import labels
+from headwater.core.schedule import betas
+from headwater.core.transition import Level
+from headwater.errors import UserError, need
 from headwater.methods.base import Method, Paper, Series
-from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, ImputerConfig
-from headwater.methods.series.csdi.imputing import Drawing, impute
-from headwater.methods.series.csdi.masks import Strategy, hide
-from headwater.methods.series.csdi.quantile_tables import Imputation, score
-from headwater.methods.series.csdi.training import masked_loss, training_draws
-from headwater.methods.series.csdi.windows import Scale, check, cut, windows_of
-from headwater.nets.csdi import CSDIConfig
-from headwater.sampling import Run, RunOptions
+from headwater.methods.series.csdi.data import (
+    Scale,
+    Strategy,
+    Windows,
+    check,
+    cut,
+    hidden_cells,
+    hide,
+    places_of,
+    quantile_table,
+    read_quantiles,
+    windows_of,
+)
+from headwater.metrics.series import LEVELS, scores
+from headwater.metrics.series import quantiles as quantiles_of
+from headwater.models.filling import Parts
+from headwater.models.folder import Layout, Shapes
+from headwater.models.pretrained import Pretrained
+from headwater.nets.csdi import CSDIConfig, CSDINet
+from headwater.noise import Stream, White, derive
+from headwater.sampling import Run, RunOptions, Start, sample_batches, timesteps_of
 from headwater.training import TrainerConfig, train
+from headwater.training.timesteps import at
 
-_CHAIN = Chain()
-_TRAINING = TrainerConfig(35_000, 16, 1e-3, decay="step", weight_decay=1e-6)
+CELLS = 27_000
+"""Cells of a network call on a CPU: 16 windows of 48 x 35, of which a layer of 64 channels takes 7 MB. Forty
+of them leave the cache and take 1.7 times as long each."""
+_TRAINING = 0x43534449
+"""Purpose of the seed of training, apart from the order of windows and the draws of `apply`."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The noise schedule: `T` variances from `start` to `end`; "quadratic" spaces their roots evenly."""
+
+    T: int = 50
+    """Number of timesteps."""
+    schedule: Literal["quadratic", "linear"] = "quadratic"
+    """Spacing of the variances."""
+    start: float = 1e-4
+    """Variance of the first timestep."""
+    end: float = 0.5
+    """Variance of the last timestep."""
+
+    def __post_init__(self) -> None:
+        need(1 <= self.T <= 100_000, f"a chain has 1 to 100000 timesteps, not {self.T}")
+        need(0 < self.start <= self.end < 1, "betas lie between 0 and 1, the first not above the last")
+        need(self.schedule in ("quadratic", "linear"), "schedule is 'quadratic' or 'linear'")
+
+    def process(self) -> Diffusion:
+        """Timestep t = 1 .. T of the process is step t - 1 of the paper's code."""
+        return Diffusion.vp(betas(self.schedule, self.T, start=self.start, end=self.end))
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """What `CSDI.apply` returns, in the units of the input; given cells are as they were."""
+
+    filled: Series
+    """Empty cells hold the median of the draws."""
+    quantiles: Series
+    """Columns `NAME q0.05` .. `NAME q0.95`, for each column with an empty cell (all, if none has)."""
+    samples: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = field(default_factory=list)
+    """float32 (samples, M) per table: the draws of its M empty cells, row by row."""
 
 
 @dataclass(frozen=True)
 class CSDI(Method):
-    """Denoise the unknown cells while the network sees the given ones (Tashiro et al. 2021, Alg. 1, 2).
+    """Denoise the unknown cells while the network reads the given ones (Tashiro et al. 2021, Alg. 1, 2).
 
         x (K, L): a window.  C: the given cells.  M: the cells to find.  s = time, column and C embedded.
         x_t   = alpha_t x_0 + sigma_t e,     beta_t = (0.01 .. 0.71 evenly)^2, t = 1 .. T
@@ -33,13 +94,27 @@ class CSDI(Method):
         draw    x_T ~ N(0, 1);  x_t-1 ~ q(x_t-1 | x_t, x_0(x_t, eps))   on the unknown cells
 
     `given="pasted"` is the paper's unconditional variant: no C in the network; before each call the given
-    cells are put in place, noised along one forward chain per draw (`repaint.Known`).
+    cells are put in place, noised along one forward trajectory per draw (`headwater.controls.GivenRegion`).
 
-    Deviates from the reference code: given cells are returned untouched; columns are normalised by training
-    values only (the reference counts test series and held-out cells: a leak); the true median, not the
-    lower one; draws are made side by side, and what depends on the input alone is computed once, not per
-    step; time stamps count in steps since the window's first row, so uneven ones are told apart, and long
-    tables are cut into windows. AdamW for Adam. Linear attention and column subsets are not built.
+    Deviations from the reference code: given cells are returned untouched, where it lets them drift; columns
+    are normalised by training values only (the reference counts test series and held-out cells: a leak); the
+    true median, not the lower one; quantiles at positions i / (S + 1), so that intervals cover what they say;
+    draws are made together, and what depends on the input alone is computed once, not per step; time
+    stamps count in steps since the window's first row, so that uneven ones differ, and long tables are cut
+    into windows. Steps of AdamW for epochs of Adam; `bound`. Linear attention and training on a subset of the
+    columns, which the reference uses for 370 columns, are not built.
+
+    >>> import numpy as np
+    >>> import headwater as hw
+    >>> from headwater.data.series import Table
+    >>> from headwater.training import TrainerConfig
+    >>> values = np.sin(np.arange(40) / 4)[:, None] + [20.0, 1000.0]
+    >>> values[5:9, 0] = np.nan
+    >>> table = Table(values, np.arange(40.0), ("warmth", "pressure"))
+    >>> method = hw.CSDI(length=24, samples=3, layers=1, channels=16, training=TrainerConfig(2, 4))
+    >>> fitted = method.fit([table], seed=0, progress=False)
+    >>> method.apply([table], fitted, seed=0, progress=False).samples[0].shape
+    (3, 4)
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -56,45 +131,49 @@ class CSDI(Method):
     applied: ClassVar[tuple[str, ...]] = ("samples", "steps", "overlap", "horizon", "bound")
 
     length: int = 48
-    """Rows of a window: what the network sees at once."""
+    """Number of rows of a window, which the network reads at once."""
     strategy: Strategy = "random"
-    """Which observed cells training hides: a random share, those that another window lacks, either, or the
+    """Observed cells that training hides: a random share, those that another window lacks, either, or the
     last `horizon` rows ("test")."""
     horizon: int = 0
-    """Rows to forecast: "test" hides them in training, and `apply` adds so many empty rows to each table."""
+    """Number of rows to forecast: "test" hides them in training, and `apply` adds as many empty rows to each
+    table."""
     given: Literal["input", "pasted"] = "input"
-    """How the network learns of given cells; "pasted" is the unconditional variant."""
+    """Way in which the network learns of given cells; "pasted" is the unconditional variant."""
     samples: int = 100
-    """Draws per window."""
+    """Number of draws per window."""
     steps: int | None = None
-    """Levels visited on the way down, one network call each; None: all of the chain, as in the paper."""
+    """Number of timesteps visited, one network call each; none visits all of the chain, as in the paper."""
     overlap: int = 0
-    """Rows that neighbouring windows of a long table share; each answers for the half far from its edge."""
+    """Number of rows that neighbouring windows of a long table share; each answers for the half far from its
+    edge."""
     bound: float | None = None
-    """Keep estimates of the clean values within so many training deviations while drawing: a briefly trained
-    network needs it. The paper has none."""
-    chain: Chain = _CHAIN
-    """The noise schedule."""
+    """Largest size of estimated clean values while sampling, in training deviations: a briefly trained
+    network needs it; the paper has none."""
+    chain: Chain = Chain()
+    """Noise schedule of the process."""
     layers: int = 4
-    """Residual layers, each attending over time and over columns."""
+    """Number of residual layers, each attending over time and over columns."""
     channels: int = 64
-    """Width of a layer; a multiple of `heads`."""
+    """Number of channels of a layer, a multiple of `heads`."""
     heads: int = 8
-    """Attention heads."""
+    """Number of attention heads."""
     step_dim: int = 128
-    """Numbers that embed the noise level."""
+    """Width of the embedding of the timestep."""
     time_dim: int = 128
-    """Numbers that embed a row's time."""
+    """Width of the embedding of a row's time."""
     feature_dim: int = 16
-    """Numbers learnt for each column."""
+    """Width of the learned embedding of a column."""
     dropout: float = 0.1
-    """Of the attention layers, while training."""
-    training: TrainerConfig = _TRAINING
-    """200 epochs of the paper's 2,800 patients."""
+    """Probability that a feature of the attention layers is dropped in training."""
+    training: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(35_000, 16, 1e-3, decay="step", weight_decay=1e-6)
+    )
+    """How the network is trained; the default is 200 epochs of the paper's 2,800 patients."""
 
     def __post_init__(self) -> None:
         need(self.length >= 1 and self.samples >= 1, "length and samples are 1 or more")
-        need(self.steps is None or self.steps >= 1, "steps is 1 or more, or none for all levels")
+        need(self.steps is None or self.steps >= 1, "steps is 1 or more, or none for all timesteps")
         need(0 <= self.overlap < self.length, "overlap is at least 0 and below length")
         need(self.bound is None or self.bound > 0, "bound is a positive number of deviations, or none")
         need(0 <= self.horizon < self.length, "horizon is at least 0 and below length")
@@ -107,21 +186,21 @@ class CSDI(Method):
         """
         run = Run(**how)
         check(series)
-        scale, columns = Scale.of(series), series[0].columns
-        places = windows_of(series, self.length)
-        config = CSDIConfig(
+        scale, columns, places = Scale.of(series), series[0].columns, windows_of(series, self.length)
+        network = CSDIConfig(
             len(columns), self.layers, self.channels, self.heads, self.step_dim, self.time_dim,
             self.feature_dim, self.dropout, self.given,
         )  # fmt: skip
-        described = ImputerConfig(config, columns, scale, self.length, self.chain)
-        fitted = FittedCSDI.fresh(described, run.seed)
-        q = self.chain.process()
+        config = ImputerConfig(network, columns, scale, self.length, self.chain)
+        fitted, q = FittedCSDI.fresh(config, run.seed), self.chain.process()
 
         def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
             x = cut([places[i] for i in rows], self.length, scale)
-            draws = training_draws(run, number, len(rows))
-            known = hide(x.observed, self.strategy, self.horizon, draws)
-            return masked_loss(network, q, x.to(run.device), known.to(run.device), draws)
+            draws = White().stream([derive(run.seed, _TRAINING, number, i) for i in range(len(rows))])
+            known = hide(x.observed, self.strategy, self.horizon, draws).to(run.device)
+            x = x.to(run.device)
+            t = at(draws.uniform(x.values[:, 0, 0]), q.T)
+            return masked_error(network, q, x, known, t, draws(x.values))
 
         about = {"columns": columns, "length": self.length, "strategy": self.strategy, "given": self.given}
         about |= {"horizon": self.horizon, "windows": len(places)}
@@ -130,24 +209,174 @@ class CSDI(Method):
     def apply(self, series: Series, fitted: FittedCSDI, **how: Unpack[RunOptions]) -> Imputation:
         """Fill the empty cells by the fields in `applied`; the rest is `fitted`'s.
 
-        Draw i of window j of a table depends on (seed, table, j, i) alone. Raises UserError for other
-        columns than the fitted ones, a table without any value, or more steps than the chain has levels.
+        Draw i of window j of a table depends on (seed, table, j, i) alone; windows without an empty cell cost
+        nothing. Raises UserError for other columns than the fitted ones, a table without any value, or more
+        steps than the chain has timesteps.
         """
-        run = Run(**how)
-        check(series, fitted.config.columns)
-        need(
-            self.overlap < fitted.config.length,
-            f"overlap must be below the fitted length, {fitted.config.length}",
-        )
+        run, config, q = Run(**how), fitted.config, fitted.denoiser.process
+        check(series, config.columns)
+        need(self.overlap < config.length, f"overlap must be below the fitted length, {config.length}")
         series = [table.extended(self.horizon) if self.horizon else table for table in series]
-        return Imputation.of(
-            series, impute(series, fitted, Drawing(self.samples, self.overlap, self.bound, self.steps), run)
-        )
+        places = places_of(series, config.length, self.overlap)
+        draws = [np.empty((self.samples, int(np.isnan(t.values).sum())), np.float32) for t in series]
+        fitted.network.eval()
+        if run.device == "cpu":
+            few = max(1, CELLS // (config.length * len(config.columns)))
+            run = replace(run, batch_size=min(run.batch_size, few))
+
+        @lru_cache(maxsize=1)
+        def read(items: range) -> tuple[Windows, Sequence[Tensor]]:
+            some = [(series[places[i].table], places[i].start) for i in items]
+            windows = cut(some, config.length, config.scale).to(run.device)
+            return windows, fitted.network.side(windows.times, windows.observed)  # type: ignore[operator]
+
+        done = sample_batches(
+            fitted.denoiser, timesteps_of(q, self.steps), len(places),
+            lambda batch: fitted.start(*read(batch.items), batch.noise, self.bound), run, draws=self.samples,
+            key=lambda i, draw: (0, run.first + places[i].table, places[i].number, draw), label="windows",
+        )  # fmt: skip
+        for batch, x in done if places else ():
+            for i, window in zip(batch.items, x.unflatten(0, (len(batch.items), -1)), strict=True):
+                place = places[i]
+                rows = slice(place.first - place.start, place.stop - place.start)
+                values = window.cpu().double().numpy().transpose(0, 2, 1)[:, rows]
+                empty = np.isnan(series[place.table].values[place.first : place.stop])
+                cells = (values * config.scale.std + config.scale.mean)[:, empty]
+                which = slice(batch.draws.start, batch.draws.stop)
+                draws[place.table][which, place.cell : place.cell + cells.shape[1]] = cells
+        filled, quantiles = [], []
+        for table, found in zip(series, draws, strict=True):
+            values, spread = table.values.copy(), quantiles_of(found)
+            values[np.isnan(values)] = spread[LEVELS.index(0.5)]
+            filled.append(table.filled(values))
+            quantiles.append(quantile_table(table, spread))
+        return Imputation(filled, quantiles, draws)
 
     def evaluate(self, filled: Series, quantiles: Series, truth: Series, series: Series) -> dict[str, float]:
         """Score the cells that were empty in `series` and are not in `truth`, all columns together.
 
         crps: normalised quantile loss over 19 levels (0 is perfect). mae, rmse: of the median, in the data's
         units. coverage90, coverage50: share of truths within the central intervals. cells: how many counted.
+        Raises UserError where there is no cell to score.
         """
-        return score(filled, quantiles, truth, series)
+        hidden = [hidden_cells(t, s) for t, s in zip(truth, series, strict=True)]
+        need(any(h.any() for h in hidden), "no cell is empty in the series and known in the truth")
+        spread = [read_quantiles(q, t) for q, t in zip(quantiles, filled, strict=True)]
+        y, middle = (
+            np.concatenate([t.values[h] for t, h in zip(tables, hidden, strict=True)])
+            for tables in (truth, filled)
+        )
+        return scores(np.concatenate([s[:, h] for s, h in zip(spread, hidden, strict=True)], 1), middle, y)
+
+
+def masked_error(
+    network: nn.Module, q: Diffusion, x: Windows, known: Tensor, t: Tensor, eps: Tensor
+) -> Tensor:
+    """Squared error of the noise over the targets, divided by their number in the whole batch; a scalar
+    (eq. 9).
+
+    Targets are the cells that are observed and not `known` (B, K, L) bool; t (B,) timesteps, eps (B, K, L).
+    """
+    target = x.observed & ~known
+    noisy = q.combine(x.values, eps, t)
+    side = network.side(x.times, known)  # type: ignore[operator]
+    out = network(noisy, labels(q.label, t, noisy), side, x.values, known)
+    error = (out - eps).square().where(target, torch.zeros_like(eps))
+    return error.sum() / target.sum().clamp(min=1)
+
+
+def forward_trajectory(q: Diffusion, like: Tensor, noise: NoiseSource) -> NoiseSource:
+    """The noise of one forward trajectory 0 .. T per sample: its timesteps belong together, as in the paper's
+    code. Each timestep alone is N(0, 1). Memory: T fields like `like`."""
+    held, fields = torch.zeros_like(like), [torch.zeros_like(like)]
+    for t in range(1, q.T + 1):
+        held = q.advance(held, t - 1, t, noise)
+        fields.append(held / q.scales(t)[1])
+
+    def at(like: Tensor, level: Level) -> Tensor:
+        return fields[int(level)]
+
+    return at
+
+
+@dataclass(frozen=True)
+class ImputerConfig:
+    """Sizes of the network and what its numbers mean."""
+
+    network: CSDIConfig
+    columns: tuple[str, ...]
+    """Names of the K columns."""
+    scale: Scale
+    """In which mean, deviation and time step they are measured."""
+    length: int
+    """Rows of a window."""
+    chain: Chain
+
+    def __post_init__(self) -> None:
+        K = {len(self.columns), len(self.scale.mean), len(self.scale.std), self.network.features}
+        need(len(K) == 1, "names, scale and network are of different numbers of columns: fit again")
+        need(self.length >= 1, "a window has 1 row or more")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedCSDI(Pretrained):
+    """What `CSDI.fit` returns. network: `CSDINet`, or anything with its `side` and its call."""
+
+    config: ImputerConfig
+
+    kind = "csdi"
+
+    @classmethod
+    def networks(cls, config: ImputerConfig) -> Parts:
+        return {"network": CSDINet(config.network)}
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """It takes the conditions side, given and known of `CSDINet.forward`."""
+        return Denoiser(self.network, self.config.chain.process(), "eps")
+
+    def start(
+        self, windows: Windows, side: Sequence[Tensor], noise: Stream, bound: float | None = None
+    ) -> Start:
+        """The loop from pure noise to n draws of each whole window, (windows * n, K, L), normalised.
+
+        noise: windows * n seeds, those of a window together. side: what `CSDINet.side` says of the windows.
+        """
+        q, n = self.denoiser.process, len(noise.generators) // len(windows.values)
+        given, known = (v.repeat_interleave(n, 0) for v in (windows.values, windows.observed))
+        controls: list[Control] = [] if bound is None else [Clip(-bound, bound)]
+        if self.config.network.given == "pasted":
+            controls.append(GivenRegion(given, known, q, forward_trajectory(q, given, noise)))
+        return Start(noise(given, q.T), controls, {"side": side, "given": given, "known": known})
+
+    @classmethod
+    def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
+        """ermongroup/CSDI: settings are the `diffusion` and `model` parts of its YAML file.
+
+        It keeps neither columns nor units, which may be given as `columns`, `mean`, `std` and `length`;
+        without, columns are x0, x1, ... and values are taken as already normalised.
+        """
+        K = shapes["embed_layer.weight"][0]
+        try:
+            diffusion, model = settings["diffusion"], settings["model"]
+            network = CSDIConfig(
+                features=K,
+                layers=diffusion["layers"],
+                channels=diffusion["channels"],
+                heads=diffusion["nheads"],
+                step_dim=diffusion["diffusion_embedding_dim"],
+                time_dim=model["timeemb"],
+                feature_dim=model["featureemb"],
+                given="pasted" if model["is_unconditional"] else "input",
+            )
+            schedule = "quadratic" if diffusion["schedule"] == "quad" else "linear"
+            chain = Chain(diffusion["num_steps"], schedule, diffusion["beta_start"], diffusion["beta_end"])
+        except KeyError as error:
+            raise UserError(f"the config does not give {error}: take the reference's YAML file") from None
+        need(not diffusion.get("is_linear"), "linear attention is not built here: use a quadratic checkpoint")
+        columns = tuple(settings.get("columns") or (f"x{i}" for i in range(K)))
+        mean = np.array(settings.get("mean", [0] * K), float)
+        std = np.array(settings.get("std", [1] * K), float)
+        scale = Scale(mean, std, float(settings.get("step", 1.0)))
+        config = ImputerConfig(network, columns, scale, int(settings.get("length", 48)), chain)
+        return Layout(config, "network.{}".format)

@@ -1,36 +1,37 @@
-"""D3PM on pictures: draw, complete and measure quantised pictures by undoing random changes of values."""
+"""D3PM on images: draw, complete and measure quantised images by undoing random changes of values."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import ClassVar, Unpack
+from functools import cached_property
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from headwater.controls import GivenRegion
-from headwater.discrete import Mixture
+from headwater.core.schedule import betas, reciprocal
+from headwater.discrete import Discrete, DiscreteDenoiser, Mixture, absorbing, uniform
 from headwater.discrete.denoiser import bits, bound
+from headwater.discrete.process import discretised_gaussian
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Method, Paper, Scores
-from headwater.methods.synthesis.d3pm_images.fitted import (
-    Chain,
-    D3PMImagesConfig,
-    FittedD3PMImages,
-    Head,
-    pictures,
-    quantised,
-)
 from headwater.metrics.statistics import bootstrap_interval
-from headwater.nets.adm import UNetConfig
+from headwater.models.config import MOST_STEPS
+from headwater.models.filling import Parts
+from headwater.models.pretrained import Pretrained
+from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_blocks import UNetArchitecture
+from headwater.nets.categorical_unet import PixelLogistic, PixelLogits, centred
 from headwater.noise import derive
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 from headwater.training import TrainerConfig
 from headwater.training.discrete import fit_discrete
 
-_WEIGHTS, _FLIPS, _DRAW, _MEASURE = 0x4433_4931, 0x4433_4932, 0x4433_4933, 0x4433_4934
-"""Purposes of seeds: first weights, flips, drawing, the bound."""
+Chain = Literal["gaussian", "uniform", "absorbing"]
+Head = Literal["logistic", "logits"]
+_WEIGHTS, _FLIPS, _SAMPLE, _MEASURE = 0x4433_4931, 0x4433_4932, 0x4433_4933, 0x4433_4934
+"""Purposes of seeds: first weights, flips, sampling, the bound."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,37 @@ class Drawn:
     """What `D3PMImages.apply` returns."""
 
     completed: Images
-    """The pictures in their K values, what is not known drawn."""
+    """The images in their K values, with what is not known drawn."""
     bits: Scores
     """Bits per channel of each pixel, an upper bound."""
 
 
 @dataclass(frozen=True)
 class D3PMImages(Method):
-    """`D3PM` with K grey values for characters (Austin et al. 2021, sec. 6): the same walk, the same bound.
+    """Undo random changes of K grey values (Austin et al. 2021, sec. 6): `D3PM` with values for characters.
 
         q(x_t | x_0) = Cat(x_0 Q_1 .. Q_t)                                  each channel of each pixel alone
         gaussian:  Q_t[i, j] ~ exp(-4 |i - j|^2 / ((K - 1)^2 beta_t)), i != j                         (eq. 8)
         loss       = KL(q(x_s | x_t, x_0) || p(x_s | x_t)) - auxiliary ln p(x_0 | x_t),  s = t - 1    "hybrid"
+        -ln p(x_0) <= KL(q(x_T | x_0) || p(x_T)) + sum over the steps of the KL above                the bound
 
     uniform: a value turns into any other. absorbing: into the middle grey, which is also an ordinary value.
-    The head `logistic` predicts place and width of a logistic law on the values, `logits` one number per
-    value plus 1 at the present one. Pictures are (B, C, H, W) in [-1, 1], rounded to the values.
+    The head `logistic` predicts location and width of a logistic distribution on the values, `logits` one
+    number per value plus 1 at the present one. Images are (B, C, H, W) in [-1, 1], rounded to the values.
 
-    Deviates from the authors' code as `D3PM` does; and the Gaussian's width is the paper's, K - 1, which for
-    few values is not that of the code.
+    Deviations from the authors' code are those of `D3PM`; and the Gaussian's width is the paper's, K - 1,
+    where the code's is (K - 1)^2 / 255, which at few values hardly moves (`discretised_gaussian(width=...)`
+    gives either). Known pixels of a hole are put in again, freshly changed to the timestep, before every
+    network call, as RePaint does; the authors' code completes nothing.
+
+    >>> import headwater as hw
+    >>> from headwater.nets.adm_blocks import UNetArchitecture
+    >>> from headwater.training import TrainerConfig
+    >>> digits, sizes = hw.load("tiny").images[:16], UNetArchitecture(32, (1,), 1, ())
+    >>> method = hw.D3PMImages(K=17, T=4, steps=4, network=sizes, training=TrainerConfig(1, 8, lr=1e-3))
+    >>> fitted = method.fit(digits, seed=0, progress=False)
+    >>> method.apply(digits[:2], fitted, seed=0, progress=False).bits.shape
+    torch.Size([2])
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -73,37 +86,38 @@ class D3PMImages(Method):
     applied: ClassVar[tuple[str, ...]] = ("steps", "levels")
 
     K: int = 256
-    """Grey values."""
+    """Number of grey values of a channel, 2 or more."""
     chain: Chain = "gaussian"
-    """What a value turns into: near ones, any other, or the middle grey."""
+    """Values that a value turns into: near ones, any other, or the middle grey."""
     T: int = 1000
-    """Levels of the chain."""
+    """Number of timesteps of the chain."""
     head: Head = "logistic"
-    """How the network tells its guess of a value."""
+    """Form of the network's prediction of a value: a logistic distribution or a logit for each value."""
     auxiliary: float = 0.001
     """Weight of the cross entropy in the hybrid loss; 0 leaves the bound alone."""
     mixture: Mixture = "paper"
-    """How the step back averages over guesses; `exact` is Bayes' rule for a perfect network."""
+    """Average of the reverse step over predictions; `exact` is Bayes' rule for a perfect network."""
     network: UNetArchitecture = field(
         default_factory=lambda: UNetArchitecture(
             128, (1, 2, 2, 2), 2, (2,), dropout=0.1, use_scale_shift_norm=False
         )
     )
-    """The U-Net; attention at 2 is the paper's 16 x 16 of 32 x 32 pictures."""
+    """Sizes of the U-Net; attention at 2 is the paper's 16 x 16 of 32 x 32 pictures."""
     flips: bool = True
     """Mirror half of the pictures while training."""
     training: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(1_500_000, 128, lr=2e-4, warmup=5000, grad_clip=1.0, ema=0.9999)
     )
+    """How the network is trained."""
     steps: int = 1000
-    """Levels visited when a picture is drawn, at most T."""
+    """Number of timesteps visited when a picture is drawn, at most T."""
     levels: int = 128
-    """Steps at which the bound is evaluated, one drawn from each of so many even parts."""
+    """Number of timesteps at which the bound is evaluated, one drawn from each of so many even parts."""
 
     def fit(self, image: Images, **how: Unpack[RunOptions]) -> FittedD3PMImages:
-        """Learn from pictures (B, C, H, W) in [-1, 1]. Raises UserError for sizes that cannot be."""
+        """Learn from images (B, C, H, W) in [-1, 1]. Raises UserError for none, or sizes that cannot be."""
         run = Run(**how)
-        need(len(image) > 0, "there are no pictures")
+        need(len(image) > 0, "there are no pictures: give one or more to learn from")
         C, H, W = (int(n) for n in image.shape[1:])
         out = C * (2 if self.head == "logistic" else self.K)
         network = UNetConfig(in_channels=C, out_channels=out, **asdict(self.network))
@@ -129,30 +143,31 @@ class D3PMImages(Method):
         known: Mask | None = None,
         **how: Unpack[RunOptions],
     ) -> Drawn:
-        """Draw what is not known of each picture, and tell how many bits it then takes.
+        """Draw what is not `known` (B or 1, 1, H, W) of each image, and bound the bits that it then takes.
 
-        Without `known` nothing is drawn; where nothing is known, a new picture is. Raises UserError for
-        pictures or masks of another size.
+        Without `known` nothing is drawn; where nothing is known, a new image is. Raises UserError for no
+        images, or images or masks of another size.
         """
         run, K = Run(**how), fitted.process.K
+        need(len(image) > 0, "there are no pictures: give one or more to measure or complete")
         need(image.shape[1:] == fitted.shape, f"these pictures are not {fitted.shape}: resize them")
         need(self.levels >= 1, f"levels is {self.levels}: give 1 or more")
         x0 = quantised(image, K)
         if known is not None:
             need(known.shape[-2:] == fitted.shape[1:], f"masks are {tuple(known.shape[-2:])}: resize them")
             x0 = self._completed(x0.where(known, -1), fitted, run)
-        plan, found = timesteps_of(fitted.process, self.steps, "even"), []
+        timesteps, found = timesteps_of(fitted.process, self.steps, "even"), []
         batches = run.batches(len(x0), key=lambda i, _: (_MEASURE, run.first + i))
         with torch.inference_mode():
             for batch in run.track(batches, "bounds"):
-                nats = bound(fitted.denoiser, batch.take(x0), plan, batch.noise, self.levels)
+                nats = bound(fitted.denoiser, batch.take(x0), timesteps, batch.noise, self.levels)
                 found.append(bits(nats).float().cpu())
-        return Drawn(pictures(x0, K), torch.cat(found))
+        return Drawn(centred(x0, K), torch.cat(found))
 
-    def write(self, n: int, fitted: FittedD3PMImages, **how: Unpack[RunOptions]) -> Images:
-        """n new pictures (n, C, H, W) in [-1, 1]. Picture i depends on the seed and i alone."""
+    def sample(self, n: int, fitted: FittedD3PMImages, **how: Unpack[RunOptions]) -> Images:
+        """n new images (n, C, H, W) in [-1, 1]. Image i depends on the seed and i alone."""
         blank = torch.full((n, *fitted.shape), -1)
-        return pictures(self._completed(blank, fitted, Run(**how)), fitted.process.K)
+        return centred(self._completed(blank, fitted, Run(**how)), fitted.process.K)
 
     def _completed(self, given: Tensor, fitted: FittedD3PMImages, run: Run) -> Tensor:
         """Values (B, C, H, W), given ones kept, negative ones drawn."""
@@ -165,11 +180,68 @@ class D3PMImages(Method):
 
         drawn = sample(
             fitted.denoiser, timesteps_of(q, self.steps, "even"), len(given), begin, run,
-            key=lambda i, _: (_DRAW, run.first + i), label="pictures",
+            key=lambda i, _: (_SAMPLE, run.first + i), label="pictures",
         )  # fmt: skip
         return torch.where(given < 0, drawn, given)
 
     def evaluate(self, bits: Scores) -> dict[str, float]:
-        """bits_per_dimension, with a 95 % bootstrap interval over pictures."""
+        """bits_per_dimension: the mean; low, high: its 95 % bootstrap interval over images."""
         low, high = bootstrap_interval(bits.double().numpy(), seed=0)
         return {"bits_per_dimension": float(bits.double().mean()), "low": low, "high": high}
+
+
+def quantised(image: Tensor, K: int) -> Tensor:
+    """Images in [-1, 1] as the nearest of K even values, int64 of the same shape; `centred` undoes it."""
+    return ((image.clamp(-1, 1) + 1) * (K - 1) / 2).round().long()
+
+
+@dataclass(frozen=True)
+class D3PMImagesConfig:
+    """Sizes, values and chain."""
+
+    network: UNetConfig
+    shape: tuple[int, int, int]
+    """(C, H, W) of the images."""
+    K: int
+    T: int
+    chain: Chain
+    head: Head
+    mixture: Mixture
+
+    def __post_init__(self) -> None:
+        need(2 <= self.K <= 100_000, f"a chain needs 2 values or more, not {self.K}: raise K")
+        need(1 <= self.T <= MOST_STEPS, f"a chain has 1 to {MOST_STEPS} timesteps, not {self.T}: change T")
+        need(
+            self.chain != "gaussian" or self.T * self.K**2 <= 2**28,
+            "a Gaussian chain keeps T K x K matrices: choose fewer values or timesteps",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FittedD3PMImages(Pretrained):
+    """What `D3PMImages.fit` returns."""
+
+    network: PixelLogistic | PixelLogits
+    config: D3PMImagesConfig
+
+    kind = "d3pm-images"
+
+    @classmethod
+    def networks(cls, config: D3PMImagesConfig) -> Parts:
+        head = {"logistic": PixelLogistic, "logits": PixelLogits}[config.head]
+        return {"network": head(UNet(config.network), config.K)}
+
+    @cached_property
+    def process(self) -> Discrete:
+        """The chain over K values of a channel."""
+        c = self.config
+        if c.chain == "uniform":
+            return uniform(c.K, betas("cosine_unsquared", c.T), c.mixture)
+        if c.chain == "absorbing":
+            return absorbing(c.K, reciprocal(c.T), c.K // 2, c.mixture)
+        return discretised_gaussian(c.K, betas("linear", c.T).clamp(max=1), c.mixture)
+
+    @cached_property
+    def denoiser(self) -> DiscreteDenoiser:
+        """The network, which answers logits of clean values."""
+        return DiscreteDenoiser(self.network, self.process)

@@ -5,35 +5,55 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Unpack
 
+import torch
 from torch import Tensor
 
 from headwater.controls import GivenRegion
-from headwater.data.tokenizer import Tokenizer
+from headwater.core import Control
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Paper, Texts
-from headwater.methods.synthesis.glide.method import Glide
-from headwater.methods.synthesis.glide_inpaint.holes import check_hole, rectangles
-from headwater.methods.synthesis.shared.caption_training import WEIGHTS, check_pairs, learn
-from headwater.methods.synthesis.shared.drawing import draw
-from headwater.methods.synthesis.shared.fitted_glide import FittedGlide, FittedGlideInpaint
+from headwater.methods.synthesis.glide.method import FittedGlide, Glide, check_pairs
 from headwater.metrics.image import border_continuity, psnr
 from headwater.nets.text2im import InpaintText2Im
-from headwater.noise import derive
 from headwater.sampling import Batch, Run, RunOptions
 from headwater.training import TrainerConfig
 
 
+@dataclass(frozen=True, eq=False)
+class FittedGlideInpaint(FittedGlide):
+    """What `GlideInpaint.fit` returns: its network also takes `image` and `known`."""
+
+    network: InpaintText2Im
+
+    kind = "glide-inpaint"
+    net = InpaintText2Im
+    reads = 2, 1
+
+
 @dataclass(frozen=True)
 class GlideInpaint(Glide):
-    """GLIDE's network with 2C + 1 input channels: [x_t, known * image, known] (the paper, sec. 3.2).
+    """Fill a hole by GLIDE's network with 2C + 1 input channels (Nichol et al. 2022, sec. 3.2).
 
-        x0^  = known * image + (1 - known) * x0(x_t, caption, known * image, known)     then clipped
+        input = [x_t, known * image, known]
+        x0^   = known * image + (1 - known) * x0(input, t, caption)     then clipped
 
-    In training a random rectangle of each picture is erased, of a share of them (`erased`) all. Weights of
-    the further channels begin at zero, all others at those of a fitted `base`, if there is one.
+    In training a random rectangle of each image is erased, of a share of them (`erased`) all. Weights of
+    the further channels begin at zero, all others at those of a fitted `base`, if there is one: so at first
+    the network draws exactly as before.
 
-    Deviates from the paper: rectangles, since it does not say which regions it erases; the loss covers the
-    known part too, as it is known to the network and costs nothing.
+    Deviations from the paper: rectangles, since it does not say which regions it erases; the loss covers the
+    known part too, as it is known to the network and costs nothing. `Glide`'s deviations hold too.
+
+    >>> import torch
+    >>> import headwater as hw
+    >>> from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
+    >>> fitted = FittedGlideInpaint.from_pretrained("glide-inpaint")
+    >>> image, known = hw.load("emoji", "test", 32).images[:1], torch.ones(1, 1, 32, 32, dtype=torch.bool)
+    >>> known[..., 16:] = False
+    >>> method = hw.GlideInpaint(steps="4")
+    >>> filled = method.apply(image, known, ["red heart"], fitted, seed=0, progress=False)
+    >>> bool(torch.equal(filled[..., :16], image[..., :16]))
+    True
     """
 
     paper: ClassVar[Paper] = replace(
@@ -44,39 +64,38 @@ class GlideInpaint(Glide):
     needs: ClassVar[tuple[str, ...]] = ("pictures with a caption each", "a mask of the known pixels")
 
     base: str = ""
-    """A fitted GLIDE to start from: a folder or the name of one that ships. Empty starts afresh."""
+    """Fitted GLIDE to start from: a folder or the name of one that ships; empty starts from fresh weights."""
     erased: float = 0.2
-    """Share of pictures of which nothing is known."""
+    """Share of images of which nothing is known in training, from 0 to 1."""
     training: TrainerConfig = field(default_factory=lambda: TrainerConfig(500_000, 2048, 1e-4, ema=0.9999))
+    """How the network is trained."""
     steps: str = "100"
+    """Timesteps visited: a number, counts per section such as "10,10,3,2,2", "ddim50" or "fast27"."""
 
     def fit(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, image: Images, text: Texts, **how: Unpack[RunOptions]
     ) -> FittedGlideInpaint:
-        """Learn to restore image[i] from a part of it and text[i]. UserError where they cannot be paired."""
+        """Learn to restore image[i] (C, H, W) in [-1, 1] from a part of it and text[i].
+
+        Raises UserError where images and captions cannot be paired or do not fit `base`.
+        """
         run = Run(**how)
         check_pairs(image, text)
         need(0 <= self.erased <= 1, f"erased is {self.erased}: give a share from 0 to 1")
-        fitted = self._start(image, text, run)
 
         def erase(x0: Tensor) -> dict[str, Tensor]:
             return {"image": x0, "known": rectangles(x0, self.erased)}
 
-        return learn(fitted, image, text, self.caption_dropout, self.training, run, self.learnt(), erase)
+        fitted = self._widened(image) if self.base else self._fresh(FittedGlideInpaint, image, text, run)
+        return self._train(fitted, image, text, run, erase)
 
-    def _start(self, image: Images, text: Texts, run: Run) -> FittedGlideInpaint:
-        if not self.base:
-            tokenizer, channels = Tokenizer.of(self.tokenizer, text, self.vocabulary), image.shape[1]
-            sizes = self.sizes(channels, 2 * channels + 1, tokenizer.size)
-            config = self.described(sizes, tokenizer, image)
-            return FittedGlideInpaint.fresh(config, derive(run.seed, WEIGHTS))
+    def _widened(self, image: Tensor) -> FittedGlideInpaint:
         base = FittedGlide.from_pretrained(self.base)
-        shape = base.shape
         need(
-            image.shape[1:] == shape,
-            f"pictures are {tuple(image.shape[1:])}, {self.base} draws {shape}: resize them",
+            image.shape[1:] == base.shape,
+            f"pictures are {tuple(image.shape[1:])}, {self.base} draws {base.shape}: resize them",
         )
-        wide = replace(base.config.network, in_channels=2 * shape[0] + 1)
+        wide = replace(base.config.network, in_channels=2 * base.shape[0] + 1)
         network = InpaintText2Im(wide)
         network.start_from(base.network.state_dict())
         return FittedGlideInpaint(network, replace(base.config, network=wide))
@@ -84,27 +103,57 @@ class GlideInpaint(Glide):
     def apply(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, image: Images, known: Mask, text: Texts, fitted: FittedGlideInpaint, **how: Unpack[RunOptions]
     ) -> Images:
-        """Fill `image` (B,C,H,W) where `known` (B or 1,1,H,W) is False with what text[i] says.
+        """Fill `image` (B, C, H, W) where `known` (B or 1, 1, H, W) is False with what text[i] says.
 
-        Returns (B,C,H,W), given pixels untouched. Raises UserError when shapes disagree.
+        Returns (B, C, H, W), given pixels untouched. Raises UserError when shapes disagree.
         """
-        run = Run(**how)
-        check_hole(image, known, text, fitted.shape)
+        n, (_, H, W) = len(image), fitted.shape
+        need(
+            image.shape[1:] == fitted.shape,
+            f"the pictures are {tuple(image.shape[1:])}, this network draws {fitted.shape}: resize them",
+        )
+        need(
+            n == len(text),
+            f"there are {n} pictures and {len(text)} captions: give one caption for each picture",
+        )
+        need(
+            known.dtype == torch.bool and known.shape[1:] == (1, H, W) and len(known) in (1, n),
+            f"the mask is {tuple(known.shape)} of {known.dtype}: give bool ({n} or 1, 1, {H}, {W})",
+        )
 
-        def beside(batch: Batch) -> tuple[list[GivenRegion], dict[str, Tensor]]:
-            given, mask = batch.take(image), batch.take(known)
-            return [GivenRegion(given, mask, place="estimate")], {"image": given, "known": mask}
+        def given(batch: Batch) -> tuple[list[Control], dict[str, Tensor]]:
+            some, mask = batch.take(image), batch.take(known)
+            return [GivenRegion(some, mask, place="estimate")], {"image": some, "known": mask}
 
-        return draw(self, fitted, text, run, beside)
+        return self.sample(fitted, text, Run(**how), given)
 
     def evaluate(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, filled: Images, truth: Images, known: Mask
     ) -> dict[str, float]:
-        """hole_mse: mean squared error over the hole, range [-1, 1]. psnr: of whole pictures, dB. seam: mean
-        step across the edge of the hole minus that of the truth; 0 is seamless."""
+        """Compare filled images with the truth, (B, C, H, W) in [-1, 1].
+
+        hole_mse: mean squared error over the hole. psnr: of whole images, in dB. seam: mean step across the
+        edge of the hole minus that of the truth; 0 is seamless.
+        """
         hole = (~known).expand_as(truth)
         return {
             "hole_mse": float((filled - truth)[hole].square().mean()),
             "psnr": float(psnr(filled, truth).mean()),
             "seam": float(border_continuity(filled, truth, known).mean()),
         }
+
+
+def rectangles(like: Tensor, erased: float) -> Tensor:
+    """Masks (B, 1, H, W) bool, False in a rectangle of each, or everywhere with probability `erased`.
+
+    Sides are a quarter of the image's or more; drawn from torch's global generator.
+    """
+    n, inside = len(like), []
+    for side in like.shape[-2:]:
+        length = (0.25 + 0.65 * torch.rand(n, 1)) * side
+        first = torch.rand(n, 1) * (side - length)
+        place = torch.arange(side) + 0.5
+        inside.append((place > first) & (place < first + length))
+    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    whole = torch.rand(n, 1, 1, 1) < erased
+    return (~(hole | whole)).to(like.device)

@@ -5,7 +5,7 @@ Emoji, their names as captions, split by concept: no test name was trained on. W
 is compared with that of the caption of the nearest training picture, that of the nearest training caption
 and that of captions written without guidance, over names (pictures of one name, trainings and noises
 averaged). `held` needs all three beyond chance, `partly` one. Ancestral steps, which the paper does not
-take, and single passes stand beside and take no part. The rule was written before any result.
+take, and single passes are reported and take no part. The rule was written before any result.
 
 The captioner is the one that ships, and seeds are those of the noise; where none ships, it is trained here.
 """
@@ -16,69 +16,51 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from headwater.data import load
 from headwater.data.shipped import Set
-from headwater.experiments.base import Outcome, Task
-from headwater.experiments.comparison import compare, verdict
+from headwater.experiments.comparison import Comparison
+from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.gallery import names
 from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM
 from headwater.methods.text.clip_diffusion_lm.picture_features import encoded, neighbours
-from headwater.metrics.statistics import summarize
 from headwater.metrics.text import sentence_f1
-from headwater.report import Estimate
+from headwater.report import Section
 from headwater.training import TrainerConfig
 
-GUIDED = "guided"
-SHIPPED = "clip-diffusion-lm"
+F1, GUIDED, SHIPPED = "word F1", "guided", "clip-diffusion-lm"
+PICTURE, CAPTION = "nearest picture", "nearest caption"
 
 
 @dataclass(frozen=True)
-class Setting:
+class Settings:
     """How much is computed."""
 
     method: CLIPDiffusionLM
-    pictures: int
+    pictures: int = 10_000
     """Test pictures, at most."""
-    trainings: int
-    """Seeds that train anew where nothing ships; later seeds draw other noise only."""
+    shipped: bool = True
+    """Whether the captioner that ships is taken; one that is trained here is the same for all seeds."""
 
 
 def small(features: int, train: int) -> CLIPDiffusionLM:
     """The method of recipes/small.yaml, trained for so many steps."""
+    how = TrainerConfig(
+        train, 64, lr=1e-3, warmup=min(300, train // 4), decay="cosine", grad_clip=1.0, ema=0.999,
+        precision="bf16",
+    )  # fmt: skip
     return CLIPDiffusionLM(
-        size=32,
-        features="trained",
-        feature_steps=features,
-        tokenizer="word",
-        vocabulary=2000,
-        words="random",
-        length=7,
-        dim=48,
-        hidden=128,
-        layers=3,
-        heads=4,
-        feedforward=256,
-        dropout=0.2,
-        levels=2,
-        training=TrainerConfig(
-            train,
-            64,
-            lr=1e-3,
-            warmup=min(300, train // 4),
-            decay="cosine",
-            grad_clip=1.0,
-            ema=0.999,
-            precision="bf16",
-        ),
-        guidance_scale=2.0,
-    )
+        size=32, features="trained", feature_steps=features, tokenizer="word", vocabulary=2000,
+        words="random", length=7, dim=48, hidden=128, layers=3, heads=4, feedforward=256, dropout=0.2,
+        levels=2, training=how, guidance_scale=2.0,
+    )  # fmt: skip
 
 
-QUICK = Setting(small(120, 120), 10_000, 1)
-FULL = Setting(small(600, 15_000), 10_000, 1)
+FULL = Settings(small(600, 15_000))
+_TINY = replace(
+    small(2, 2), size=16, dim=8, hidden=8, heads=2, layers=1, training=TrainerConfig(2, 4, lr=1e-3)
+)
 
 
 def arms(method: CLIPDiffusionLM) -> dict[str, CLIPDiffusionLM]:
@@ -96,18 +78,6 @@ def calls(method: CLIPDiffusionLM) -> int:
     return method.steps * (2 if method.guidance_scale > 1 else 1)
 
 
-def retrieved(fitted: FittedCaptioner, train: Set, test: Set) -> dict[str, list[str]]:
-    """Captions of the nearest training picture, and nearest training captions, of each test picture."""
-    names = train.names or []
-    seen = encoded(fitted.eyes.image, test.images)
-    pictures = neighbours(seen, encoded(fitted.eyes.image, train.images)).tolist()
-    captions = neighbours(seen, fitted.captions).tolist()
-    return {
-        "nearest picture": [names[i] for i in pictures],
-        "nearest caption": [names[i] for i in captions],
-    }
-
-
 def per_name(captions: list[str], truth: list[str]) -> list[float]:
     """Word F1 of each name, in order of name, its pictures averaged."""
     found: dict[str, list[float]] = {}
@@ -116,94 +86,69 @@ def per_name(captions: list[str], truth: list[str]) -> list[float]:
     return [float(np.mean(found[name])) for name in sorted(found)]
 
 
-def reproduce(task: Task) -> Outcome:
+def captioner(settings: Settings, trial: Trial, train: Set) -> FittedCaptioner:
+    """The one that ships, or one trained here."""
+    if settings.shipped and SHIPPED in names("fitted"):
+        return FittedCaptioner.from_pretrained(SHIPPED)
+    method, captions = settings.method, train.names or []
+    return trial.train("captioner", lambda run: method.fit(train.images, captions, **run), trainings=1)
+
+
+def measure(settings: Settings, trial: Trial) -> None:
     """Caption pictures of held-out concepts in every way."""
-    setting = QUICK if task.effort == "quick" else FULL
-    ships = SHIPPED in names("fitted")
-    fitted = FittedCaptioner.from_pretrained(SHIPPED) if ships else None
-    method, train = setting.method, load("emoji", "train", setting.method.size)
-    test = load("emoji", "test", method.size)
-    test = test.select(_spread(len(test), setting.pictures))
-    truth = test.names or []
-    scores: dict[str, list[list[float]]] = {}
-    first: dict[str, list[str]] = {}
-    for i, seed in enumerate(task.seeds):
-        run = task.run(seed, batch=128)
-        if fitted is None or (not ships and i < setting.trainings):
-            fitted = method.fit(train.images, train.names or [], **run)
-        written = {name: arm.apply(test.images, fitted, **run) for name, arm in arms(method).items()}
-        written |= retrieved(fitted, train, test)
-        first = first or written
-        for name, captions in written.items():
-            scores.setdefault(name, []).append(per_name(captions, truth))
-    where = "shipped" if ships else f"trained here, {min(setting.trainings, len(task.seeds))} times"
-    return _report(task, setting, test, first, scores, where)
-
-
-def _spread(n: int, wanted: int) -> Tensor:
-    return torch.arange(0, n, max(1, n // wanted))[:wanted]
-
-
-def _report(
-    task: Task,
-    setting: Setting,
-    test: Set,
-    first: dict[str, list[str]],
-    scores: dict[str, list[list[float]]],
-    where: str,
-) -> Outcome:
-    truth = test.names or []
-    required = [
-        compare(f"word F1 against {other}", scores[GUIDED], scores[other], "larger", "name")
-        for other in ("nearest picture", "nearest caption", "no guidance")
-    ]
-    beside = [
-        compare(f"word F1 against {other}", scores[GUIDED], scores[other], "larger", "name")
-        for other in ("one pass", "ancestral, 20 steps")
-    ]
-    per_arm = {name: [summarize(v).mean for v in rows] for name, rows in scores.items()}
-    cost = {name: calls(arm) for name, arm in arms(setting.method).items()}
-    section = task.page.section(
-        "Captions of new concepts: CLIP-Diffusion-LM",
-        "All words of a caption at once, from picture features.",
+    train, test = (load("emoji", split, settings.method.size) for split in ("train", "test"))
+    test = test.select(
+        torch.arange(0, len(test), max(1, len(test) // settings.pictures))[: settings.pictures]
     )
-    shown = range(min(24, len(truth)))
+    fitted, truth, known = captioner(settings, trial, train), test.names or [], train.names or []
+    run = trial.run(128)
+    written = {name: arm.apply(test.images, fitted, **run) for name, arm in arms(settings.method).items()}
+    features = encoded(fitted.encoders.image, test.images)
+    for name, its in (
+        (PICTURE, encoded(fitted.encoders.image, train.images)),
+        (CAPTION, fitted.captions),
+    ):
+        written[name] = [known[i] for i in neighbours(features, its).tolist()]
+    for name, captions in written.items():
+        trial.found.add(F1, name, per_name(captions, truth))
+    trial.found.samples |= {"pictures": test.images[:24], "guided": written[GUIDED][:24], "truth": truth[:24]}
+
+
+def rule(results: Results[Settings]) -> list[Comparison]:
+    """Three arms to beat, two that are reported."""
+    return [
+        *results.against(F1, GUIDED, PICTURE, CAPTION, "no guidance"),
+        *results.against(F1, GUIDED, "one pass", "ancestral, 20 steps", required=False),
+    ]
+
+
+def cost(results: Results[Settings]) -> dict[str, int]:
+    """Network calls per caption, by arm."""
+    return {name: calls(arm) for name, arm in arms(results.settings.method).items()}
+
+
+def show(section: Section, results: Results[Settings]) -> None:
+    """Captions of some pictures, and what they cost."""
+    first = results.first
     section.contact_sheet(
-        test.images[: len(shown)],
-        columns=8,
-        labels=[f"{first[GUIDED][i] or '(nothing)'} / {truth[i]}" for i in shown],
-        caption="Written with guidance / the true name. No true name was trained on; seed 0.",
+        first["pictures"],
+        labels=[f"{g or '(nothing)'} / {t}" for g, t in zip(first["guided"], first["truth"], strict=True)],
+        caption="Written with guidance / the true name. No true name was trained on; first seed.",
     )
-    section.table(
-        ["arm", "word F1", "network calls a caption"],
-        [[name, _over_seeds(v), cost.get(name, 0)] for name, v in per_arm.items()],
-        caption="Mean over names; ± over seeds.",
-        best={"word F1": "max"},
-    )
-    measured = "; ".join(map(str, [*required, *beside]))
-    ruling = verdict(required)
-    section.settings(
-        {
-            "captioner": where,
-            "pictures": len(truth),
-            "seeds": list(task.seeds),
-        }
-    )
-    section.claim(CLIPDiffusionLM.paper.claim, measured, ruling)
-    return Outcome(
-        "clip-diffusion-lm",
-        CLIPDiffusionLM.paper.claim,
-        measured,
-        ruling,
-        {
-            "word_f1": per_arm,
-            "calls_per_caption": cost,
-            "comparisons": {c.what: c.to_dict() for c in [*required, *beside]},
-        },
-        {"effort": task.effort, "seeds": list(task.seeds), "captioner": where},
-    )
+    section.table(["arm", "network calls a caption"], [[name, n] for name, n in cost(results).items()])
 
 
-def _over_seeds(values: list[float]) -> Estimate:
-    found = summarize(values)
-    return Estimate(found.mean, found.sd)
+CLAIM = Claim(
+    "clip-diffusion-lm",
+    "Captions of new concepts: CLIP-Diffusion-LM",
+    "All words of a caption at once, from picture features.",
+    unit="name",
+    tiny=Settings(_TINY, 4, shipped=False),
+    quick=Settings(small(120, 120)),
+    full=FULL,
+    measures={F1: Measure("larger", "Over the names of held-out concepts.")},
+    measure=measure,
+    rule=rule,
+    show=show,
+    extra=lambda results: {"calls_per_caption": cost(results)},
+)

@@ -24,8 +24,8 @@ from headwater.models.pretrained import Pretrained
 from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, published
 
 
-def levels(T: int, schedule: str) -> Diffusion:
-    """Levels 0 .. T - 1 of the reference: its entry 0 is clean data, and its last one is not pure noise.
+def process_of(T: int, schedule: str) -> Diffusion:
+    """Timesteps 0 .. T - 1 of the reference: the first is clean data, and the last one is not pure noise.
 
     cosine: abar_t = f(t) / f(0), f(t) = cos^2(pi/2 (t/T + 0.008) / 1.008). linear: betas 1e-4 .. 0.02.
     """
@@ -57,23 +57,26 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class CaptionerConfig:
-    """Sizes, vocabulary and process."""
+    """Sizes, vocabulary and process of a `FittedCaptioner`."""
 
     network: CaptionDenoiserConfig
     tokenizer: Tokenizer
     shape: tuple[int, int, int]
-    """Channels, height and width of the pictures that it takes."""
+    """Channels, height and width of the pictures."""
     captions: int
-    """How many captions it remembers."""
+    """Number of captions that it was trained on."""
     T: int = 1000
     clip: str = ""
-    """The published CLIP that it sees through; empty: `encoder`."""
+    """The published CLIP that encodes pictures; empty where `encoder` does."""
     encoder: EncoderConfig | None = None
 
     def __post_init__(self) -> None:
-        need(2 <= self.T <= MOST_STEPS, f"T is {self.T}: give 2 to {MOST_STEPS} levels")
-        need(0 < self.captions <= MOST_STEPS, f"it remembers {self.captions} captions: fit again")
-        need(bool(self.clip) != bool(self.encoder), "it sees through one of a CLIP and an encoder of its own")
+        need(2 <= self.T <= MOST_STEPS, f"T is {self.T}: give 2 to {MOST_STEPS} timesteps")
+        need(0 < self.captions <= MOST_STEPS, f"it has {self.captions} captions: fit again")
+        need(
+            bool(self.clip) != bool(self.encoder),
+            "pictures are encoded by a CLIP or by an encoder of its own, one of them",
+        )
         fits = self.tokenizer.size <= self.network.vocabulary
         need(fits, f"the network has no room for {self.tokenizer.size} words: raise its vocabulary")
 
@@ -85,9 +88,9 @@ class FittedCaptioner(Pretrained):
     network: CaptionDenoiser
     config: CaptionerConfig
     captions: Tensor
-    """Text vectors of the captions that it learnt from, (M, D)."""
+    """Text vectors of the captions that it was trained on, (M, D)."""
     encoder: DualEncoder | None = None
-    """What was trained to see; of a published CLIP a folder keeps the name alone."""
+    """The encoder that was trained first; of a published CLIP a folder has the name alone."""
 
     kind = "clip-diffusion-lm"
     tags = ("image-to-text",)
@@ -105,8 +108,8 @@ class FittedCaptioner(Pretrained):
     def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
         """xu-shitong/diffusion-image-captioning: settings are constants of its script.
 
-        `length`, `side`, `T`, `heads`; `clip` and `tokenizer` name the encoders. It remembers no captions, so
-        it is not guided.
+        `length`, `side`, `T`, `heads`; `clip` and `tokenizer` name the encoders. It comes without captions,
+        so it is not guided.
         """
         places, hidden = shapes["model.distilbert.embeddings.position_embeddings.weight"]
         features = shapes["image_linear.weight"][1]
@@ -132,16 +135,16 @@ class FittedCaptioner(Pretrained):
         return Layout(config, lambda name: prefixed(published(name)), {"captions": torch.zeros(1, features)})
 
     @cached_property
-    def eyes(self) -> DualEncoder | Clip:
-        """What sees pictures. Raises UserError for a CLIP that cannot be read."""
+    def encoders(self) -> DualEncoder | Clip:
+        """The encoders of pictures and texts. Raises UserError for a CLIP that cannot be read."""
         return self.encoder or Clip(self.config.clip, str(self.captions.device))
 
     @cached_property
     def process(self) -> Diffusion:
-        """The paper's cosine levels."""
-        return levels(self.config.T, "cosine")
+        """The paper's cosine schedule."""
+        return process_of(self.config.T, "cosine")
 
     @cached_property
     def denoiser(self) -> Denoiser:
-        """The network, which takes `image`, `text` and `told`."""
+        """The network, which takes `image`, `text` and `with_text`."""
         return Denoiser(self.network, self.process, predicts="x0")

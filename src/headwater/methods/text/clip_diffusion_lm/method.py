@@ -2,49 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Unpack
+from typing import Any, ClassVar, Literal, Unpack
 
 import torch
+from torch import Tensor
 
+from headwater.core import Prediction, Sampler
+from headwater.core.sampler import State
+from headwater.core.transition import Gaussian, Transition
+from headwater.data.pretrained import pretrained
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
-from headwater.methods.text.clip_diffusion_lm.caption_rows import read, written
 from headwater.methods.text.clip_diffusion_lm.fitted import CaptionerConfig, EncoderConfig, FittedCaptioner
-from headwater.methods.text.clip_diffusion_lm.fixed_point import FixedPoint
+from headwater.methods.text.clip_diffusion_lm.loss import losses
 from headwater.methods.text.clip_diffusion_lm.picture_features import encoded, neighbours, opened
-from headwater.methods.text.clip_diffusion_lm.training import Captioned, learn
-from headwater.methods.text.clip_diffusion_lm.word_vectors import published_vectors
 from headwater.metrics.dual_encoder import DualEncoder
 from headwater.metrics.text import corpus_bleu, exact_match, word_f1
 from headwater.nets.caption_denoiser import CaptionDenoiserConfig, Fusion
 from headwater.noise import derive
 from headwater.sampling import Batch, Run, RunOptions, Start, guided, sample_batches, sampler_of, timesteps_of
-from headwater.training import TrainerConfig
+from headwater.training import TrainerConfig, train
+from headwater.training.timesteps import uniform
 
-_WEIGHTS, _EYES = 0x4350_0001, 0x4350_0002
+_WEIGHTS, _ENCODERS = 0x4350_0001, 0x4350_0002
 """Purposes of the seeds of first weights and of the dual encoder."""
 
 
 @dataclass(frozen=True)
+class FixedPoint(Sampler):
+    """x <- the estimate of x_0, whatever the timestep, without noise; for networks that ignore it alone."""
+
+    def step(self, q: Any, pred: Prediction, s: int, state: State = None) -> tuple[Transition, State]:
+        return Gaussian(pred.x0, 0.0), None
+
+
+def rows_of(tokenizer: Tokenizer, captions: Sequence[str], length: int) -> Tensor:
+    """Rows caption [SEP] [PAD] .., int64 (B, length); long captions are cut."""
+    rows = [[*ids[: length - 1], tokenizer.sep] for ids in tokenizer.split(captions)]
+    return torch.tensor([row + [tokenizer.pad] * (length - len(row)) for row in rows])
+
+
+def captions_of(tokenizer: Tokenizer, ids: Tensor) -> list[str]:
+    """Captions of rows (B, L): up to the first [SEP], repeated neighbours merged."""
+    ended = (ids == tokenizer.sep).cumsum(1) > 0
+    repeated = torch.cat([torch.zeros_like(ended[:, :1]), ids[:, 1:] == ids[:, :-1]], 1)
+    return tokenizer.decode(ids.masked_fill(ended | repeated, tokenizer.pad))
+
+
+@dataclass(frozen=True)
 class CLIPDiffusionLM(Method):
-    """Noise the word vectors of a caption, and learn to tell them from picture features at any level.
+    """Noise the word vectors of a caption, and predict them from picture features at any timestep.
 
         x_0 = table[w]                              (B, length, dim), w = caption [SEP] [PAD] ..
-        x_t = alpha_t x_0 + sigma_t eps
+        x_t = alpha_t x_0 + sigma_t eps             cosine schedule
         loss = |f(x_t) - x_0|_1 + |f(x_1) - x_0|_1 + rounding_weight (CE(f(x_t)) + CE(f(x_1)))
 
-    f sees the picture's vector, and at times a text's, as two more positions, and no time. Every caption is
-    seen at `levels` levels in each step, with one noise. A caption is written by x <- f(x) from pure noise,
-    `steps` times, or by ancestral steps; guidance answers f(x) + guidance_scale (f(x, text) - f(x)).
+    f is DistilBERT's encoder; it sees the picture's vector, and at times a text's, as two more positions, and
+    no time. Every caption is seen at `levels` timesteps in each step, with one noise. A caption is written
+    by x <- f(x) from pure noise, `steps` times, or by ancestral steps; guidance answers
+    f(x) + guidance_scale (f(x, text) - f(x)).
 
     Deviates from the reference code. No caption is at hand when one is written, so the text vector is that
     of the nearest caption: in training, the nearest with other words; the code trains with the caption's own
-    and writes without. Guidance plays no part in training, which leaves the text out at random. Padding is
-    always looked at; the code hides it in training alone. Repeated neighbours are merged per caption, not
-    per batch. Features have the length sqrt(D), whatever encoder they are of. No [CLS]. The split is the
-    user's: the code's has pictures on both sides.
+    and writes without. Guidance plays no part in training, which leaves the text out at random; the code's
+    loss is of the guided answer. Padding is always looked at; the code hides it in training alone. Repeated
+    neighbours are merged per caption, where the code merges a column only if every caption of the batch
+    repeats. Features have the length sqrt(D), whatever encoder they are of; the code takes CLIP's as they
+    come, and of length 1, as a dual encoder gives them, they are lost beside the positions. No [CLS], which
+    inflates BLEU; BLEU is of the corpus, not a mean of batches. The learning rate falls to 0, the code's to
+    half. The split is the user's: the code's is by row and has pictures on both sides.
+
+    >>> import torch
+    >>> import headwater as hw
+    >>> from headwater.training import TrainerConfig
+    >>> method = hw.CLIPDiffusionLM(size=8, features="trained", feature_steps=2, tokenizer="word",
+    ...     words="random", length=4, dim=8, hidden=8, layers=1, heads=2, feedforward=8, levels=2,
+    ...     training=TrainerConfig(2, 4))
+    >>> image = torch.rand(6, 3, 8, 8) * 2 - 1
+    >>> fitted = method.fit(image, ["red cat", "blue dog"] * 3, progress=False)
+    >>> len(method.apply(image, fitted, progress=False))
+    6
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -62,45 +102,45 @@ class CLIPDiffusionLM(Method):
     size: int = 224
     """Side of the pictures in pixels."""
     features: str = "openai/clip-vit-base-patch32"
-    """A CLIP by name or folder, or `trained`: a small dual encoder trained on the pictures first."""
+    """CLIP by name or folder, or `trained`: a small dual encoder that is trained on the pictures first."""
     feature_steps: int = 600
-    """Steps of that training."""
+    """Number of updates of the dual encoder's training."""
     tokenizer: str = "distilbert-base-uncased"
-    """`bpe` or `word` trains one on the captions, any other word names a published one."""
+    """Tokenizer: `bpe` or `word` trains one on the captions, any other word names a published one."""
     vocabulary: int = 30522
-    """Entries of a trained tokenizer at most."""
+    """Largest number of entries of a tokenizer that is trained."""
     words: Literal["published", "random", "trained"] = "published"
     """Word vectors: those of the model that `tokenizer` names, frozen; frozen random ones; or trained."""
     length: int = 16
-    """Tokens of a caption."""
+    """Number of tokens of a caption at most."""
     dim: int = 768
-    """Width of word vectors."""
+    """Width of the word vectors."""
     hidden: int = 768
-    """Width of the network."""
+    """Width of the network, a multiple of heads."""
     layers: int = 6
-    """Its transformer layers."""
+    """Number of transformer layers."""
     heads: int = 12
-    """Attention heads."""
+    """Number of attention heads per layer."""
     feedforward: int = 3072
-    """Width between the two maps of a layer."""
+    """Width between the two linear maps of a layer's feed-forward part."""
     dropout: float = 0.1
-    """While training."""
+    """Dropout rate in training, from 0 to below 1."""
     fusion: Fusion = "concat"
-    """How features come in: as further positions, or added to every one."""
+    """How features enter the network: as further positions, or added to every one."""
     T: int = 1000
-    """Levels of the process."""
+    """Number of timesteps of the process."""
     levels: int = 100
-    """Levels at which every caption of a batch is seen."""
+    """Number of timesteps at which every caption of a batch is seen in training."""
     rounding_weight: float = 0.3
-    """Weight of the cross entropies beside the distances."""
+    """Weight of the cross entropies beside the distances in the loss."""
     withheld: float = 0.2
-    """Share of training in which the text vector is left out."""
+    """Share of training in which the text vector is left out, from 0 to 1."""
     training: TrainerConfig = field(default_factory=lambda: TrainerConfig(75_000, 8, lr=1e-4, decay="linear"))
-    """15 passes over Flickr8k; the code's rate falls to half, not to 0."""
+    """Settings of the trainer; the paper's are 15 passes over Flickr8k."""
     steps: int = 5
-    """Network calls per caption; with guidance each counts twice."""
+    """Number of network calls per caption; with guidance each counts twice."""
     sampler: Literal["fixed-point", "ancestral"] = "fixed-point"
-    """The paper's repeated passes, or a proper walk down the levels."""
+    """Sampler: the paper's repeated passes, or ancestral steps down the process."""
     guidance_scale: float = 1.0
     """Scale of the guidance by the text vector, the paper's g plus 1: 1 writes from the picture alone."""
 
@@ -110,63 +150,75 @@ class CLIPDiffusionLM(Method):
         return 3, self.size, self.size
 
     def fit(self, image: Images, caption: Texts, **how: Unpack[RunOptions]) -> FittedCaptioner:
-        """Learn captions (N) of pictures (N, 3, size, size). Raises UserError where they cannot be paired."""
+        """Train on pictures (N, 3, size, size) and their captions. Raises UserError where they do not fit."""
         run = Run(**how)
         need(len(image) == len(caption) > 1, f"{len(image)} pictures, {len(caption)} captions: give one each")
-        need(
-            image.shape[1:] == self.shape, f"pictures are {tuple(image.shape[1:])}, not {self.shape}: resize"
-        )
+        self._check(image, self.shape)
         tokenizer = Tokenizer.of(self.tokenizer, caption, self.vocabulary)
-        eyes = opened(self.features, image, caption, derive(run.seed, _EYES), self.feature_steps, run.device)
-        seen, said = encoded(eyes.image, image), encoded(eyes.text, caption)
+        encoders = opened(
+            self.features, image, caption, derive(run.seed, _ENCODERS), self.feature_steps, run.device
+        )
+        pictures, texts = encoded(encoders.image, image), encoded(encoders.text, caption)
         number = {text: i for i, text in enumerate(caption)}
-        near = neighbours(seen, said, torch.tensor([number[text] for text in caption]))
-        encoder = eyes if isinstance(eyes, DualEncoder) else None
+        others = texts[neighbours(pictures, texts, torch.tensor([number[text] for text in caption]))]
+        ids = rows_of(tokenizer, caption, self.length)
+
+        encoder = encoders if isinstance(encoders, DualEncoder) else None
         config = CaptionerConfig(
-            self.sizes(tokenizer.size, seen.shape[1]),
+            self.sizes(tokenizer.size, pictures.shape[1]),
             tokenizer,
             self.shape,
-            len(said),
+            len(texts),
             self.T,
             "" if encoder else self.features,
             encoder and EncoderConfig.of(encoder),
         )
         fitted = FittedCaptioner.fresh(config, derive(run.seed, _WEIGHTS))
-        fitted, network = replace(fitted, captions=said, encoder=encoder), fitted.network
+        fitted = replace(fitted, captions=texts, encoder=encoder)
         if self.words == "published":
-            network.table.data = published_vectors(self.tokenizer, tokenizer.size, self.dim)
-            network.head.data = network.table.data.clone()
+            fitted.network.table.data = self._published_vectors(tokenizer.size)
+            fitted.network.head.data = fitted.network.table.data.clone()
 
-        rows = Captioned(written(tokenizer, caption, self.length), seen, said[near])
-        return learn(
-            fitted, rows, self.levels, self.withheld, self.rounding_weight, self.training, run, self.learnt()
-        )
+        def loss(network: Any, rows: Tensor, step: int) -> Tensor:
+            some, picture, text = (v[rows].to(run.device) for v in (ids, pictures, others))
+            t = uniform(self.levels, fitted.process.T)
+            far, near, far_words, near_words = losses(
+                replace(fitted.denoiser, network=network),
+                network.codec,
+                some,
+                t,
+                lambda like, t: torch.randn_like(like),  # of the global generator, seeded for every step
+                (torch.rand(self.levels * len(some)) > self.withheld).long().to(run.device),
+                image=picture,
+                text=text,
+            )
+            return far + near + self.rounding_weight * (far_words + near_words)
+
+        trained: Any = train(fitted.network, loss, len(ids), self.training, run, self.learnt())
+        return replace(fitted, network=trained)
 
     def apply(self, image: Images, fitted: FittedCaptioner, **how: Unpack[RunOptions]) -> Texts:
         """A caption of each picture (B, 3, size, size). Picture i's depends on the seed and i alone."""
         run = Run(**how)
-        need(
-            image.shape[1:] == fitted.shape,
-            f"pictures are {tuple(image.shape[1:])}, not {fitted.shape}: resize",
-        )
+        self._check(image, fitted.shape)
         need(self.guidance_scale >= 1, f"guidance_scale is {self.guidance_scale}: give 1 or more")
-        config, pushed, texts = fitted.network.config, self.guidance_scale > 1, list[str]()
+        config, guides, texts = fitted.network.config, int(self.guidance_scale > 1), list[str]()
 
         def begin(batch: Batch) -> Start:
-            seen = encoded(fitted.eyes.image, batch.take(image)).to(run.device)
-            near = fitted.captions[neighbours(seen.cpu(), fitted.captions.cpu())].to(run.device)
-            told = torch.full((len(seen),), int(pushed), device=run.device)
+            picture = encoded(fitted.encoders.image, batch.take(image)).to(run.device)
+            text = fitted.captions[neighbours(picture.cpu(), fitted.captions.cpu())].to(run.device)
+            with_text = torch.full((len(picture),), guides, device=run.device)
             x = batch.noise(batch.empty(config.length, config.dim))
-            return Start(x, conditions={"image": seen, "text": near, "told": told})
+            return Start(x, conditions={"image": picture, "text": text, "with_text": with_text})
 
         done = sample_batches(
-            guided(fitted.denoiser, self.guidance_scale, {"told": torch.zeros(1, dtype=torch.int64)}),
+            guided(fitted.denoiser, self.guidance_scale, {"with_text": torch.zeros(1, dtype=torch.int64)}),
             timesteps_of(fitted.process, self.steps), len(image), begin, run,
             sampler=FixedPoint() if self.sampler == "fixed-point" else sampler_of(self.sampler),
             label="captions",
         )  # fmt: skip
         for _, x in done:
-            texts += read(fitted.config.tokenizer, fitted.network.codec.decode(x).cpu())
+            texts += captions_of(fitted.config.tokenizer, fitted.network.codec.decode(x).cpu())
         return texts
 
     def evaluate(self, caption: Texts, truth: Texts) -> dict[str, float]:
@@ -178,7 +230,7 @@ class CLIPDiffusionLM(Method):
         }
 
     def sizes(self, vocabulary: int, features: int) -> CaptionDenoiserConfig:
-        """The network's sizes for a vocabulary and features so wide."""
+        """The sizes of the network for a vocabulary of so many entries and features so wide."""
         names = ("length", "dim", "hidden", "layers", "heads", "feedforward", "dropout", "fusion")
         return CaptionDenoiserConfig(
             vocabulary=vocabulary,
@@ -187,3 +239,16 @@ class CLIPDiffusionLM(Method):
             words="trained" if self.words == "trained" else "frozen",
             **{name: getattr(self, name) for name in names},
         )
+
+    def _check(self, image: Tensor, shape: tuple[int, int, int]) -> None:
+        need(image.shape[1:] == shape, f"pictures are {tuple(image.shape[1:])}, not {shape}: resize them")
+
+    def _published_vectors(self, entries: int) -> Tensor:
+        """The input embedding (entries, dim) of the transformers model, or local folder, `tokenizer`."""
+        name = self.tokenizer
+        model = pretrained("AutoModel", name, "words=random")
+        table: Tensor = model.get_input_embeddings().weight.detach().clone()
+        wide = table.shape[1]
+        need(wide == self.dim, f"word vectors of {name} are {wide} wide: set dim to that")
+        need(len(table) >= entries, f"{name} has {len(table)} word vectors, its tokenizer {entries} words")
+        return table[:entries]

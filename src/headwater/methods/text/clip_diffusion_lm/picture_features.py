@@ -1,4 +1,4 @@
-"""What a captioner sees: vectors of pictures and of texts in one space."""
+"""Vectors of pictures and of texts in one space: the conditioning of a captioner."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def _vectors(found: Any) -> Tensor:
 def encoded(encode: Callable[[Any], Tensor], items: Any, batch: int = 256) -> Tensor:
     """Vectors of many pictures or texts, (N, D), of length sqrt(D), on the CPU, a batch at a time.
 
-    So long, a channel is about as large as one of a word's vector, and a network hears it at once.
+    Of that length, a channel is about as large as one of a word's vector, and a network uses it at once.
     """
     need(len(items) > 0, "there is nothing to encode")
     with torch.inference_mode():
         unit = torch.cat([encode(items[i : i + batch]).cpu() for i in range(0, len(items), batch)])
-    return unit * unit.shape[1] ** 0.5  # outside: a training keeps what it is given
+    return unit * unit.shape[1] ** 0.5  # outside inference mode: a training saves it for its gradients
 
 
 def neighbours(images: Tensor, texts: Tensor, number: Tensor | None = None) -> Tensor:

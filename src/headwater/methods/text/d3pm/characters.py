@@ -1,4 +1,4 @@
-"""Texts as rows of characters: a vocabulary, windows to learn from, pieces to write in."""
+"""Texts as rows of characters: a vocabulary, windows for training, pieces to write in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Characters:
     @classmethod
     def of(cls, texts: Sequence[str]) -> Characters:
         """Those of some texts, and the end of a text. Raises UserError where there are no texts."""
-        need(any(texts), "there are no texts to learn from: give some")
+        need(any(texts), "there are no texts to train on: give some")
         return cls("".join(sorted({END, *"".join(texts)})))
 
     def __len__(self) -> int:
@@ -42,8 +42,8 @@ class Characters:
         unknown = sorted(set(text) - self._ids.keys() - {hole})
         need(
             not unknown,
-            f"the texts learnt from have no {unknown[0] if unknown else ''!r}: replace it, or fit again on "
-            "texts that have it",
+            f"the training texts have no {unknown[0] if unknown else ''!r}: replace it, or fit on texts "
+            "that have it",
         )
         return torch.tensor([-1 if c == hole else self._ids[c] for c in text], dtype=torch.int64)
 
@@ -65,7 +65,7 @@ def windows(stream: Tensor, length: int, batch: int, seed: int, step: int) -> Te
 
 
 def pair_counts(stream: Tensor, size: int) -> Tensor:
-    """How often character j follows i, (size, size) int64: what a chain may know of its categories."""
+    """How often character j follows i, (size, size) int64."""
     return torch.bincount(stream[:-1] * size + stream[1:], minlength=size * size).reshape(size, size)
 
 

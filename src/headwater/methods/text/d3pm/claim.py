@@ -9,55 +9,53 @@ their own, `d3pm-images`.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from headwater.data import load
-from headwater.experiments.base import Outcome, Task
-from headwater.experiments.comparison import compare, verdict
-from headwater.experiments.d3pm_page import Figures, show
+from headwater.experiments.comparison import Comparison
+from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.text.d3pm.characters import Characters, stream_of
 from headwater.methods.text.d3pm.method import D3PM
 from headwater.metrics.ngram import best_order
+from headwater.report import Section
 from headwater.training import TrainerConfig
 
-T, LENGTH = 64, 64
+BITS, QUARTER = "bits per character", " at a quarter"
+ABSORBING, UNIFORM, NGRAMS, SINGLE = "absorbing", "uniform", "n-grams, Witten-Bell", "single characters"
+
+
+TRAINING = TrainerConfig(1500, 32, lr=4e-3, warmup=50, decay="cosine", grad_clip=1.0)
+METHOD = D3PM(T=64, length=64, width=64, layers=2, heads=4, steps=64, levels=64, training=TRAINING)
 
 
 @dataclass(frozen=True)
-class Setting:
+class Settings:
     """How much is computed."""
 
-    seeds: int
+    method: D3PM
     verses: int | None
-    """Verses learnt from; None takes all."""
-    text: TrainerConfig
+    """Verses to train on; None takes all."""
     windows: int
     """Test windows of 64 characters."""
-    extra: bool
+    extra: bool = False
     """Whether the arms that the claim does not need are trained too."""
 
 
-def pace(steps: int, lr: float) -> TrainerConfig:
-    """Batches of 32, a rate that falls to 0."""
-    return TrainerConfig(steps, 32, lr=lr, warmup=min(50, steps // 4), decay="cosine", grad_clip=1.0)
+QUICK = Settings(replace(METHOD, training=replace(TRAINING, steps=300)), 4000, 48)
+FULL = Settings(METHOD, None, 128, extra=True)
+TINY = replace(METHOD, T=4, steps=4, levels=4, width=16, layers=1)
 
 
-QUICK = Setting(1, 4000, pace(300, 4e-3), 48, extra=False)
-FULL = Setting(99, None, pace(1500, 4e-3), 128, extra=True)
-
-TEXT = D3PM(T=T, length=LENGTH, width=64, layers=2, heads=4, steps=T, levels=T)
-
-
-def text_arms(setting: Setting) -> dict[str, D3PM]:
+def arms(settings: Settings) -> dict[str, D3PM]:
     """The paper's weights of the cross entropy: 0.01 where the chain absorbs, 0 elsewhere."""
-    base = replace(TEXT, training=setting.text)
-    arms = {"absorbing": base, "uniform": replace(base, chain="uniform", auxiliary=0.0)}
-    if setting.extra:
-        arms["uniform, exact mixture"] = replace(arms["uniform"], mixture="exact")
-        arms["nearest neighbour"] = replace(base, chain="nearest", auxiliary=0.0)
-    return arms
+    base = settings.method
+    found = {ABSORBING: base, UNIFORM: replace(base, chain="uniform", auxiliary=0.0)}
+    if settings.extra:
+        found["uniform, exact mixture"] = replace(found[UNIFORM], mixture="exact")
+        found["nearest neighbour"] = replace(base, chain="nearest", auxiliary=0.0)
+    return found
 
 
 def plain_text(split: str, count: int | None = None) -> list[str]:
@@ -65,80 +63,101 @@ def plain_text(split: str, count: int | None = None) -> list[str]:
     return [re.sub("[^a-z]+", " ", verse.lower()).strip() for verse in load("verses", split).source[:count]]
 
 
-def reproduce(task: Task) -> Outcome:
-    """Train the chains on verses, and compare their bounds on test windows."""
-    setting = QUICK if task.effort == "quick" else FULL
-    seeds = task.seeds[: setting.seeds]
-    figures = Figures(seeds=seeds, T=T)
-    texts = plain_text("train", setting.verses)
-    chains = text_arms(setting)
-    held = windows_of(Characters.of(texts), "test", setting.windows)
-    for seed in seeds:
-        run = task.run(seed)
-        for name, method in chains.items():
-            fitted = method.fit(texts, **run.child(name))
-            test = [fitted.config.characters.decode(row) for row in held]
-            for label, steps in (("", T), (" at a quarter", T // 4)):
-                some = replace(method, steps=steps, levels=steps)
-                bits = some.apply(test, fitted, **run).bits
-                figures.text.setdefault(name + label, []).append(bits.tolist())
-            if seed == seeds[0]:
-                figures.written[name] = method.write(4, fitted, **run)
-                figures.written[f"{name} at a quarter"] = replace(method, steps=T // 4).write(
-                    4, fitted, **run
-                )
-            if seed == seeds[0] and name == "absorbing":
-                holes = [re.sub("[a-z]", lambda m: m[0] if hash_of(m) % 2 else "_", t) for t in test[:4]]
-                figures.completed = list(
-                    zip(holes, method.apply(holes, fitted, **run).written, test, strict=False)
-                )
-    characters = Characters.of(texts)
-    stream, seen = stream_of(characters, texts).numpy(), windows_of(characters, "val", 200).numpy()
-    model = best_order(stream, seen, len(characters))
-    figures.ngram, figures.order = model.bits(held.numpy()).mean(1).tolist(), model.order
-    figures.unigram = replace(model, order=1).bits(held.numpy()).mean(1).tolist()
-    return conclude(task, setting, figures)
-
-
 def windows_of(characters: Characters, split: str, count: int) -> Tensor:
     """Windows of a split one after the other, (count, 64)."""
-    stream = stream_of(characters, plain_text(split))
-    rows = stream[: len(stream) // LENGTH * LENGTH].reshape(-1, LENGTH)
+    stream, length = stream_of(characters, plain_text(split)), METHOD.length
+    rows = stream[: len(stream) // length * length].reshape(-1, length)
     return rows[:: max(1, len(rows) // count)][:count]
 
 
-def hash_of(match: re.Match[str]) -> int:
-    """A coin that depends on the place alone."""
-    return (match.start() * 2654435761 >> 7) & 1
+def with_holes(text: str) -> str:
+    """The text without about half of its letters; which ones depends on the place alone."""
+    return re.sub("[a-z]", lambda m: m[0] if (m.start() * 2654435761 >> 7) & 1 else "_", text)
 
 
-def conclude(task: Task, setting: Setting, figures: Figures) -> Outcome:
-    """Compare by test window, averaged over seeds."""
-    text = figures.text
-    required = [
-        compare("bits per character, absorbing against uniform",
-                text["absorbing"], text["uniform"], "smaller", "window"),
-        compare("bits per character, absorbing with a quarter of the steps against uniform with all",
-                text["absorbing at a quarter"], text["uniform"], "smaller", "window"),
-    ]  # fmt: skip
-    others = [
-        compare("bits per character, absorbing against a quarter of its steps",
-                text["absorbing"], text["absorbing at a quarter"], "smaller", "window"),
-        compare(f"bits per character, absorbing against {figures.order}-grams",
-                text["absorbing"], [figures.ngram], "smaller", "window"),
-    ]  # fmt: skip
-    outcome = Outcome(
-        "d3pm",
-        D3PM.paper.claim,
-        "; ".join(str(c) for c in [*required, *others]),
-        verdict(required),
-        {
-            "bits_per_character": figures.means(text),
-            "ngram": {"order": figures.order, "bits_per_character": figures.mean(figures.ngram)},
-            "unigram": {"bits_per_character": figures.mean(figures.unigram)},
-            "comparisons": {c.what: c.to_dict() for c in [*required, *others]},
-        },
-        {"effort": task.effort, "seeds": list(figures.seeds)},
+def measure(settings: Settings, trial: Trial) -> None:
+    """Train the chains on verses; bound the bits of test windows, with all steps and with a quarter."""
+    texts = plain_text("train", settings.verses)
+    characters = Characters.of(texts)
+    held, found = windows_of(characters, "test", settings.windows), trial.found
+    run, T = trial.run(), settings.method.T
+    for name, method in arms(settings).items():
+        fitted = trial.train(name, lambda run, m=method: m.fit(texts, **run))
+        test = [fitted.config.characters.decode(row) for row in held]
+        for label, steps in (("", T), (QUARTER, T // 4)):
+            some = replace(method, steps=steps, levels=steps)
+            found.add(BITS, name + label, some.apply(test, fitted, **run).bits)
+            if trial.index == 0:
+                written = replace(method, steps=steps).write(4, fitted, **run)[:2]
+                found.samples.setdefault("written", {})[name + label] = written
+        if trial.index == 0 and name == ABSORBING:
+            holes = [with_holes(text) for text in test[:4]]
+            completed = method.apply(holes, fitted, **run).written
+            found.samples["completed"] = [list(row) for row in zip(holes, completed, test, strict=False)]
+
+    def ngram_bits() -> tuple[int, list[float], list[float]]:
+        stream, chosen_on = stream_of(characters, texts).numpy(), windows_of(characters, "val", 200).numpy()
+        model = best_order(stream, chosen_on, len(characters))
+        both = (m.bits(held.numpy()).mean(1).tolist() for m in (model, replace(model, order=1)))
+        return model.order, *both
+
+    order, ngrams, single = trial.once("n-grams", ngram_bits)
+    found.add(BITS, NGRAMS, ngrams)
+    found.add(BITS, SINGLE, single)
+    found.samples["order"] = order
+
+
+def rule(results: Results[Settings]) -> list[Comparison]:
+    """Two comparisons decide, two are reported."""
+    ours, quarter, order = (BITS, ABSORBING), (BITS, ABSORBING + QUARTER), results.first["order"]
+    return [
+        results.compare(f"{BITS}, {what}", one, other, required)
+        for what, one, other, required in (
+            ("absorbing against uniform", ours, (BITS, UNIFORM), True),
+            (
+                "absorbing with a quarter of the steps against uniform with all",
+                quarter,
+                (BITS, UNIFORM),
+                True,
+            ),
+            ("absorbing against a quarter of its steps", ours, quarter, False),
+            (f"absorbing against {order}-grams", ours, (BITS, NGRAMS), False),
+        )
+    ]
+
+
+def show(section: Section, results: Results[Settings]) -> None:
+    """Texts completed and written."""
+    section.table(
+        ["given", "written", "truth"],
+        [[cell.replace("\n", "¶") for cell in row] for row in results.first["completed"]],
+        caption="Test texts with letters taken out (_), completed by the absorbing chain.",
     )
-    show(task.page, figures, outcome, asdict(replace(TEXT, training=setting.text)))
-    return outcome
+    T = results.settings.method.T
+    section.table(
+        ["chain", "a text from nothing"],
+        [[n, text.replace("\n", "¶")] for n, texts in results.first["written"].items() for text in texts],
+        caption=f"{T} characters each; ¶ ends a verse. At a quarter: {T // 4} steps.",
+    )
+
+
+CLAIM = Claim(
+    "d3pm",
+    "Texts written and completed: D3PM",
+    "The same networks, trained for the same time, undo different kinds of random edits.",
+    unit="window",
+    tiny=Settings(replace(TINY, training=replace(TRAINING, steps=3, lr=1e-3, warmup=0)), 2000, 4),
+    quick=QUICK,
+    full=FULL,
+    measures={
+        BITS: Measure(
+            "smaller",
+            "On test windows; the chains' figures are upper bounds. No model sees the text before a window.",
+        )
+    },
+    measure=measure,
+    rule=rule,
+    show=show,
+    extra=lambda results: {"order of the n-grams": results.first["order"]},
+    quick_seeds=1,
+)

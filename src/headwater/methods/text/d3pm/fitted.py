@@ -25,12 +25,12 @@ Schedule = Literal["cosine", "information"]
 
 @dataclass(frozen=True)
 class D3PMConfig:
-    """Sizes, vocabulary and chain."""
+    """Sizes, vocabulary and chain of a `FittedD3PM`."""
 
     network: TextTransformerConfig
     characters: Characters
     pairs: tuple[tuple[int, ...], ...]
-    """V x V: how often a character follows another in the texts learnt from."""
+    """V x V: how often a character follows another in the training texts."""
     chain: Chain = "absorbing"
     T: int = 1000
     schedule: Schedule = "cosine"
@@ -39,7 +39,7 @@ class D3PMConfig:
 
     def __post_init__(self) -> None:
         V = len(self.characters)
-        need(1 <= self.T <= MOST_STEPS, f"T is {self.T}: give 1 to {MOST_STEPS} levels")
+        need(1 <= self.T <= MOST_STEPS, f"T is {self.T}: give 1 to {MOST_STEPS} timesteps")
         need(self.neighbours >= 1, "neighbours is 1 or more")
         need(len(self.pairs) == V == len({*self.characters.symbols}), "each character counts once")
         need(all(len(row) == V for row in self.pairs), f"pairs has not {V} rows and columns")
@@ -67,16 +67,16 @@ class FittedD3PM(Pretrained):
         if c.chain == "absorbing":
             return absorbing(V + 1, reciprocal(c.T), mask=V, mixture=c.mixture)
         pairs = torch.tensor(c.pairs)
-        law = pairs.sum(1).double() / pairs.sum()
+        shares = pairs.sum(1).double() / pairs.sum()
         if c.chain == "nearest":
             rate = neighbour_rate(contexts(pairs), min(c.neighbours, V - 1))
-            pace = information.exponents(c.T, law, lambda a: torch.linalg.matrix_exp(a * rate))
-            return nearest_neighbour(rate, pace, c.mixture)
+            exponents = information.exponents(c.T, shares, lambda a: torch.linalg.matrix_exp(a * rate))
+            return nearest_neighbour(rate, exponents, c.mixture)
         if c.schedule == "cosine":
             return uniform(V, betas("cosine_unsquared", c.T), c.mixture)
         even, eye = torch.full((V, V), 1 / V, dtype=torch.float64), torch.eye(V, dtype=torch.float64)
-        pace = information.exponents(c.T, law, lambda a: even + (-a).exp() * (eye - even))
-        return uniform(V, information.betas(pace), c.mixture)
+        exponents = information.exponents(c.T, shares, lambda a: even + (-a).exp() * (eye - even))
+        return uniform(V, information.betas(exponents), c.mixture)
 
     def mixed(self, mixture: Mixture) -> FittedD3PM:
         """The same with another mixture over clean characters."""

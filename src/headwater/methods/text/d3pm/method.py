@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import ClassVar, Unpack
 
 import torch
+import torch.nn.functional as F
 
+from headwater.controls import GivenRegion
 from headwater.discrete import Mixture
 from headwater.discrete.denoiser import bits as bits_of
+from headwater.discrete.denoiser import bound
 from headwater.errors import need
 from headwater.methods.base import Method, Paper, Scores, Texts
 from headwater.methods.text.d3pm.characters import (
@@ -20,17 +25,17 @@ from headwater.methods.text.d3pm.characters import (
     stream_of,
     windows,
 )
-from headwater.methods.text.d3pm.filling import filled, nats_of
 from headwater.methods.text.d3pm.fitted import Chain, D3PMConfig, FittedD3PM, Schedule
 from headwater.metrics.statistics import bootstrap_interval
 from headwater.nets.text_transformer import TextTransformerConfig
 from headwater.noise import derive
-from headwater.sampling import Run, RunOptions, timesteps_of
+from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
+from headwater.sampling.run import Key
 from headwater.training import TrainerConfig
 from headwater.training.discrete import fit_discrete
 
-_WEIGHTS = 0x4433_5031
-"""Purpose of the seed of the first weights."""
+_WEIGHTS, _WRITE, _MEASURE = 0x4433_5031, 0x4433_5032, 0x4433_5033
+"""Purposes of seeds: the first weights, writing, the bound."""
 
 
 @dataclass(frozen=True)
@@ -40,28 +45,40 @@ class Written:
     written: Texts
     """The texts, every hole filled."""
     bits: Scores
-    """Bits per character of each, an upper bound."""
+    """Bits per character of each text, an upper bound."""
 
 
 @dataclass(frozen=True)
 class D3PM(Method):
     """A chain edits single characters until nothing is left of a text; a network that sees the edited text
-    guesses the original, and the chain is walked back (Austin et al. 2021).
+    predicts the original, and the chain is reversed (Austin et al. 2021).
 
         q(x_t | x_0) = Cat(x_0 Q_1 .. Q_t)                       Q_t by `chain`, for each position alone
         p(x_s | x_t) ~ sum_x0 q(x_s, x_t | x_0) p(x_0 | x_t)     "paper"; "exact" has q(x_s | x_t, x_0)
         loss         = KL(q(x_s | x_t, x_0) || p(x_s | x_t)) - auxiliary ln p(x_0 | x_t),  s = t - 1
-        -ln p(x_0)  <= KL(q(x_T | x_0) || p(x_T)) + sum over the plan's steps of the KL above
+        -ln p(x_0)  <= KL(q(x_T | x_0) || p(x_T)) + sum over the visited timesteps of the KL above
 
     absorbing: characters turn into a mask behind the vocabulary, a share t / T of them. uniform: into any
-    character. nearest: into characters that keep similar company. Fewer `steps` skip levels, and have a
-    bound of their own.
+    character. nearest: into characters that keep similar company. Uniform chains follow the unsquared
+    cosine, or as nearest ones do the mutual-information schedule: the information about x_0 is lost evenly,
+    which for absorbing chains is exactly t / T. Fewer `steps` skip timesteps, and have a bound of their own.
+    Given characters are never touched by an absorbing chain; the other chains put them in again, freshly
+    noised, before every network call.
 
-    Deviates from the authors' code: the step into level 0 follows the same formula as all others (there it
-    takes the network's word for x_0), so that bound and samples belong to one model; no constants are added
-    inside logarithms; levels are spread evenly over a batch; the graph of neighbours is made once, from
-    which characters stand beside which, not again and again from the network's embedding; the mask is never
-    predicted.
+    Deviates from the authors' code: the step into timestep 0 follows the same formula as all others (there
+    it takes the network's prediction of x_0), so that bound and samples belong to one model; no constants
+    are added inside logarithms, a prediction never falls below 1e-30; timesteps are spread evenly over a
+    batch; the graph of neighbours is made once, from which characters follow which, not every 200 steps from
+    the network's embedding (the code's graph also gives its last rows the neighbours of the rows before
+    them, and its table of powers is NaN where the largest is a power of two); the mask is never predicted;
+    positions enter as rotations.
+
+    >>> import headwater as hw
+    >>> from headwater.training import TrainerConfig
+    >>> method = hw.D3PM(T=8, steps=8, length=16, width=16, layers=1, heads=2, training=TrainerConfig(5, 8))
+    >>> fitted = method.fit(["to be or not to be"] * 9, progress=False)
+    >>> method.apply(["to be or ___"], fitted, progress=False).written[0][:9]
+    'to be or '
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -78,39 +95,40 @@ class D3PM(Method):
     applied: ClassVar[tuple[str, ...]] = ("steps", "levels", "mixture", "hole")
 
     chain: Chain = "absorbing"
-    """What characters turn into: a mask, any other, or those of similar company."""
+    """What characters turn into: a mask, any other character, or one that keeps similar company."""
     T: int = 1000
-    """Levels of the chain."""
+    """Number of timesteps of the chain."""
     schedule: Schedule = "cosine"
-    """Of the uniform chain. The other two forget at an even pace always."""
+    """Noise schedule of the uniform chain; the other two lose information evenly always."""
     neighbours: int = 5
-    """Of the chain `nearest`."""
+    """Number of characters that each turns into in the chain `nearest`."""
     auxiliary: float = 0.01
-    """Weight of the cross entropy; the paper has 0 for the chains that do not absorb."""
+    """Weight of the cross entropy in the loss; the paper has 0 for the chains that do not absorb."""
     mixture: Mixture = "paper"
-    """How the step back averages over guesses; `exact` is Bayes' rule for a perfect network."""
+    """How a reverse step averages over predictions of x_0; `exact` is Bayes' rule for a perfect network."""
     length: int = 256
-    """Characters in a window."""
+    """Number of characters in a window, the most that the network sees at once."""
     width: int = 768
-    """Of the transformer; a multiple of 2 * `heads`."""
+    """Width of the transformer, a multiple of 2 * heads."""
     layers: int = 12
-    """Its layers."""
+    """Number of transformer layers."""
     heads: int = 12
-    """Attention heads."""
+    """Number of attention heads per layer."""
     dropout: float = 0.0
-    """While training."""
+    """Dropout rate in training, from 0 to below 1."""
     training: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(1_000_000, 512, lr=2e-4, warmup=5000, grad_clip=0.25)
     )
+    """Settings of the trainer; a batch is so many windows."""
     steps: int = 1000
-    """Levels visited when a text is written, at most T."""
+    """Number of timesteps visited when a text is written, at most T."""
     levels: int = 128
-    """Steps of the walk at which the bound is evaluated, one drawn from each of so many even parts."""
+    """Number of visited timesteps at which the bound is evaluated, one drawn from each of so many parts."""
     hole: str = "_"
     """The character that marks what is to be written."""
 
     def fit(self, text: Texts, **how: Unpack[RunOptions]) -> FittedD3PM:
-        """Learn to write like the texts. Raises UserError for too little text or sizes that cannot be."""
+        """Train on texts. Raises UserError for too little text or sizes that cannot be."""
         run = Run(**how)
         characters = Characters.of(text)
         stream = stream_of(characters, text)
@@ -135,30 +153,29 @@ class D3PM(Method):
         return replace(fitted, network=trained)  # pyright: ignore[reportArgumentType]
 
     def apply(self, text: Texts, fitted: FittedD3PM, **how: Unpack[RunOptions]) -> Written:
-        """Fill every `hole` character, and tell how many bits per character each text then takes.
+        """Fill every `hole` character, and bound the bits per character that each text then takes.
 
-        Texts longer than a window are worked in pieces that do not see each other; shorter ones are written
-        on to a window's end, and cut. Raises UserError for unknown characters.
+        Texts longer than a window are cut into pieces that do not see each other; shorter ones are written
+        on to a window's end, and cut. Raises UserError for no texts, empty ones and unknown characters.
         """
         run = Run(**how)
         fitted = fitted.mixed(self.mixture)
         need(len(self.hole) == 1, f"hole is {self.hole!r}: give one character")
         need(self.levels >= 1, f"levels is {self.levels}: give 1 or more")
+        need(len(text) > 0, "there are no texts to complete: give one or more")
         need(all(text), "a text is empty: write holes where something is to be written")
         encoded = [fitted.config.characters.encode(t, self.hole) for t in text]
-        plan = timesteps_of(fitted.process.T, self.steps, "even")
-        parts = filled(pieces(encoded, fitted.length), fitted, plan, run)
+        parts = self._filled(pieces(encoded, fitted.length), fitted, run)
         full = joined(parts, len(text))
-        cost = torch.zeros(len(text), dtype=torch.float64)
-        for part, nats in nats_of(parts, fitted, plan, self.levels, run):
-            cost[part.text] += nats * len(part.ids) / len(full[part.text])
-        return Written([fitted.config.characters.decode(ids) for ids in full], bits_of(cost).float())
+        nats = torch.zeros(len(text), dtype=torch.float64)
+        for part, each in self._nats(parts, fitted, run):
+            nats[part.text] += each * len(part.ids) / len(full[part.text])
+        return Written([fitted.config.characters.decode(ids) for ids in full], bits_of(nats).float())
 
     def write(self, n: int, fitted: FittedD3PM, **how: Unpack[RunOptions]) -> list[str]:
         """n new windows. Window i depends on the seed and i alone."""
         blank = [Piece(i, 0, torch.full((fitted.length,), -1)) for i in range(n)]
-        plan = timesteps_of(fitted.process.T, self.steps, "even")
-        done = filled(blank, fitted.mixed(self.mixture), plan, Run(**how))
+        done = self._filled(blank, fitted.mixed(self.mixture), Run(**how))
         return [fitted.config.characters.decode(part.ids) for part in done]
 
     def evaluate(self, written: Texts, bits: Scores) -> dict[str, float]:
@@ -167,3 +184,40 @@ class D3PM(Method):
         each = bits.double() * size / size.mean()
         low, high = bootstrap_interval(each.numpy(), seed=0)
         return {"bits_per_character": float(each.mean()), "low": low, "high": high}
+
+    def _filled(self, parts: Sequence[Piece], fitted: FittedD3PM, run: Run) -> list[Piece]:
+        """The pieces in their order, every hole written; those without one stay as they are."""
+        q, timesteps = fitted.process, timesteps_of(fitted.process.T, self.steps, "even")
+        found, open_ = list(parts), [i for i, part in enumerate(parts) if bool((part.ids < 0).any())]
+        if not open_:
+            return found
+        some = [parts[i] for i in open_]
+        given = torch.stack([F.pad(p.ids, (0, fitted.length - len(p.ids)), value=-1) for p in some])
+
+        def begin(batch: Batch) -> Start:
+            ids = batch.take(given)
+            # Unmasked characters are never touched where the chain has a mask: there given ones enter clean.
+            noise = batch.noise if fitted.mask is None else None
+            return Start(q.start(ids, batch.noise), [GivenRegion(ids.clamp(min=0), ids >= 0, q, noise)])
+
+        key = _key(some, run, _WRITE)
+        drawn = sample(fitted.denoiser, timesteps, len(some), begin, run, key=key, label="texts")
+        for i, row in zip(open_, torch.where(given < 0, drawn, given), strict=True):
+            found[i] = replace(parts[i], ids=row[: len(parts[i].ids)])
+        return found
+
+    def _nats(self, parts: Sequence[Piece], fitted: FittedD3PM, run: Run) -> Iterator[tuple[Piece, float]]:
+        """The bound of each piece in nats per character; pieces of one length share a batch."""
+        timesteps = timesteps_of(fitted.process.T, self.steps, "even")
+        for _, same in groupby(sorted(parts, key=lambda p: len(p.ids)), lambda p: len(p.ids)):
+            alike = list(same)
+            for batch in run.batches(len(alike), key=_key(alike, run, _MEASURE)):
+                some = alike[batch.rows]
+                x0 = torch.stack([part.ids for part in some]).to(run.device)
+                with torch.inference_mode():
+                    nats = bound(fitted.denoiser, x0, timesteps, batch.noise, self.levels)
+                yield from zip(some, nats.tolist(), strict=True)
+
+
+def _key(parts: Sequence[Piece], run: Run, purpose: int) -> Key:
+    return lambda i, _: (purpose, run.first + parts[i].text, parts[i].start)

@@ -5,195 +5,226 @@ Verses of the King James version are rewritten as those of the World English Bib
 Required, beyond chance over verses (averaged over seeds): BLEU of the chosen candidate above that of the
 copied source; above that of one sample; and with rounding, a smaller share of words in doubt. `held` needs
 all three, `partly` one. A network of the same size that reads from left to right, trained for as many steps
-on the same pairs, stands beside it and takes no part in the verdict.
+on the same pairs, is reported and takes no part in the verdict.
 
-DiffuSeq is the network that ships; where none does, one is trained here per seed. The network that reads from
-left to right does not ship and is trained here, in half an hour of one core; a quick run leaves it out.
+DiffuSeq is the network that ships; where none does, one is trained here. The network that reads from left to
+right does not ship and is trained here, in half an hour of one core; a quick run leaves it out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from typing import Any
 
-from headwater.experiments.base import Outcome, Task
-from headwater.experiments.comparison import Comparison, compare, verdict
+import torch
+from torch import Tensor
+
+from headwater.baselines.autoregressive import Autoregressive
+from headwater.core import Control, Prediction
+from headwater.data import load
+from headwater.data.rows import Pairs
+from headwater.experiments.comparison import Comparison
+from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.gallery import names
-from headwater.methods.text.diffuseq.claim_arms import SHIPPED, Networks, Scores, Verses, score
+from headwater.methods.text.diffuseq.fitted import FittedDiffuSeq
 from headwater.methods.text.diffuseq.method import DiffuSeq
-from headwater.metrics.statistics import summarize
+from headwater.methods.text.diffuseq.rows import pack
 from headwater.metrics.text import consensus, corpus_bleu, diversity, self_bleu, sentence_bleu
-from headwater.report import Estimate
+from headwater.report import Section
+from headwater.sampling import Run
 from headwater.training import TrainerConfig
 
+SHIPPED, LONGEST = "diffuseq-verses", 14
+"""Longer verses, in words split at spaces on either side, are left out."""
 COUNTS = (1, 2, 5, 10)
 """Numbers of candidates on the curve."""
+BLEU, UNCERTAIN, SECONDS = "BLEU", "words in doubt", "seconds a sentence"
+COPIED, ONE, BEST, BASELINE = "copied source", "one sample", "best of all", "left to right"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How much is computed: verses that are rewritten, and how."""
+class Settings:
+    """How much is computed."""
 
     verses: int
+    """Verses that are rewritten."""
     method: DiffuSeq
-    trainings: int
-    """Seeds that train anew where nothing ships; later seeds draw other samples only."""
-    baseline: bool = True
+    baseline: bool = False
     """Whether the network that reads from left to right is trained too."""
+    shipped: bool = True
+    """Whether the network that ships is taken; one that is trained here is the same for all seeds."""
 
 
 def small(train: int, steps: int) -> DiffuSeq:
     """The network of recipes/small.yaml, trained and used for so many steps."""
+    how = TrainerConfig(
+        train, 32, lr=1e-3, warmup=min(500, train // 20), decay="linear", grad_clip=1.0, ema=0.999,
+        precision="bf16",
+    )  # fmt: skip
     return DiffuSeq(
-        T=200,
-        length=48,
-        tokenizer="bpe",
-        vocabulary=2000,
-        dim=32,
-        hidden=128,
-        layers=4,
-        heads=4,
-        feedforward=512,
-        steps=steps,
-        training=TrainerConfig(
-            train,
-            32,
-            lr=1e-3,
-            warmup=min(500, train // 20),
-            decay="linear",
-            grad_clip=1.0,
-            ema=0.999,
-            precision="bf16",
+        T=200, length=48, tokenizer="bpe", vocabulary=2000, dim=32, hidden=128, layers=4, heads=4,
+        feedforward=512, steps=steps, training=how,
+    )  # fmt: skip
+
+
+def verses(split: str) -> Pairs:
+    """King James and World English verses of a split, at most LONGEST words a side."""
+    return load("verses", split).within(LONGEST)
+
+
+def left_to_right(method: DiffuSeq, fitted: FittedDiffuSeq, train: Pairs, run: Run) -> Autoregressive:
+    """The baseline: the same layers and words, trained for as many updates on the same verses."""
+    config, tokenizer = fitted.network.config, fitted.config.tokenizer
+    return Autoregressive.fit(train.source, train.target, tokenizer, config, method.training, **run)
+
+
+class LastEstimate(Control):
+    """Remembers the last estimate of z_0 as the network gave it."""
+
+    def __init__(self) -> None:
+        self.x0: Tensor | None = None
+
+    def denoised(self, pred: Prediction) -> Prediction:
+        self.x0 = pred.x0
+        return pred
+
+
+def uncertain_words(method: DiffuSeq, fitted: FittedDiffuSeq, source: list[str], run: Run) -> list[float]:
+    """Share of each target's words whose last estimate is in doubt: more than half as far from the nearest
+    word vector as from the second nearest. Padding does not count; one sample of each source."""
+    pairs = pack(fitted.config.tokenizer, source, None, fitted.length)
+    shares, estimate = list[float](), LastEstimate()
+    for batch, _ in method.denoised(pairs, fitted, 1, run, [estimate]):
+        if estimate.x0 is None:
+            raise RuntimeError("a trajectory has at least one step")
+        table = fitted.codec.table
+        near = torch.cdist(estimate.x0, table[None].expand(len(batch.ids), -1, -1)).topk(2, largest=False)
+        words = batch.target & (near.indices[..., 0] != fitted.config.tokenizer.pad)
+        doubtful = near.values[..., 0] > near.values[..., 1] / 2
+        shares += ((doubtful & words).sum(1).double() / words.sum(1).clamp(min=1)).tolist()
+    return shares
+
+
+def bleu(texts: list[str], truth: list[str]) -> list[float]:
+    """Smoothed sentence BLEU of each text."""
+    return [sentence_bleu(text, ref) for text, ref in zip(texts, truth, strict=True)]
+
+
+def measure(settings: Settings, trial: Trial) -> None:
+    """Rewrite every verse in every way."""
+    train, test, method, run = verses("train"), verses("test"), settings.method, trial.run(64)
+    order = torch.randperm(len(test.source), generator=torch.Generator().manual_seed(0))
+    chosen = order[: settings.verses].tolist()
+    source, truth = ([side[i] for i in chosen] for side in (test.source, test.target))
+    fitted = (
+        FittedDiffuSeq.from_pretrained(SHIPPED)
+        if settings.shipped and SHIPPED in names("fitted")
+        else trial.train("diffuseq", lambda run: method.fit(train.source, train.target, **run), trainings=1)
+    )
+    found, clock = trial.found, time.perf_counter()
+    groups = method.samples(source, fitted, method.candidates, **run)
+    found.add(SECONDS, BEST, [(time.perf_counter() - clock) / len(source)])
+    best = [group[consensus(group)] for group in groups]
+    found.add(BLEU, COPIED, bleu(source, truth))
+    each = [bleu(group, [ref] * len(group)) for group, ref in zip(groups, truth, strict=True)]
+    found.add(BLEU, ONE, [sum(scores) / len(scores) for scores in each])
+    found.add(BLEU, BEST, bleu(best, truth))
+    columns = {"source": source, ONE: [g[0] for g in groups], BEST: best, "truth": truth}
+    if settings.baseline:
+        other = trial.train(
+            "autoregressive", lambda run: left_to_right(method, fitted, train, run), trainings=1
+        )
+        clock = time.perf_counter()
+        columns[BASELINE] = other.write(source, **run)[0]
+        found.add(SECONDS, BASELINE, [(time.perf_counter() - clock) / len(source)])
+        found.add(BLEU, BASELINE, bleu(columns[BASELINE], truth))
+    clock = time.perf_counter()
+    found.add(UNCERTAIN, "rounded", uncertain_words(replace(method, rounding="nearest"), fitted, source, run))
+    found.add(SECONDS, ONE, [(time.perf_counter() - clock) / len(source)])
+    found.add(
+        UNCERTAIN, "not rounded", uncertain_words(replace(method, rounding="none"), fitted, source, run)
+    )
+    for n in (n for n in COUNTS if n <= method.candidates):
+        few = [g[:n][consensus(g[:n])] for g in groups]
+        found.add("BLEU of the choice among n", "diffusion", bleu(few, truth), f"{n}")
+    found.samples |= {"groups": groups, "columns": columns}
+
+
+def rule(results: Results[Settings]) -> list[Comparison]:
+    """Three comparisons decide; the baseline is reported."""
+    base = [BASELINE] if results.settings.baseline else []
+    return [
+        results.compare("BLEU against the copied source", (BLEU, BEST), (BLEU, COPIED)),
+        results.compare("BLEU against one sample", (BLEU, BEST), (BLEU, ONE)),
+        results.compare(
+            "words in doubt against no rounding", (UNCERTAIN, "rounded"), (UNCERTAIN, "not rounded")
         ),
-    )
-
-
-QUICK = Setting(24, small(50, 20), 1, baseline=False)
-FULL = Setting(96, small(24_000, 50), 1)
-
-
-def reproduce(task: Task) -> Outcome:
-    """Rewrite held-out verses in every way and compare."""
-    setting = QUICK if task.effort == "quick" else FULL
-    train, verses = Verses.of("train"), Verses.of("test").some(setting.verses, 0)
-    scores: list[Scores] = []
-    networks: Networks | None = None
-    for i, seed in enumerate(task.seeds):
-        run = task.run(seed, batch=64)
-        # What ships is the same for every seed: the seeds are then those of the samples alone.
-        if networks is None or (SHIPPED not in names("fitted") and i < setting.trainings):
-            networks = Networks.of(setting.method, train, setting.baseline, run)
-        scores.append(score(setting.method, networks, verses, run))
-    return _report(task, setting, verses, scores, networks.seconds if networks else {})
-
-
-def _report(
-    task: Task, setting: Setting, verses: Verses, scores: list[Scores], trained: Mapping[str, float]
-) -> Outcome:
-    def rows(name: str) -> list[list[float]]:
-        return [getattr(s, name) for s in scores]
-
-    one, chosen = rows("one"), rows("chosen")
-    required = [
-        compare("BLEU against the copied source", chosen, rows("copied"), "larger", "verse"),
-        compare("BLEU against one sample", chosen, one, "larger", "verse"),
-        compare("words in doubt against no rounding", rows("rounded"), rows("unrounded"), "smaller", "verse"),
+        *results.against(BLEU, BEST, *base, required=False),
     ]
-    beside: list[Comparison] = []
-    if setting.baseline:
-        beside = [compare("BLEU against left to right", chosen, rows("baseline"), "larger", "verse")]
-    best = f"best of {setting.method.candidates}"
-    claim = DiffuSeq.paper.claim
-    measured = "; ".join(str(c) for c in [*required, *beside])
-    section = task.page.section(
-        "Verses rewritten: DiffuSeq", "King James English to modern English, by denoising the second half."
-    )
-    first = scores[0]
-    picks = [group[consensus(group)] for group in first.groups]
-    section.table(
-        ["source", *(["left to right"] if setting.baseline else []), "one sample", best, "truth"],
-        [
-            [verses.source[i], *first.written[i : i + 1], first.groups[i][0], picks[i], verses.target[i]]
-            for i in range(min(6, len(picks)))
-        ],
-        caption="Held-out verses, seed 0.",
-    )
-    arms = {"copied source": "copied", "one sample": "one", best: "chosen"}
-    if setting.baseline:
-        arms["left to right"] = "baseline"
-    per_arm = {label: [summarize(v).mean for v in rows(name)] for label, name in arms.items()}
-    pace = {label: [s.seconds[label] for s in scores] for label in first.seconds}
-    section.table(
-        ["arm", "BLEU", "seconds a sentence"],
-        [[n, _over_seeds(v), _over_seeds(pace[n]) if n in pace else "0"] for n, v in per_arm.items()],
-        caption="Mean of smoothed sentence BLEU over verses; ± over seeds. Times are of whole batches.",
-        best={"BLEU": "max"},
-    )
-    curve = {n: _chosen_of(n, scores, verses) for n in COUNTS if n <= setting.method.candidates}
-    section.curve(
-        {"diffusion": (list(curve), list(curve.values()))},
-        x="candidates",
-        y="BLEU",
-        caption="The candidate that agrees best with the others is chosen; no reference is looked at.",
-    )
-    doubts = {k: [summarize(v).mean for v in rows(k)] for k in ("rounded", "unrounded")}
-    groups = [group for s in scores for group in s.groups]
-    extra = {
+
+
+def extra(results: Results[Settings]) -> dict[str, Any]:
+    """Of all candidates of a verse, and of all verses."""
+    columns, groups = results.first["columns"], [g for part in results.collect("groups") for g in part]
+    return {
         "self_bleu": self_bleu(groups),
         "div_4": diversity(groups),
-        "corpus_bleu": corpus_bleu(picks, verses.target),
-        "corpus_bleu_copied": corpus_bleu(verses.source, verses.target),
+        "corpus_bleu": corpus_bleu(columns[BEST], columns["truth"]),
+        "corpus_bleu_copied": corpus_bleu(columns["source"], columns["truth"]),
     }
+
+
+def show(section: Section, results: Results[Settings]) -> None:
+    """Verses of the first seed, and BLEU over the number of candidates."""
+    columns = results.first["columns"]
+    section.table(
+        list(columns),
+        [list(row) for row in zip(*columns.values(), strict=True)][:6],
+        caption="Held-out verses, first seed.",
+    )
+    name = "BLEU of the choice among n"
+    counts = results.cases(name, "diffusion")
+    section.curve(
+        {"diffusion": ([float(n) for n in counts], [results.mean(name, "diffusion", n) for n in counts])},
+        x="candidates",
+        y=BLEU,
+        caption="The candidate that agrees best with the others is chosen; no reference is looked at.",
+    )
     section.table(
         ["measure", "value"],
-        [
-            ["words in doubt, estimates rounded", _over_seeds(doubts["rounded"])],
-            ["words in doubt, not rounded", _over_seeds(doubts["unrounded"])],
-            *[[k.replace("_", " "), v] for k, v in extra.items()],
-        ],
-        caption="In doubt: the last estimate is more than half as far from the nearest word vector as from "
-        "the second. self-BLEU and div-4: among the candidates of a verse. Corpus BLEU: seed 0.",
-    )
-    spent = ", ".join(f"{name} trained here in {seconds:.0f} s" for name, seconds in trained.items())
-    where = "; ".join(filter(None, ["DiffuSeq ships" if "DiffuSeq" not in trained else "", spent]))
-    section.settings(
-        {
-            "networks": where,
-            "levels visited": setting.method.steps,
-            "verses": len(verses.source),
-            "seeds": list(task.seeds),
-        }
-    )
-    ruling = verdict(required)
-    section.claim(claim, measured, ruling)
-    return Outcome(
-        "diffuseq",
-        claim,
-        measured,
-        ruling,
-        {
-            "bleu": per_arm,
-            "bleu_of_candidates": {str(n): v for n, v in curve.items()},
-            "seconds_per_sentence": pace,
-            "words_in_doubt": doubts,
-            "comparisons": {c.what: c.to_dict() for c in [*required, *beside]},
-            "training_seconds": dict(trained),
-            **extra,
-        },
-        {"effort": task.effort, "seeds": list(task.seeds), "networks": where},
+        [[k.replace("_", " "), v] for k, v in extra(results).items()],
+        caption="self-BLEU and div-4: among the candidates of a verse. Corpus BLEU: first seed.",
     )
 
 
-def _chosen_of(n: int, scores: list[Scores], verses: Verses) -> float:
-    """Mean BLEU of the choice among the first n candidates."""
-    found = [
-        sentence_bleu(group[:n][consensus(group[:n])], ref)
-        for s in scores
-        for group, ref in zip(s.groups, verses.target, strict=True)
-    ]
-    return summarize(found).mean
-
-
-def _over_seeds(values: list[float]) -> Estimate:
-    found = summarize(values)
-    return Estimate(found.mean, found.sd)
+CLAIM = Claim(
+    "diffuseq",
+    "Verses rewritten: DiffuSeq",
+    "King James English to modern English, by denoising the second half.",
+    unit="verse",
+    tiny=Settings(
+        4,
+        replace(
+            small(3, 3), T=10, length=16, vocabulary=64, dim=8, hidden=16, layers=1, feedforward=16,
+            candidates=3, training=TrainerConfig(3, 4, lr=1e-3),
+        ),
+        baseline=True,
+        shipped=False,
+    ),
+    quick=Settings(24, small(50, 20)),
+    full=Settings(96, small(24_000, 50), baseline=True),
+    measures={
+        BLEU: Measure("larger", "Mean of smoothed sentence BLEU over verses."),
+        UNCERTAIN: Measure(
+            "smaller",
+            "In doubt: the last estimate is more than half as far from the nearest word vector as from the "
+            "second.",
+        ),
+        SECONDS: Measure("smaller", "Times are of whole batches."),
+    },
+    measure=measure,
+    rule=rule,
+    show=show,
+    extra=extra,
+)  # fmt: skip

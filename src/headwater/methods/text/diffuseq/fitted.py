@@ -33,7 +33,7 @@ class DiffuSeqConfig:
     """Tokens in a row; None: as many as the network has places for."""
 
     def __post_init__(self) -> None:
-        need(1 <= self.T <= MOST_STEPS, f"T is {self.T}: give 1 to {MOST_STEPS}")
+        need(1 <= self.T <= MOST_STEPS, f"T is {self.T}: give 1 to {MOST_STEPS} timesteps")
         length = self.network.length
         need(self.length is None or 1 <= self.length <= length, f"a row has 1 to {length} tokens")
         fits = self.tokenizer.size <= self.network.vocabulary
@@ -77,7 +77,7 @@ class FittedDiffuSeq(Pretrained):
 
     @cached_property
     def process(self) -> Diffusion:
-        """T levels; the network is told 0 .. 1000 whatever T is."""
+        """T timesteps; the labels of the network are 0 .. 1000 whatever T is."""
         T = self.config.T
         label = torch.arange(T, dtype=torch.float64) * (1000 / T)
         return Diffusion.vp(betas(self.config.schedule, T), label)
@@ -94,5 +94,5 @@ class FittedDiffuSeq(Pretrained):
 
     @property
     def codec(self) -> Embedding:
-        """Words as vectors, in training with the noise of level 1 (sigma_0 of the paper)."""
+        """Words as vectors, in training with the noise of timestep 1 (sigma_0 of the paper)."""
         return self.network.codec(float(self.process.sigma[1]))

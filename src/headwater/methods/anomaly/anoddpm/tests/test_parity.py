@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,8 +18,6 @@ from headwater.nets.adm import UNet, UNetConfig
 from headwater.noise import Simplex
 from headwater.noise.simplex import octaves, tables
 
-GoldenReader = Callable[[str], Any]
-MODELS = ("model", "model_conv_rgb")
 NAMES = {
     "time_embedding.1": "time_embed.0",
     "time_embedding.3": "time_embed.2",
@@ -94,8 +91,8 @@ def field(seeds: list[int], like: Tensor, level: int) -> Tensor:
     return drawn.reshape(like.shape).float()
 
 
-@pytest.fixture(params=MODELS)
-def ref(request: pytest.FixtureRequest, golden: GoldenReader) -> Any:
+@pytest.fixture(params=["model", "model_conv_rgb"])
+def ref(request: pytest.FixtureRequest, golden: Callable[[str], Any]) -> Any:
     return golden(f"anoddpm/{request.param}")
 
 
@@ -114,7 +111,9 @@ def test_network(ref: Any) -> None:
 
 @torch.no_grad()
 def test_forward_process(ref: Any) -> None:
+    """Ours at timestep t is the reference's at index t - 1."""
     q = denoiser(ref).process
+    torch.testing.assert_close(q.alpha[1:].square(), ref["out/alphas_cumprod"], atol=1e-12, rtol=0)
     x0, eps = ref["in/x0"], ref["in/eps"]
     for t in ref.config["t"]:
         torch.testing.assert_close(q.combine(x0, eps, t + 1), ref[f"out/sample_q/t{t}"], atol=2e-6, rtol=0)
@@ -126,9 +125,10 @@ def clipped(model: Denoiser, x: Tensor, t: int) -> Prediction:
     return Clip().denoised(model(x, t))
 
 
-def large(pred: Prediction) -> Prediction:
-    """The reference's fixed variance as a fraction of the learned range; in the last step the lower end."""
-    return replace(pred, fraction=torch.full_like(pred.x, float(pred.t != 1)))
+def vlb(model: Denoiser, x: Tensor, t: int, x0: Tensor) -> Tensor:
+    """The bound with the reference's fixed variance, which is the lower end of the range in the last step."""
+    pred = clipped(model, x, t)
+    return bound(model.process, replace(pred, fraction=torch.full_like(x, float(t != 1))), x0)
 
 
 @torch.no_grad()
@@ -146,54 +146,34 @@ def test_one_reverse_step(ref: Any) -> None:
 
 
 @torch.no_grad()
-def test_variational_bound(ref: Any) -> None:
+def test_variational_bound_and_losses(ref: Any) -> None:
     model, x0 = denoiser(ref), ref["in/x0"]
     for t in ref.config["t"]:
-        x = model.process.combine(x0, ref["in/eps"], t + 1)
-        found = bound(model.process, large(clipped(model, x, t + 1)), x0)
+        found = vlb(model, model.process.combine(x0, ref["in/eps"], t + 1), t + 1, x0)
         torch.testing.assert_close(found, ref[f"out/vlb_xt/t{t}"], atol=1e-4, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_losses(ref: Any) -> None:
-    model, x0, t = denoiser(ref), ref["in/x0"], ref.config["t"][1]
+    t, wanted = ref.config["t"][1] + 1, ref.under("out/calc_loss")
     eps = ref["noise/calc_loss_l2/000"]
-    torch.testing.assert_close(model.loss(x0, t + 1, eps), ref["out/calc_loss/l2/loss"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.loss(x0, t, eps), wanted["l2/loss"], atol=1e-5, rtol=1e-5)
     eps = ref["noise/calc_loss_hybrid/000"]
-    x = model.process.combine(x0, eps, t + 1)
-    vlb = bound(model.process, large(clipped(model, x, t + 1)), x0)
-    torch.testing.assert_close(vlb, ref["out/calc_loss/hybrid/vlb"], atol=1e-4, rtol=1e-4)
-    both = model.loss(x0, t + 1, eps) + vlb
-    torch.testing.assert_close(both, ref["out/calc_loss/hybrid/loss"], atol=1e-4, rtol=1e-4)
+    both = vlb(model, model.process.combine(x0, eps, t), t, x0)
+    torch.testing.assert_close(both, wanted["hybrid/vlb"], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.loss(x0, t, eps) + both, wanted["hybrid/loss"], atol=1e-4, rtol=1e-4)
+    eps = Tape(ref.under("noise/calc_loss_simplex").values())(x0, t)
+    noised = model.process.combine(x0, eps, t)
+    torch.testing.assert_close(noised, wanted["simplex_l2/x_t"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.loss(x0, t, eps), wanted["simplex_l2/loss"], atol=1e-5, rtol=1e-5)
 
 
-@torch.no_grad()
-def test_loss_with_simplex_noise(ref: Any) -> None:
-    model, x0, t = denoiser(ref), ref["in/x0"], ref.config["t"][1]
-    eps = Tape(ref.under("noise/calc_loss_simplex").values())(x0, t + 1)
-    x = model.process.combine(x0, eps, t + 1)
-    torch.testing.assert_close(x, ref["out/calc_loss/simplex_l2/x_t"], atol=1e-5, rtol=0)
-    wanted = ref["out/calc_loss/simplex_l2/loss"]
-    torch.testing.assert_close(model.loss(x0, t + 1, eps), wanted, atol=1e-5, rtol=1e-5)
-
-
-def walk(ref: Any, plan: list[int], name: str) -> list[Tensor]:
-    tape = Tape(ref.under(f"noise/forward_backward_{name}").values())
-    steps = reverse(denoiser(ref), ref["in/x0"], plan, Ancestral("large"), [Clip()], tape)
-    with torch.no_grad():
-        return [ref["in/x0"], *(step.x for step in steps)]
-
-
-@pytest.mark.parametrize("name", ["simplex_simplex", "simplex_gauss", "gauss_gauss"])
+@pytest.mark.parametrize("name", ["simplex_simplex", "simplex_gauss", "gauss_gauss", "whole"])
 def test_up_and_back(ref: Any, name: str) -> None:
+    """Noised in one go, or step by step, and denoised."""
     level = ref.config["lambda"]
-    found = walk(ref, [0, *range(level, -1, -1)], name)
-    torch.testing.assert_close(torch.stack(found), ref[f"out/forward_backward/{name}/seq"], atol=1e-4, rtol=0)
-
-
-def test_up_step_by_step_and_back(ref: Any) -> None:
-    found = walk(ref, [0, 1, 2, 3, 2, 1, 0], "whole")
-    torch.testing.assert_close(torch.stack(found), ref["out/forward_backward/whole/seq"], atol=1e-4, rtol=0)
+    plan = [0, 1, 2, 3, 2, 1, 0] if name == "whole" else [0, *range(level, -1, -1)]
+    tape = Tape(ref.under(f"noise/forward_backward_{name}").values())
+    with torch.no_grad():
+        steps = list(reverse(denoiser(ref), ref["in/x0"], plan, Ancestral("large"), [Clip()], tape))
+    found = torch.stack([ref["in/x0"], *(step.x for step in steps)])
+    torch.testing.assert_close(found, ref[f"out/forward_backward/{name}/seq"], atol=1e-4, rtol=0)
 
 
 def test_fields_are_those_that_the_law_draws(ref: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,10 +187,3 @@ def test_fields_are_those_that_the_law_draws(ref: Any, monkeypatch: pytest.Monke
     for at, there in zip([level, *range(level, 0, -1)], wanted, strict=True):
         torch.testing.assert_close(stream(ref["in/x0"], at), there, atol=1e-6, rtol=0)
     assert len(seeds) == channels * len(wanted)
-
-
-def test_levels_pair_with_the_references_indices(ref: Any) -> None:
-    """alpha and sigma at level t are the reference's at index t - 1."""
-    q = denoiser(ref).process
-    torch.testing.assert_close(q.alpha[1:].square(), ref["out/alphas_cumprod"], atol=1e-12, rtol=0)
-    assert all(a > b for a, b in pairwise(q.alpha.tolist()))

@@ -22,8 +22,8 @@ from headwater.core import (
     reverse,
 )
 from headwater.core.schedule import geometric
-from headwater.methods.medical.shared.coils import sum_of_squares
-from headwater.methods.medical.shared.masks import calibration_block, mark
+from headwater.methods.medical.score_mri.acquisition import calibration_block, mark
+from headwater.methods.medical.score_mri.scan import sum_of_squares
 from headwater.nets.ncsnpp import NCSNpp, NCSNppConfig
 from headwater.nets.wrappers import RealAndImaginary
 from headwater.operators import Coils, Fourier, Operator, Sampled
@@ -43,15 +43,8 @@ def process(n: int, eps: float = 1e-5) -> Diffusion:
 
 def network(ref: Any, dtype: torch.dtype) -> NCSNpp:
     m = ref.config["model"]
-    config = NCSNppConfig(
-        ref.config["image_size"],
-        1,
-        m["nf"],
-        tuple(m["ch_mult"]),
-        m["num_res_blocks"],
-        tuple(m["attn_resolutions"]),
-    )
-    net = NCSNpp(config)
+    sizes = m["nf"], tuple(m["ch_mult"]), m["num_res_blocks"], tuple(m["attn_resolutions"])
+    net = NCSNpp(NCSNppConfig(ref.config["image_size"], 1, *sizes))
     net.load_state_dict(ref.under("w"), strict=True)
     return net.eval().to(dtype)
 
@@ -79,6 +72,11 @@ class Run:
     def tape(self, first: int) -> Iterator[Tensor]:
         draws = self.ref.under("noise")
         return iter([draws[k].to(self.real) for k in sorted(draws)][first:])
+
+
+def paired(tape: Iterator[Tensor]) -> Any:
+    """Complex noise: two draws of the tape each time."""
+    return lambda like, level: torch.complex(next(tape), next(tape))
 
 
 def table(run: Run) -> Diffusion:
@@ -188,11 +186,7 @@ def test_complex_images_alg_3(runs: Any) -> None:
     run.close(y, "complex_kspace", 1e-5)
     tape = run.tape(28)
     start = a.project(HIGH * next(tape) + 0j, y)
-
-    def noise(like: Tensor, level: Any) -> Tensor:
-        real = next(tape)
-        return torch.complex(real, next(tape))
-
+    noise = paired(tape)
     sampler = PredictorCorrector(Ancestral("large"), Langevin(run.ref.config["snr"], "part"))
     denoiser = Denoiser(RealAndImaginary(network(run.ref, run.real)), q, "score")
     with torch.no_grad():
@@ -222,16 +216,11 @@ def test_coils_alg_4_and_the_published_alg_5(runs: Any, kind: str) -> None:
     if kind == "hybrid":  # after the draws of the first sampler: 2, then 4 for each step and coil
         for _ in range(2 + 4 * n * sens.shape[1]):
             next(tape)
-    real = next(tape)
-    x = HIGH * torch.complex(real, next(tape))
+    x = HIGH * torch.complex(next(tape), next(tape))
     denoiser = Denoiser(RealAndImaginary(network(run.ref, run.real)), q, "score")
     predictor, corrector = NoisyEnd("large"), Langevin(config["snr"], "part")
     maps = Coils(a, sens)
-
-    def noise(like: Tensor, level: Any) -> Tensor:
-        real = next(tape)
-        return torch.complex(real, next(tape))
-
+    noise = paired(tape)
     with torch.no_grad():
         for i in range(n):
             t, coils, means = n - i, [], []
@@ -263,8 +252,8 @@ def _noise_of(score: Tensor, z: Tensor, snr: float) -> Tensor:
 
 
 def test_kaczmarz_weights(golden: Any) -> None:
-    first, last = golden("score-mri/multi_coil").config["lamb"]
-    wanted = golden("score-mri/multi_coil")["out/lambda_linear"]
+    ref = golden("score-mri/multi_coil")
+    (first, last), wanted = ref.config["lamb"], ref["out/lambda_linear"]
     steps = torch.tensor([0, 50, 100, 499, 1999])
     torch.testing.assert_close(first + (last - first) * steps.double() / 2000, wanted)
 

@@ -1,6 +1,6 @@
 """Implicit ensembles' losses, steps, chain and maps against the reference code, array by array.
 
-Levels count from 0 = clean here, so the reference's index k is level k + 1.
+Timesteps count from 0 = clean here, so the reference's index k is timestep k + 1.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Case:
             ),
         )
         image = data["in/image"]
-        self.net = method.fresh_network(image.shape[1], 2).eval()
+        self.fitted = FittedImplicitEnsembles.fresh(method.sizes((4, 16, 16), 2), 0)
+        self.net = self.fitted.network.eval()
         self.net.load_state_dict(data.under("w"), strict=True)
-        self.fitted = FittedImplicitEnsembles.around(self.net, (4, 16, 16), 2, method.T, method.background)
         self.denoiser, self.image = self.fitted.denoiser, image
         self.x0 = self.fitted.encode((data["in/mask"][:, 0] > 0).long())
 
@@ -66,9 +66,9 @@ def test_network_and_schedule(case: Case) -> None:
     for k in data.config["t"]:
         out = case.net(data["in/xt"], torch.full((2,), k), features=case.image)
         close(out, data[f"out/forward/t{k}"], FORWARD)
-    levels = torch.arange(1, T + 1)
-    close(q.between(levels - 1, levels)[1].square(), data["out/betas"], 1e-12)
-    close(q.log_variances(levels, levels - 1)[0], data["out/posterior_log_variance_clipped"], 1e-11)
+    t = torch.arange(1, T + 1)
+    close(q.between(t - 1, t)[1].square(), data["out/betas"], 1e-12)
+    close(q.log_variances(t, t - 1)[0], data["out/posterior_log_variance_clipped"], 1e-11)
     plan = respaced(T, "10")
     assert [t - 1 for t in plan[-2::-1]] == data["out/respaced_map"].tolist()
     keep = torch.tensor(plan[::-1])
@@ -125,23 +125,23 @@ def test_single_steps(case: Case) -> None:
 
 
 @torch.no_grad()
-def test_walk_and_ensemble(case: Case) -> None:
+def test_loop_and_ensemble(case: Case) -> None:
     data, plan = case.data, respaced(case.data.config["T"], "10")
 
-    def walk(draws: list[Tensor], image: Tensor) -> list[Any]:
+    def loop(draws: list[Tensor], image: Tensor) -> list[Any]:
         sampler = Ancestral("learned")
         return list(
             reverse(case.denoiser, draws[0], plan, sampler, [Clip()], Tape(draws[1:]), features=image)
         )
 
-    steps = walk(list(data.under("noise/ancestral").values()), case.image)
+    steps = loop(list(data.under("noise/ancestral").values()), case.image)
     close(torch.stack([s.x for s in steps]), data["out/ancestral/sample"], SAMPLE)
     close(torch.stack([s.pred.x0 for s in steps]), data["out/ancestral/pred_xstart"], PRED_X0)
 
     # The tape holds one chain after another; here they are one batch.
     draws = torch.cat(list(data.under("noise/ensemble").values())).unflatten(0, (3, 11))
     n = data.config["ensemble"]
-    ends = walk(list(draws.unbind(1)), case.image[:1].expand(n, -1, -1, -1))[-1].x
+    ends = loop(list(draws.unbind(1)), case.image[:1].expand(n, -1, -1, -1))[-1].x
     close(ends, data["out/ensemble/samples"], SAMPLE)
     found = merge(case.fitted.decode(ends)[None])
     close(found.mean[0], data["out/ensemble/mean"], SAMPLE)

@@ -1,6 +1,6 @@
 """SegDiff's network, losses, chain, merge rule and metrics against its reference code, array by array.
 
-Levels count from 0 = clean here, so the reference's index k is level k + 1, told 1000 k / T.
+Timesteps count from 0 = clean here, so the reference's index k is timestep k + 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from headwater.metrics.mask_agreement import (
 )
 from headwater.metrics.segmentation import dice
 
-FORWARD, LOSS, WALK = 2e-5, 1e-5, 1e-5  # the tolerances that the arrays' README states
+FORWARD, LOSS, LOOP = 2e-5, 1e-5, 1e-5  # the tolerances that the arrays' README states
 
 
 class Case:
@@ -47,9 +47,9 @@ class Case:
                 num_heads=net["num_heads"],
             ),
         )
-        self.net = method.fresh_network(3, 2).eval().requires_grad_(False)
+        self.fitted = FittedSegDiff.fresh(method.sizes((3, 16, 16), 2), 0)
+        self.net = self.fitted.network.eval().requires_grad_(False)
         self.net.load_state_dict(data.under("w"), strict=True)
-        self.fitted = FittedSegDiff.around(self.net, (3, 16, 16), 2, method.T, -1.0)
         self.features = self.net.encode(data["in/image"])
 
 
@@ -65,15 +65,14 @@ def close(found: Tensor, stored: Tensor, atol: float = 0.0, rtol: float = 0.0) -
 def test_network(case: Case) -> None:
     close(case.features, case.data["out/rrdb"], FORWARD)
     for k in case.data.config["t"]:
-        told = torch.full((2,), float(k))
-        out = case.net(case.data["in/xt"], told, features=case.features)
+        out = case.net(case.data["in/xt"], torch.full((2,), float(k)), features=case.features)
         close(out, case.data[f"out/forward/t{k}"], FORWARD)
 
 
 def test_schedule(case: Case) -> None:
     q, T = case.fitted.denoiser.process, case.data.config["T"]
-    levels = torch.arange(1, T + 1)
-    close(q.between(levels - 1, levels)[1].square(), case.data["out/betas"], 1e-12, 1e-12)
+    t = torch.arange(1, T + 1)
+    close(q.between(t - 1, t)[1].square(), case.data["out/betas"], 1e-12, 1e-12)
     plan = respaced(T, case.data.config["respacing"])
     assert [t - 1 for t in plan[-2::-1]] == case.data["out/respaced_map"].tolist()
     keep = torch.tensor(plan[::-1])
@@ -93,7 +92,7 @@ def test_losses(case: Case) -> None:
         assert torch.equal(out["sum"], out["loss"])
 
 
-def test_walk(case: Case) -> None:
+def test_loop(case: Case) -> None:
     draws = list(case.data.under("noise/p_sample_loop").values())
     plan = respaced(case.data.config["T"], case.data.config["respacing"])
     steps = list(
@@ -104,7 +103,7 @@ def test_walk(case: Case) -> None:
     )  # fmt: skip
     for name, found in (("sample", [s.x for s in steps]), ("pred_xstart", [s.pred.x0 for s in steps])):
         stored = case.data[f"out/p_sample_loop/{name}"]
-        close(torch.stack(found), stored, WALK * float(stored.abs().max()))
+        close(torch.stack(found), stored, LOOP * float(stored.abs().max()))
     draws = list(case.data.under("noise/p_sample_loop_clip").values())
     *_, end = reverse(
         case.fitted.denoiser, draws[0], plan, Ancestral("large"), [Clip()], Tape(draws[1:]),

@@ -15,11 +15,8 @@ from arrays import GOLDEN
 from headwater.atomic import read_json
 from headwater.core import descend, last, reverse
 from headwater.errors import UserError
-from headwater.methods.series.csdi.fitted import Chain, FittedCSDI, ImputerConfig, reference_config
-from headwater.methods.series.csdi.imputing import begin
-from headwater.methods.series.csdi.masks import hide_historical, hide_random
-from headwater.methods.series.csdi.training import masked_error
-from headwater.methods.series.csdi.windows import Scale, Windows
+from headwater.methods.series.csdi.data import Windows, hide
+from headwater.methods.series.csdi.method import FittedCSDI, masked_error
 from headwater.metrics import series as metrics
 from headwater.nets.csdi import CSDINet, step_table
 from headwater.noise import Stream
@@ -41,10 +38,12 @@ class Tape(Stream):
     def __call__(self, like: Tensor, level: Any = 0) -> Tensor:
         return self.fields.pop(0).to(like)
 
+    uniform = __call__
+
 
 def drawn(fitted: FittedCSDI, windows: Windows, side: Any, tape: Tape) -> Tensor:
     """Draws of whole windows, (windows, n, K, L), from the noise of a tape."""
-    start, plan = begin(fitted, windows, side, tape), descend(fitted.chain.T)
+    start, plan = fitted.start(windows, side, tape), descend(fitted.config.chain.T)
     x = last(reverse(fitted.denoiser, start.x, plan, None, start.controls, tape, **start.conditions))
     return x.unflatten(0, (len(windows.values), -1))
 
@@ -53,17 +52,14 @@ class Reference:
     """One of the files, with our network at its weights."""
 
     def __init__(self, arrays: Any, dtype: torch.dtype) -> None:
-        self.arrays, self.dtype, c = arrays, dtype, arrays.config
-        network = CSDINet(reference_config(c))
+        self.arrays, self.dtype = arrays, dtype
         weights = arrays.under("w") or load_file(PUBLISHED / "pretrained.safetensors")
-        network.load_state_dict(weights, strict=True)
-        schedule = {"quad": "quadratic"}.get(c["diffusion"]["schedule"], c["diffusion"]["schedule"])
-        k, names = c["target_dim"], tuple(f"x{i}" for i in range(c["target_dim"]))
-        chain = Chain(c["diffusion"]["num_steps"], schedule, 1e-4, 0.5)
-        self.network = network.to(dtype).eval()
-        scale = Scale(np.zeros(k), np.ones(k), 1.0)
-        length = arrays["in/timepoints"].shape[1]
-        self.fitted = FittedCSDI(self.network, ImputerConfig(network.config, names, scale, length, chain))
+        shapes = {name: tuple(value.shape) for name, value in weights.items()}
+        sizes = {"length": arrays["in/timepoints"].shape[1], **arrays.config}
+        config = FittedCSDI.published(shapes, sizes).config
+        self.network = CSDINet(config.network)
+        self.network.load_state_dict(weights, strict=True)
+        self.fitted = FittedCSDI(self.network.to(dtype).eval(), config)
         self.q = self.fitted.denoiser.process
         self.tape = list(arrays.under("noise").values())
 
@@ -99,9 +95,8 @@ def test_the_network(case: tuple[Reference, str]) -> None:
     close(step_table(table, wanted.shape[1]), wanted, ref.dtype)
     with torch.no_grad():
         times, known = ref.arrays["in/timepoints"].to(ref.dtype), ref.turned("gt_mask") > 0
-        close(
-            ref.network.side_info(times, known).permute(0, 3, 1, 2), ref.arrays[f"{out}/side_info"], ref.dtype
-        )
+        info = ref.network.side_info(times, known).permute(0, 3, 1, 2)
+        close(info, ref.arrays[f"{out}/side_info"], ref.dtype)
         side = ref.network.side(times, known)
         steps = ref.arrays["in/steps"].to(ref.dtype)
         inputs = ref.arrays["in/xin"].to(ref.dtype).permute(0, 2, 3, 1)
@@ -115,7 +110,7 @@ def test_the_chain(case: tuple[Reference, str]) -> None:
 
 
 @pytest.mark.parametrize("case", cases(*TINY, "pretrained_run"), indirect=True)
-def test_losses_at_given_levels(case: tuple[Reference, str]) -> None:
+def test_losses_at_given_timesteps(case: tuple[Reference, str]) -> None:
     ref, out = case
     x, known = ref.windows("observed_mask"), ref.turned("gt_mask") > 0
     for i, t in enumerate(ref.arrays.config["set_t"]):
@@ -130,18 +125,21 @@ def test_losses_at_given_levels(case: tuple[Reference, str]) -> None:
 @pytest.mark.parametrize("name", TINY)
 def test_masks_and_the_training_loss_with_its_gradient(golden: Any, name: str) -> None:
     ref = Reference(golden(f"csdi/{name}"), torch.float32)
-    seen, b = ref.turned("observed_mask") > 0, len(ref.turned("observed_mask"))
+    observed, b = ref.turned("observed_mask") > 0, len(ref.turned("observed_mask"))
     at = len(ref.arrays.config["set_t"])
-    keys, ratio = ref.tape[at], torch.stack(ref.tape[at + 1 : at + 1 + b])
-    assert torch.equal(hide_random(seen, keys, ratio), ref.arrays["out/randmask"] > 0)
+
+    def hidden(strategy: Any, at: int) -> Tensor:
+        """As drawn by the numbers from `at` on: keys, a ratio for each item and, to mix, a coin for each."""
+        each = [at + 1 + i * b for i in range(2 if strategy == "mix" else 1)]
+        drawn = [torch.stack(ref.tape[first : first + b]) for first in each]
+        return hide(observed, strategy, 0, Tape([ref.tape[at], *drawn]))
+
+    assert torch.equal(hidden("random", at), ref.arrays["out/randmask"] > 0)
     at += 1 + 2 * b
-    assert torch.equal(hide_historical(seen), ref.arrays["out/histmask_historical"] > 0)
-    keys, ratio = ref.tape[at], torch.stack(ref.tape[at + 1 : at + 1 + b])
-    coin = torch.stack(ref.tape[at + 1 + b : at + 1 + 2 * b]) > 0.5
-    mixed = hide_random(seen, keys, ratio).where(coin[:, None, None], hide_historical(seen))
-    assert torch.equal(mixed, ref.arrays["out/histmask_mix"] > 0)
+    assert torch.equal(hidden("historical", at), ref.arrays["out/histmask_historical"] > 0)
+    assert torch.equal(hidden("mix", at), ref.arrays["out/histmask_mix"] > 0)
     at += 1 + 2 * b
-    known = hide_random(seen, ref.tape[at], torch.stack(ref.tape[at + 1 : at + 1 + b]))
+    known = hidden("random", at)
     t, eps = ref.tape[at + 1 + b] + 1, ref.tape[at + 2 + b]
     loss = masked_error(ref.network, ref.q, ref.windows("observed_mask"), known, t, eps)
     loss.backward()
@@ -170,11 +168,8 @@ def test_samples_and_their_scores(case: tuple[Reference, str]) -> None:
     ref, out = case
     found, wanted = sampled(ref), ref.arrays[f"{out}/impute_samples"]
     # The unconditional reference lets given cells drift; they are overwritten before each call in both.
-    free = (
-        torch.ones_like(wanted)
-        if ref.fitted.config.network.given == "input"
-        else 1 - ref.turned("gt_mask")[:, None]
-    )
+    whole = ref.fitted.config.network.given == "input"
+    free = torch.ones_like(wanted) if whole else 1 - ref.turned("gt_mask")[:, None]
     close(found * free, wanted * free, ref.dtype, 10.0)
     target = ref.turned("observed_data").numpy()
     where = ref.arrays[f"{out}/eval_target_mask"].numpy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,14 +10,15 @@ import torch
 from torch import Tensor
 
 from headwater.core import ClassifierFree, Denoiser, reverse
-from headwater.methods.text.clip_diffusion_lm.caption_loss import CaptionLosses, l1, l2, losses
-from headwater.methods.text.clip_diffusion_lm.fitted import levels
-from headwater.methods.text.clip_diffusion_lm.fixed_point import FixedPoint
+from headwater.methods.text.clip_diffusion_lm.fitted import process_of
+from headwater.methods.text.clip_diffusion_lm.loss import l1, l2, losses
+from headwater.methods.text.clip_diffusion_lm.method import FixedPoint
 from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, published
 
 GoldenReader = Callable[[str], Any]
 MODELS = ("concat", "add_guided", "concat_guided", "trained_embedding_xt")
 KINDS = [(torch.float32, "out", 1e-5), (torch.float64, "out64", 1e-9)]
+SIZES = ("vocab", "length", "in_channel", "clip_dim", "dim", "layers", "heads", "hidden_dim", "max_pos")
 every = pytest.mark.parametrize("model", MODELS)
 both = pytest.mark.parametrize(("dtype", "out", "tolerance"), KINDS)
 
@@ -31,32 +31,22 @@ class Case:
         trained = c["train_embedding"]
         self.network = CaptionDenoiser(
             CaptionDenoiserConfig(
-                vocabulary=c["vocab"],
-                length=c["length"],
-                dim=c["in_channel"],
-                features=c["clip_dim"],
-                hidden=c["dim"],
-                layers=c["layers"],
-                heads=c["heads"],
-                feedforward=c["hidden_dim"],
-                positions=c["max_pos"],
-                fusion=c["adding"],
-                words="trained" if trained else "frozen",
+                *(c[name] for name in SIZES), fusion=c["adding"], words="trained" if trained else "frozen"
             )
         )
         weights = {new: v for k, v in ref.under("w").items() if (new := published(k))}
         self.network.load_state_dict(weights, strict=True)
         self.network.eval().to(dtype)
         self.codec = self.network.codec
-        self.process = levels(c["T"], "cosine" if c["cosine"] else "linear")
+        self.process = process_of(c["T"], "cosine" if c["cosine"] else "linear")
         self.denoiser = Denoiser(self.network, self.process, "x0")
         self.features = {k: ref[f"in/{k}_clip"].to(dtype) for k in ("image", "text")}
         self.x, self.ids = ref["in/x"].to(dtype), ref["in/input_ids"]
-        self.real, self.told = ref["in/mask"].bool(), ref["in/concat_mask"][:, 1]
+        self.real, self.with_text = ref["in/mask"].bool(), ref["in/concat_mask"][:, 1]
         self.tape: Iterator[Tensor] = (v.to(dtype) for v in ref.under("noise").values())
 
     def guided(self, scale: float) -> ClassifierFree:
-        return ClassifierFree(self.denoiser, scale, {"told": torch.zeros(1, dtype=torch.int64)})
+        return ClassifierFree(self.denoiser, scale, {"with_text": torch.zeros(1, dtype=torch.int64)})
 
 
 def close(ours: Tensor, theirs: Tensor, tolerance: float) -> None:
@@ -98,8 +88,8 @@ def test_network(golden: GoldenReader, model: str, dtype: torch.dtype, out: str,
         layer.register_forward_hook(lambda _, __, value: states.append(value))
         for layer in case.network.encoder.layers
     ]
-    untold = torch.zeros(len(case.x), dtype=torch.int64)
-    hidden = case.network.hidden(case.x, **case.features, told=untold, real=case.real)
+    without = torch.zeros(len(case.x), dtype=torch.int64)
+    hidden = case.network.hidden(case.x, **case.features, with_text=without, real=case.real)
     for hook in hooks:
         hook.remove()
     close(hidden, ref[f"{out}/hidden"], tolerance)
@@ -108,7 +98,7 @@ def test_network(golden: GoldenReader, model: str, dtype: torch.dtype, out: str,
         close(value, ref[f"{out}/encoder_layer{i}"], tolerance)
     if f"{out}/guided_hidden" in ref:
         guided = case.guided(1 + ref.config["cfg_weight"])
-        found = guided(case.x, 1, None, **case.features, told=case.told, real=case.real).x0
+        found = guided(case.x, 1, None, **case.features, with_text=case.with_text, real=case.real).x0
         close(found, ref[f"{out}/guided_hidden"][:, :n], tolerance)
         close(case.codec.logits(found), ref[f"{out}/guided_logits"], tolerance)
 
@@ -125,16 +115,17 @@ def test_losses_and_gradients(
     close(l1(case.x, clean) * case.x.shape[2] / c["dim"] / 100, ref[f"{out}/lossfunc_series_sum"], tolerance)
     close(l2(case.x, clean), ref[f"{out}/lossfunc_mse_series_mean"], tolerance)
     close(l2(case.x, clean), ref[f"{out}/lossfunc_mse_series_sum"], tolerance)
-    found = golden_loss(ref, case)
+    far, near, far_words, near_words = golden_loss(ref, case)
     # The *_sum functions divide the sum over captions and levels by the number of captions alone.
     many = c["samples"] if c["loss_func"].endswith("series_sum") else 1
-    found = replace(found, far=many * found.far, far_words=many * found.far_words)
-    weight = c["rounding_weight"]
-    close(found.far, ref[f"{out}/loss_x_t"], tolerance)
-    close(found.near, ref[f"{out}/loss_x_1"], tolerance)
-    close(weight * (found.far_words + found.near_words), ref[f"{out}/loss_rounding"], tolerance)
-    close(found.total(weight), ref[f"{out}/loss_total"], tolerance)
-    found.total(weight).backward()
+    far = many * far
+    rounding = c["rounding_weight"] * (many * far_words + near_words)
+    close(far, ref[f"{out}/loss_x_t"], tolerance)
+    close(near, ref[f"{out}/loss_x_1"], tolerance)
+    close(rounding, ref[f"{out}/loss_rounding"], tolerance)
+    total = far + near + rounding
+    close(total, ref[f"{out}/loss_total"], tolerance)
+    total.backward()
     query = "layer.0.attention.q_lin.weight"
     names = {
         "image_linear.weight": "image.weight",
@@ -146,17 +137,17 @@ def test_losses_and_gradients(
         close(grads[names[name]], value, tolerance)
 
 
-def golden_loss(ref: Any, case: Case) -> CaptionLosses:
+def golden_loss(ref: Any, case: Case) -> tuple[Tensor, ...]:
     c, tape = ref.config, case.tape
     for _ in range(2 if c["x0_prediction"] else 3):  # drawn by the calls before
         next(tape)
     t = next(tape).flatten().long()
     drawn = [next(tape) for _ in range(2 if c["x0_prediction"] else 3)]
     denoiser, rows = case.denoiser, len(t) * len(case.ids)
-    told = torch.zeros(rows, dtype=torch.int64)
+    with_text = torch.zeros(rows, dtype=torch.int64)
     if c["cfg_weight"]:
-        told = (next(tape).flatten() > c["cfg_prob"]).long()
-        told[0], told[1] = 0, 1
+        with_text = (next(tape).flatten() > c["cfg_prob"]).long()
+        with_text[0], with_text[1] = 0, 1
         denoiser = case.guided(1 + c["cfg_weight"])
     draws = iter(drawn)
     return losses(
@@ -165,7 +156,7 @@ def golden_loss(ref: Any, case: Case) -> CaptionLosses:
         case.ids,
         t,
         lambda like, level: next(draws),
-        told,
+        with_text,
         l1 if c["loss_func"].startswith("series") else l2,
         None if c["x0_prediction"] else c["interval"],
         **case.features,
@@ -178,27 +169,33 @@ def golden_loss(ref: Any, case: Case) -> CaptionLosses:
 def test_passes(golden: GoldenReader, model: str, dtype: torch.dtype, out: str, tolerance: float) -> None:
     ref = golden(f"clip-diffusion-lm/{model}")
     case, n = Case(ref, dtype), ref.config["length"]
-    untold = torch.zeros(len(case.x), dtype=torch.int64)
+    without = torch.zeros(len(case.x), dtype=torch.int64)
     start = [*ref.under("noise").values()][-1].to(dtype)[:, :n]
     given = {**case.features, "text": torch.zeros_like(case.features["text"])}
     plan = [10, 8, 6, 4, 2, 0]
     with torch.no_grad():
-        walk = list(reverse(case.denoiser, start, plan, FixedPoint(), told=untold, **given))
+        trajectory = list(reverse(case.denoiser, start, plan, FixedPoint(), with_text=without, **given))
     for step, state, tokens in zip(
-        walk, ref[f"{out}/passes_states"], ref[f"{out}/passes_tokens"], strict=True
+        trajectory, ref[f"{out}/passes_states"], ref[f"{out}/passes_tokens"], strict=True
     ):
         close(step.x, state[:, :n], tolerance)
         assert torch.equal(case.codec.decode(step.x), tokens)
-    close(case.codec.logits(walk[-1].x), ref[f"{out}/passes_logits_last"], tolerance)
-    merged = case.codec.decode(walk[-1].x).unique_consecutive(dim=-1)
+    close(case.codec.logits(trajectory[-1].x), ref[f"{out}/passes_logits_last"], tolerance)
+    merged = case.codec.decode(trajectory[-1].x).unique_consecutive(dim=-1)
     assert torch.equal(merged, ref[f"{out}/passes_tokens_unique_consecutive"])
     if f"{out}/guided_passes_states" in ref:
         guided = case.guided(1 + ref.config["cfg_weight"])
         with torch.no_grad():
-            walk = list(
+            trajectory = list(
                 reverse(
-                    guided, case.x, plan[-4:], FixedPoint(), told=untold + 1, **case.features, real=case.real
+                    guided,
+                    case.x,
+                    plan[-4:],
+                    FixedPoint(),
+                    with_text=without + 1,
+                    **case.features,
+                    real=case.real,
                 )
             )
-        for step, state in zip(walk, ref[f"{out}/guided_passes_states"], strict=True):
+        for step, state in zip(trajectory, ref[f"{out}/guided_passes_states"], strict=True):
             close(step.x, state[:, :n], tolerance)

@@ -1,13 +1,10 @@
-"""D3PM against the authors' code: bound, heads, bands, text chains, schedules.
+"""D3PM's text chains and schedules against the authors' code, which counts t from 0 where 1 is here.
 
-Matrices and posteriors of three image chains are in test_discrete.py. The reference counts t from 0 where
-level 1 is here, takes its prediction of x_0 for the posterior at t = 0, and adds 1e-6 inside logarithms:
-`Leaky` does the same.
+Its image chains, bound and loss are compared in tests/parity/test_discrete.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,114 +14,19 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from closed_form import F64, Uniforms
-from headwater.core import Ancestral, Categorical, Prediction, descend, reverse
+from closed_form import F64
 from headwater.core.schedule import betas, reciprocal
 from headwater.discrete import Discrete, absorbing, uniform
-from headwater.discrete.denoiser import bound_term, cross_entropy, prior_term
 from headwater.discrete.information import betas as rates_of
 from headwater.discrete.information import exponents, inverted, pchip, removed
 from headwater.discrete.matrix_powers import MatrixPowers, nearest_neighbour, neighbour_rate
-from headwater.discrete.process import Dense, band_diagonal, discretised_gaussian
-from headwater.nets.categorical_unet import centred, logistic_logits
+from headwater.discrete.process import Dense
 
 Load = Callable[[str], Any]
-IMAGES = ["uniform", "absorbing", "gaussian", "gaussian_logistic", "band"]
 
 
 def near(actual: Tensor, expected: Tensor, atol: float) -> None:
     torch.testing.assert_close(actual.to(expected.dtype), expected, atol=atol, rtol=0)
-
-
-def table(spec: dict[str, Any]) -> Tensor:
-    T = spec["num_timesteps"]
-    if spec["type"] == "linear":
-        return betas("linear", T, start=spec["start"], end=spec["stop"])
-    return betas("cosine_unsquared", T) if spec["type"] == "cosine" else reciprocal(T)
-
-
-def chain(config: dict[str, Any]) -> Discrete:
-    K, rates = 2 ** config["bits"], table(config["betas"])
-    if config["mat"] == "absorbing":
-        return absorbing(K, rates, mask=K // 2)
-    if config["mat"] == "gaussian":
-        return discretised_gaussian(K, rates, width=(K - 1) ** 2 / 255)
-    return uniform(K, rates) if config["bands"] is None else band_diagonal(K, rates, config["bands"])
-
-
-class Leaky:
-    """A chain whose posterior carries the reference's constants and its own rule for the last step."""
-
-    def __init__(self, q: Discrete) -> None:
-        self.q, self.T = q, q.T
-
-    def posterior(self, x: Tensor, x0: Tensor, t: Any, s: Any) -> Categorical:
-        arrive = (self.q.column(x, s, t).float() + 1e-6).log()
-        joint = arrive + (self.q.forward(x0.softmax(-1), 0, s) + 1e-6).log()
-        inside = (torch.as_tensor(s).expand(len(x)) > 0).reshape(-1, *[1] * (joint.ndim - 1))
-        return Categorical(torch.where(inside, joint, x0))
-
-
-@pytest.fixture(params=IMAGES)
-def images(request: pytest.FixtureRequest, golden: Load) -> tuple[Any, Discrete]:
-    data = golden(f"d3pm/images_{request.param}")
-    return data, chain(data.config)
-
-
-def predicted(data: Any, K: int) -> Tensor:
-    """What the reference's model says of x_0: plain logits or a logistic head around x_t."""
-    if data.config["model_output"] == "logits":
-        return data["in/logits"]
-    return logistic_logits(data["in/loc"], data["in/log_scale"], K)
-
-
-def as_stored(ours: Tensor, stored: Tensor) -> None:
-    """Logits to 2e-5; near the reference's floor of 1e-6, which float32 rounded, masses to 1e-7."""
-    torch.testing.assert_close(ours.exp(), stored.exp(), rtol=2e-5, atol=1e-7)
-
-
-def test_bound_hybrid_loss_and_prior_term(images: tuple[Any, Discrete]) -> None:
-    data, q = images
-    x0, x, t = data["in/x_start"].long(), data["out/x_t"].long(), data["in/t"].long() + 1
-    as_stored(predicted(data, q.K), data["out/pred_x_start_logits"])
-    pred = Prediction(x, t, data["out/pred_x_start_logits"], t - 1.0)
-    term = bound_term(Leaky(q), pred, x0, t - 1) / math.log(2)  # pyright: ignore[reportArgumentType]
-    near(term, data["out/vb_terms_bpd"], 1e-5)
-    entropy = cross_entropy(pred, x0) / math.log(2)
-    near(entropy, data["out/cross_entropy_bpd"], 1e-5)
-    near(term + data.config["coeff"] * entropy, data["out/hybrid_loss"], 1e-5)
-    hot = one_hot(x0, q.K).double()
-    stationary = one_hot(torch.tensor(q.K // 2), q.K) if data.config["mat"] == "absorbing" else 1 / q.K
-    law = torch.as_tensor(stationary, dtype=F64).expand(q.K)
-    reached = q.forward(hot, 0, q.T)
-    leaky = (reached * ((reached + 1e-6).log() - (law + 1e-6).log())).sum(-1).flatten(1).mean(1) / math.log(2)
-    near(leaky, data["out/prior_bpd"], 1e-5)
-    near(prior_term(q, x0) / math.log(2), data["out/prior_bpd"].double(), 2e-4)  # without the constants
-
-
-def test_matrices_and_walk_of_the_other_chains(images: tuple[Any, Discrete]) -> None:
-    data, q = images
-    eye = torch.eye(q.K, dtype=F64)
-    for t in range(q.T):
-        near(q.forward(eye, t, t + 1), data["out/q_onestep_mats"][t], 1e-12)
-        near(q.forward(eye, 0, t + 1), data["out/q_mats"][t], 1e-12)
-    weights, stored = data["in/table"], data["out/sample_trajectory"].long()
-
-    def denoiser(x: Tensor, t: int, previous: Any = None) -> Prediction:
-        return Prediction(x, t, weights[x] * (1 + 0.01 * (t - 1)), torch.zeros(len(x)))
-
-    denoiser.process = Leaky(q)  # pyright: ignore[reportFunctionMemberAccess]
-    draws = Uniforms(list(data.under("noise").values())[-q.T :])
-    walk = reverse(denoiser, stored[0], descend(q.T)[:-1], Ancestral(), noise=draws)  # pyright: ignore
-    for step, expected in zip(walk, stored[1:-1], strict=True):
-        assert torch.equal(step.x, expected)
-    assert torch.equal(weights[stored[-2]].argmax(-1), stored[-1])  # the last step draws no noise
-
-
-def test_truncated_logistic_head(images: tuple[Any, Discrete]) -> None:
-    data, q = images
-    as_stored(logistic_logits(data["in/loc"], data["in/log_scale"], q.K), data["out/logistic_logits"])
-    assert centred(torch.tensor([0, q.K - 1]), q.K).tolist() == [-1, 1]
 
 
 @pytest.fixture

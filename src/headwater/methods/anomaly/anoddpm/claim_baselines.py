@@ -1,0 +1,101 @@
+"""What AnoDDPM has to beat: an autoencoder trained on the same pictures, and their plain mean."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Unpack
+
+import torch
+from torch import Tensor, nn
+
+from headwater.methods.anomaly.anoddpm.method import Anomalies
+from headwater.methods.base import Images
+from headwater.noise import derive
+from headwater.sampling import Run, RunOptions
+
+_AUTOENCODER = 0x4145
+
+
+class Autoencoder(nn.Module):
+    """Images (B, 1, side, side) in [-1, 1] through `latent` numbers and back, in the same shape.
+
+    widths: channels after each halving of the side.
+    """
+
+    def __init__(self, side: int = 32, widths: tuple[int, ...] = (48, 96, 192), latent: int = 64) -> None:
+        super().__init__()
+        self.coarse = side // 2 ** len(widths)
+        size, back = widths[-1] * self.coarse**2, widths[::-1]
+        down = [_down(a, b) for a, b in zip((1, *widths), widths, strict=False)]
+        up = [_up(a, b) for a, b in zip(back, (*back[1:], back[-1]), strict=True)]
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(size, latent))
+        self.expand = nn.Sequential(nn.Linear(latent, size), nn.SiLU())
+        self.decoder = nn.Sequential(*up, nn.Conv2d(back[-1], 1, 3, padding=1), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode and decode."""
+        return self.decoder(self.expand(self.encoder(x)).unflatten(1, (-1, self.coarse, self.coarse)))
+
+
+def _down(inside: int, out: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(inside, out, 3, stride=2, padding=1), nn.GroupNorm(8, out), nn.SiLU())
+
+
+def _up(inside: int, out: int) -> nn.Module:
+    conv = nn.Conv2d(inside, out, 3, padding=1)
+    return nn.Sequential(nn.Upsample(scale_factor=2), conv, nn.GroupNorm(8, out), nn.SiLU())
+
+
+@dataclass(frozen=True)
+class AutoencoderBaseline:
+    """Reconstruct with an autoencoder of healthy pictures; the error is the map (Baur et al. 2021, AE)."""
+
+    steps: int
+    """Adam steps, the learning rate falling from 0.002 to 0 along half a cosine."""
+    batch: int = 64
+    """Images in a step."""
+    widths: tuple[int, ...] = (48, 96, 192)
+    latent: int = 64
+
+    def fit(self, image: Images, **how: Unpack[RunOptions]) -> Autoencoder:
+        """Train on healthy images (N, 1, side, side) in [-1, 1] by mean squared error."""
+        run = Run(**how)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(run.seed, _AUTOENCODER, 0))
+            network = Autoencoder(image.shape[-1], self.widths, self.latent).to(run.device)
+        generator = torch.Generator().manual_seed(derive(run.seed, _AUTOENCODER, 1))
+        optimiser = torch.optim.Adam(network.parameters(), 2e-3)
+        rate = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda k: min(1, (k + 1) / 20) * (1 + math.cos(k / self.steps * math.pi)) / 2
+        )
+        for _ in run.track(range(self.steps), "autoencoder"):
+            x = image[torch.randint(len(image), (self.batch,), generator=generator)].to(run.device)
+            loss = (network(x) - x).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            rate.step()
+        return network.eval()
+
+
+@torch.inference_mode()
+def autoencoder_anomalies(network: Autoencoder, image: Images, run: Run) -> Anomalies:
+    """Squared error of the reconstruction of images (B, 1, H, W) in [-1, 1]."""
+    return _against(image, torch.cat([network(b.take(image)).cpu() for b in run.batches(len(image))]))
+
+
+def mean_anomalies(image: Images, place: Tensor, healthy: Images, its_place: Tensor, reach: int) -> Anomalies:
+    """Squared difference from the mean of the healthy images within `reach` of an image's place.
+
+    place: (B,) where each image comes from, such as the height of a slice in mm; its_place: (N,) the same of
+    the healthy ones. Raises ValueError when an image has no healthy neighbour.
+    """
+    near = ((place[:, None] - its_place[None]).abs() <= reach).to(healthy.dtype)
+    if bool((near.sum(1) == 0).any()):
+        raise ValueError("a picture has no healthy neighbour: choose a larger reach.")
+    return _against(image, torch.einsum("bn,nchw->bchw", near / near.sum(1, keepdim=True), healthy))
+
+
+def _against(image: Images, reconstruction: Images) -> Anomalies:
+    return Anomalies.of((image - reconstruction).square().mean(1, keepdim=True), reconstruction)

@@ -1,0 +1,150 @@
+"""AnoDDPM with priors whose every answer is known, and the figure of noise on fields of known spectrum."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from closed_form import Exact, Memory
+from headwater.core import Diffusion, schedule
+from headwater.methods.anomaly.anoddpm.claim_noise import (
+    Portrait,
+    normal_density,
+    radial_spectrum,
+    spectral_distance,
+)
+from headwater.methods.anomaly.anoddpm.method import AnoDDPM
+from headwater.models import Prior
+from headwater.noise import Noise, PowerLaw, Simplex, White
+
+Q = Diffusion.vp(schedule.betas("linear", 1000))
+QUIET: Any = {"progress": False, "device": "cpu"}
+
+
+@dataclass
+class Known:
+    """What AnoDDPM asks of a prior, around a denoiser in closed form."""
+
+    denoiser: Any
+    noise: Noise = field(default_factory=White)
+    controls: tuple[Any, ...] = ()
+    process: Diffusion = Q
+
+    def check(self, image: Tensor) -> None: ...
+
+
+def prior(denoiser: Any, noise: Noise | None = None) -> Prior:
+    return cast(Prior, Known(denoiser, noise or White()))
+
+
+@pytest.fixture(scope="module")
+def members() -> Tensor:
+    """Eight smooth pictures, (8, 1, 16, 16), that a finite data set consists of."""
+    fields = PowerLaw(3, 0.8, 16.0).stream(range(8))(torch.empty(8, 1, 16, 16))
+    return (fields * 0.4).clamp(-1, 1)
+
+
+@pytest.fixture(scope="module")
+def sick(members: Tensor) -> tuple[Tensor, Tensor]:
+    """The members with a bright disc of radius 3 each, and where it is."""
+    row, column = torch.arange(16.0)[:, None], torch.arange(16.0)
+    truth = torch.stack([torch.hypot(row - 4 - i, column - 11 + i) <= 3 for i in range(8)])[:, None]
+    return members + 0.6 * truth, truth
+
+
+def test_a_finite_data_set_is_reconstructed_as_its_members(members: Tensor, sick: Any) -> None:
+    image, truth = sick
+    found = AnoDDPM(level=300, steps=20).apply(prior(Memory(Q, members)), image, **QUIET)
+    torch.testing.assert_close(found.reconstruction, members, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.map, 0.36 * truth, atol=2e-3, rtol=0)
+    judged = AnoDDPM().evaluate(found.map, found.score, truth)
+    assert judged["pixel_auroc"] == judged["best_dice"] == 1
+    healthy = AnoDDPM(level=50, steps=10).apply(prior(Memory(Q, members)), members, **QUIET)
+    assert float(healthy.map.max()) < 1e-6
+    assert float(healthy.score.max()) < 1e-6
+
+
+def test_what_is_left_of_a_lesion_follows_the_closed_form() -> None:
+    """Pixels N(m, s^2): the mean reconstruction is m + a^2 s^2 / (a^2 s^2 + b^2) (x - m)."""
+    mean, std, n = 0.2, 0.3, 6000
+    image = torch.full((1, 1, 1, n), 0.9, dtype=torch.float64)
+    for level in (100, 250, 500):
+        a, b = Q.scales(level)
+        kept = a * a * std * std / (a * a * std * std + b * b)
+        found = AnoDDPM(level).apply(prior(Exact(Q, mean, std)), image, **QUIET).reconstruction
+        assert float(found.mean()) == pytest.approx(mean + kept * 0.7, abs=4 * std / n**0.5 + 0.003)
+
+
+def test_few_steps_leave_no_noise_behind() -> None:
+    """Few steps err towards the mean; the forward step's variance would overshoot the data's spread."""
+    std, image = 0.3, torch.zeros(1, 1, 1, 4000, dtype=torch.float64)
+    spread = [
+        float(AnoDDPM(300, steps).apply(prior(Exact(Q, 0.0, std)), image, **QUIET).reconstruction.std())
+        for steps in (6, 10, None)
+    ]
+    assert spread == sorted(spread)
+    assert spread[-1] == pytest.approx(std, rel=0.05)
+
+
+def test_averaging_reconstructions_brings_the_mean_map(sick: Any) -> None:
+    known, image = prior(Exact(Q, 0.0, 0.3)), sick[0]
+    one, many = (AnoDDPM(200, 10, k).apply(known, image, **QUIET) for k in (1, 40))
+    # The mean of 40 lies closer to its limit than that of one by about sqrt 40.
+    a, b = Q.scales(200)
+    limit = a * a * 0.09 / (a * a * 0.09 + b * b) * image
+    errors = [float((f.reconstruction - limit).square().mean().sqrt()) for f in (one, many)]
+    assert errors[0] / errors[1] == pytest.approx(40**0.5, rel=0.25)
+    # The map averages squares: it stays above the square of the mean difference.
+    assert float((many.map - (image - many.reconstruction).square()).mean()) > 0.01
+
+
+@pytest.mark.parametrize("law", [Simplex(3, 0.8, 8.0), PowerLaw(3, 0.8, 8.0)])
+def test_the_batch_does_not_matter_to_fields(law: Noise, sick: Any) -> None:
+    known, method = prior(Exact(Q, 0.0, 0.3), law), AnoDDPM(120, 6, 2)
+    whole, parts = (method.apply(known, sick[0], seed=3, batch_size=b, **QUIET) for b in (8, 3))
+    assert torch.equal(whole.map, parts.map)
+    assert not torch.equal(whole.map[0], whole.map[1])
+
+
+# The figure of noise
+
+
+def test_a_wave_has_its_power_at_its_frequency() -> None:
+    for cycles in (3, 9, 20):
+        image = torch.cos(2 * math.pi * cycles * torch.arange(64.0) / 64).expand(2, 1, 64, 64)
+        spectrum = radial_spectrum(image)
+        assert int(spectrum.argmax()) + 1 == cycles
+        # The window spreads a line over its neighbours, no farther.
+        assert float(spectrum[cycles - 2 : cycles + 1].sum()) > 0.99
+        assert float(spectrum.sum()) == pytest.approx(1)
+
+
+def test_fields_have_the_values_and_spectra_that_theory_says() -> None:
+    white, power, simplex = (
+        Portrait.of(law, 32, 256) for law in (White(), PowerLaw(1, 0.8, 8.0), Simplex(1, 0.8, 8.0))
+    )
+    frequency = torch.fft.fftfreq(32, 1 / 32, dtype=torch.float64)
+    count = torch.bincount(torch.hypot(frequency[:, None], frequency).round().long().flatten())[1:17].double()
+    torch.testing.assert_close(white.spectrum, count / count.sum(), rtol=0.15, atol=0)
+    for gaussian in (white, power):
+        torch.testing.assert_close(gaussian.density, normal_density(), atol=0.03, rtol=0)
+        assert gaussian.std == pytest.approx(1, abs=0.03)
+        assert abs(gaussian.excess_kurtosis) < 0.15
+    # One octave of simplex noise has light tails: the reason why octaves are added.
+    assert simplex.excess_kurtosis < -0.2
+    assert float((simplex.density - normal_density()).abs().max()) > 0.02
+
+
+def test_long_waves_have_low_frequencies_and_octaves_fill_the_gap() -> None:
+    few = [Portrait.of(Simplex(1, 0.8, w), 32).spectrum for w in (4.0, 8.0, 16.0)]
+    means = [float((s * torch.arange(1, 17)).sum()) for s in few]
+    assert means == sorted(means, reverse=True)
+    assert Portrait.of(Simplex(4, 0.8, 16.0), 32).spectrum[8:].sum() > 10 * few[2][8:].sum()
+    one, other = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0.5, 0.5])
+    assert spectral_distance(one, one) == 0
+    assert spectral_distance(one, other) == spectral_distance(other, one) == 1

@@ -1,1 +1,0 @@
-"""What methods of anomaly detection share."""

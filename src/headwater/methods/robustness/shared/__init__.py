@@ -1,1 +1,0 @@
-"""What methods of purification share."""

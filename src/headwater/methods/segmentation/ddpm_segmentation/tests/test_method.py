@@ -1,0 +1,262 @@
+"""Pixel classifiers where the answer is known, the studies, DatasetDDPM and its supervised network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from headwater.baselines.supervised import SupervisedUNet, course
+from headwater.bench.naive_features import feature_stack, naive_logits
+from headwater.core import DDIM, descend
+from headwater.errors import UserError
+from headwater.methods.segmentation.ddpm_segmentation.classifiers import PixelEnsemble, predict
+from headwater.methods.segmentation.ddpm_segmentation.features import PixelFeatures, read_features
+from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation, label_samples, usable
+from headwater.methods.segmentation.ddpm_segmentation.study import block_step_grid, feature_clusters, kmeans
+from headwater.models import Prior, PriorConfig
+from headwater.sampling import Run
+
+QUIET = Run(progress=False)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_ensemble(members: int, dim: int, classes: int) -> PixelEnsemble:
+    """Weights and batch statistics far from their initial values."""
+    ensemble, dtype = PixelEnsemble(members, dim, classes).double(), torch.float64
+    state = {
+        k: v if v.ndim == 0 else torch.rand(v.shape, generator=generator(i), dtype=dtype) + 0.5 * ("var" in k)
+        for i, (k, v) in enumerate(ensemble.state_dict().items())
+    }
+    ensemble.load_state_dict(state)
+    return ensemble.eval()
+
+
+@pytest.fixture
+def prior() -> Prior:
+    """A tiny untrained U-Net with four decoder blocks."""
+    net = {"kind": "adm", "in_channels": 3, "out_channels": 3, "model_channels": 32, "channel_mult": [1, 2]}
+    config = PriorConfig({**net, "num_res_blocks": 1, "attention_resolutions": []}, (3, 16, 16))
+    torch.manual_seed(0)
+    return Prior(config.build_network().eval(), config)
+
+
+def halves(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Noise images whose brighter half is class 1."""
+    truth = torch.zeros(n, 16, 16, dtype=torch.long)
+    for i, cut in enumerate(torch.randint(4, 12, (n,), generator=generator(seed)).tolist()):
+        truth[i, cut:] = 1
+    noise = torch.randn(n, 3, 16, 16, generator=generator(seed + 100))
+    return (truth[:, None] - 0.5 + 0.2 * noise).clamp(-1, 1), truth
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    sizes=st.lists(
+        st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4
+    ),
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    classes=st.sampled_from([2, 30]),
+)
+def test_resizing_commutes_with_the_first_layer_and_is_what_lookups_do(
+    sizes: list[tuple[int, int, int]], size: tuple[int, int], classes: int
+) -> None:
+    maps = [torch.randn(2, *s, generator=generator(i), dtype=torch.float64) for i, s in enumerate(sizes)]
+    ensemble = random_ensemble(2, sum(s[0] for s in sizes), classes)
+    ours = torch.stack([ensemble.logits(k, maps, size) for k in range(2)])
+    torch.testing.assert_close(ours, naive_logits(ensemble, maps, size), atol=1e-10, rtol=1e-10)
+    found = PixelFeatures(maps, size)(torch.arange(2 * size[0] * size[1]).view(2, *size))
+    torch.testing.assert_close(found.permute(0, 3, 1, 2), feature_stack(maps, size), atol=1e-12, rtol=0)
+
+
+def test_maps_are_kept_once_in_half_precision_and_looked_up_where_they_were_read_into(prior: Prior) -> None:
+    image, labels = halves(3)
+    noise, batches = torch.zeros(1, 3, 16, 16), Run(batch_size=2, progress=False)
+    maps = read_features(prior, image, [5, 50], [0, 1], noise, batches, torch.float16)
+    assert {m.dtype for m in maps} == {torch.float16}
+    kept = PixelFeatures(maps, (16, 16))
+    assert [rows.data_ptr() for _, rows in kept.maps] == [m.data_ptr() for m in maps]
+    whole = PixelFeatures(read_features(prior, image, [5, 50], [0, 1], noise, QUIET), (16, 16))
+    pixel = torch.arange(0, 3 * 256, 7)
+    found, exact = kept(pixel), whole(pixel)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, atol=2e-3 * float(exact.abs().max()), rtol=0)
+    method = DDPMSegmentation(steps=(20,), blocks=(2, 3), ensemble=2, epochs=6, smallest=1, stored="float16")
+    fitted = method.fit(prior, image, labels, **QUIET)
+    assert fitted.network.weights[0].dtype == torch.float32
+    assert method.evaluate(method.apply(prior, image, fitted, **QUIET).labels, labels)["accuracy"] > 0.8
+
+
+def test_one_noise_for_all_images_and_steps(prior: Prior) -> None:
+    same, noise = torch.zeros(3, 3, 16, 16), torch.randn(1, 3, 16, 16, generator=generator())
+    maps = read_features(prior, same, [5, 900], [0, 3], noise, Run(batch_size=2))
+    assert [m.shape[1] for m in maps] == [64, 32, 64, 32]
+    for found in maps:
+        torch.testing.assert_close(found[0], found[2])
+    assert not torch.allclose(maps[0], maps[2])
+    fitted = DDPMSegmentation(steps=(10,), blocks=(3, 1), ensemble=1, epochs=1).fit(
+        prior, *halves(2), **QUIET
+    )
+    assert fitted.config.blocks == (1, 3)
+
+
+def test_agreement_and_disagreement_of_members() -> None:
+    one, twins = random_ensemble(1, 3, 4), PixelEnsemble(5, 3, 4).double()
+    state = {k: v.repeat(5, *[1] * (v.ndim - 1)) if v.ndim else v for k, v in one.state_dict().items()}
+    twins.load_state_dict(state)
+    maps = [torch.randn(2, 3, 6, 6, generator=generator(), dtype=torch.float64)]
+    found = predict(twins.eval(), maps, (6, 6))
+    assert found.uncertainty.max() < 1e-12
+    assert torch.equal(found.labels, one.logits(0, maps, (6, 6)).argmax(1))
+    certain = PixelEnsemble(2, 1, 2).double().eval()
+    with torch.no_grad():
+        certain.biases[2].copy_(torch.tensor([[1000.0, 0.0], [0.0, 1000.0]]))
+    found = predict(certain, [torch.zeros(1, 1, 3, 3, dtype=torch.float64)], (3, 3))
+    torch.testing.assert_close(found.uncertainty, torch.full_like(found.uncertainty, 2).log())
+    assert not found.labels.any(), "a tie goes to the smallest label"
+    maps = [torch.randn(1, 3, 15, 7, generator=generator(), dtype=torch.float64)]
+    found = predict(random_ensemble(3, 3, 4), maps, (15, 7))
+    assert float(found.score) == pytest.approx(float(found.uncertainty.flatten().sort().values[-10:].mean()))
+
+
+def test_one_hot_features_are_learned_perfectly() -> None:
+    truth = torch.randint(3, (6, 8, 8), generator=generator())
+    maps = F.one_hot(truth, 3).permute(0, 3, 1, 2).float()
+    method = DDPMSegmentation(ensemble=3, epochs=20, pixels=32, smallest=1)
+    ensemble = method.fit_maps([maps[:3]], truth[:3], QUIET)
+    assert method.evaluate(predict(ensemble, [maps[3:]], (8, 8)).labels, truth[3:])["miou"] == 1
+
+
+class Counted(Run):
+    """Remembers how many steps were taken."""
+
+    def track(self, steps: Iterable[Any], label: str = "", total: int | None = None) -> Iterator[Any]:
+        taken.clear()
+        for step in steps:
+            taken.append(step)
+            yield step
+
+
+taken: list[int] = []
+
+
+def fit_few(truth: Tensor, members: int, seed: int = 0) -> PixelEnsemble:
+    """On 64 pixels in batches of 16, up to 40 passes."""
+    maps = [torch.randn(1, 2, 8, 8, generator=generator(1))]
+    method = DDPMSegmentation(ensemble=members, epochs=40, pixels=16, patience=3, smallest=1)
+    return method.fit_maps(maps, truth, Counted(seed))
+
+
+def test_training_stops_after_patience_plus_one_minibatches_without_a_new_minimum() -> None:
+    # With one class every loss is 0: the first one after four passes is the last new minimum.
+    fit_few(torch.zeros(1, 8, 8, dtype=torch.long), members=2)
+    assert len(taken) == 4 * 4 + 1 + 3 + 1
+
+
+def test_a_member_depends_on_seed_and_index_alone_and_stops_by_its_own_losses() -> None:
+    truth = torch.randint(2, (1, 8, 8), generator=generator())
+    alone = fit_few(truth, members=1)
+    stopped = len(taken)
+    together = fit_few(truth, members=6)
+    assert len(taken) > stopped, "choose other data: no other member goes on for longer"
+    torch.testing.assert_close(together.weights[0][:1], alone.weights[0], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(fit_few(truth, 1, seed=1).weights[0], alone.weights[0], atol=1e-3)
+
+
+def test_slips_are_masked_and_labels_left_alone() -> None:
+    labels = torch.zeros(2, 10, 10, dtype=torch.long)
+    labels[0, 0, :5], labels[1, 0, :9], labels[1, 5] = 1, 1, 255
+    before = labels.clone()
+    used = usable(labels, ignore=255, smallest=6)
+    assert torch.equal(labels, before)
+    assert used.flatten(1).sum(1).tolist() == [95, 90]
+    assert not used[0, 0, :5].any()
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        (DDPMSegmentation(), "4 decoder blocks"),
+        (DDPMSegmentation(blocks=(1,), steps=(1000,)), "1000 steps"),
+        (DDPMSegmentation(blocks=()), "at least one"),
+        (DDPMSegmentation(blocks=(1,), smallest=300), "lower smallest"),
+        (DDPMSegmentation(blocks=(1,), ensemble=0), "1 or more"),
+        (DDPMSegmentation(blocks=(1,), pixels=1), "2 or more"),
+    ],
+)
+def test_wrong_settings_are_refused(prior: Prior, method: DDPMSegmentation, sentence: str) -> None:
+    truth = torch.zeros(1, 16, 16, dtype=torch.long)
+    with pytest.raises(UserError, match=sentence):
+        method.fit(prior, torch.zeros(1, 3, 16, 16), truth)
+    with pytest.raises(UserError, match="ignore"):
+        method.evaluate(truth, torch.full_like(truth, 255))
+
+
+def test_studies(prior: Prior) -> None:
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    truth = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    points = centres[truth] + torch.randn(100, 2, generator=generator())
+    assert torch.equal(kmeans(points, 3, generator(1)), truth)
+    assert kmeans(torch.zeros(5, 2), 3, generator()).eq(0).all()
+    image, labels = halves(3)
+    method = DDPMSegmentation(ensemble=1, epochs=1, smallest=1)
+    pairs = ((image[:2], labels[:2]), (image[2:], labels[2:]))
+    grid = block_step_grid(method, prior, *pairs, (10, 500), (3, 0), QUIET)
+    assert grid.shape == (2, 2)
+    assert ((grid >= 0) & (grid <= 1)).all()
+    assert feature_clusters(prior, image, 10, 0, 4, Run()).unique().tolist() == [0, 1, 2, 3]
+
+
+def test_only_the_most_uncertain_samples_are_dropped(prior: Prior) -> None:
+    method = DDPMSegmentation(steps=(10,), blocks=(3,), ensemble=2, epochs=1)
+    fitted = method.fit(prior, *halves(2), **QUIET)
+    timesteps = descend(prior.process.T, 3)
+    every, kept = (
+        label_samples(prior, fitted, 6, timesteps, DDIM(), drop=drop, **QUIET) for drop in (0.0, 0.4)
+    )
+    assert (every.score.diff() >= 0).all()
+    assert len(every.image) == 6
+    assert torch.equal(kept.image, every.image[:4])  # the floor of 6 x 0.4 go, the most certain one stays
+    assert torch.equal(kept.labels, every.labels[:4])
+    assert every.image.abs().max() <= 1
+    with pytest.raises(UserError, match="share"):
+        label_samples(prior, fitted, 5, drop=1.0, **QUIET)
+
+
+def test_the_supervised_network_learns_and_is_a_function_of_the_seed(prior: Prior, tmp_path: Path) -> None:
+    image, truth = halves(6)
+    fitted = SupervisedUNet(replace(course(40), batch_size=4)).fit(
+        prior.config, image[:4], truth[:4], **QUIET
+    )
+    new, labels = halves(4, seed=1)
+    assert (fitted.predict(new, **QUIET) == labels).double().mean() > 0.95
+    short = SupervisedUNet(replace(course(2), batch_size=2))
+    kept = Run(3, progress=False, checkpoint_dir=tmp_path)
+    once, again, other = (
+        short.fit(prior.config, image, truth, **run).network.state_dict()["out.2.bias"]
+        for run in (replace(kept, checkpoint_dir=None), kept, replace(kept, seed=4, checkpoint_dir=None))
+    )
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+    with pytest.raises(UserError, match="hue is False"):
+        replace(short, hue=False).fit(prior.config, image, truth, **kept)
+    hidden = torch.where(torch.arange(16)[:, None] < 2, 255, truth)
+    fitted = SupervisedUNet(course(1)).fit(prior.config, image, hidden, **QUIET)
+    assert fitted.network(image, torch.zeros(6)).shape == (6, 2, 16, 16)  # an ignored label is no class
+    with pytest.raises(UserError, match="ignore"):
+        short.fit(prior.config, image, torch.full_like(truth, 255), **QUIET)
+    solid = (truth[:, None].expand(-1, 3, -1, -1).float() - 0.5) * 2
+    x, y = SupervisedUNet(hue=False).change(solid, truth, generator())
+    assert torch.equal(x[:, 0] > 0, y == 1)  # images and labels change as one
+    assert not torch.equal(y, truth)

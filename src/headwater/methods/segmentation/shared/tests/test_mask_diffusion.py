@@ -1,0 +1,198 @@
+"""Masks drawn with a denoiser that knows the posterior must have the posterior's mean and variance; what
+trained ones do with classes, soft masks, mirrored images and wrong data.
+
+The denoiser of a finite set of masks is known in closed form, with no training: E[x_0 | x_t] weighs each
+mask by exp(-|x_t - alpha m|^2 / 2 sigma^2) times how probable the image makes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from headwater.core import Ancestral
+from headwater.core.prediction import Target
+from headwater.core.schedule import linear
+from headwater.core.transition import fit
+from headwater.errors import UserError
+from headwater.methods.segmentation.implicit_ensembles.method import ImplicitEnsembles
+from headwater.methods.segmentation.segdiff.method import SegDiff
+from headwater.methods.segmentation.shared.mask_diffusion import FittedMasks, draw_masks, merge
+from headwater.metrics.mask_agreement import energy_distance
+from headwater.nets.adm_blocks import UNetArchitecture
+from headwater.sampling import Run
+from headwater.training import TrainerConfig
+
+MASKS = torch.zeros(3, 4, 4)
+MASKS[0, :2], MASKS[1, :, :2], MASKS[2, 1:3, 1:3] = 1, 1, 1
+PROBABLE = torch.tensor([[0.2, 0.5, 0.3], [0.7, 0.3, 0.0]])  # of each mask, for the two images
+IMAGES = PROBABLE.log()[:, :, None, None].expand(-1, -1, 4, 4)
+
+
+class Posterior(nn.Module):
+    """Answers with what the exact posterior mean implies; an image is its log-probabilities."""
+
+    def __init__(self, T: int, background: float, predicts: Target) -> None:
+        super().__init__()
+        self.predicts = predicts
+        self.bar = (1 - linear(T)).cumprod(0)
+        self.T, self.masks = T, background + (1 - background) * MASKS.flatten(1)
+        self.encoded = 0
+
+    def encode(self, image: Tensor) -> Tensor:
+        self.encoded += len(image)
+        return image[:, :, 0, 0]
+
+    def forward(self, x: Tensor, label: Tensor, features: Tensor) -> Tensor:
+        bar = self.bar[(label * self.T / 1000).round().long()]
+        a, b = fit(bar.sqrt(), x), fit((1 - bar).sqrt(), x)
+        gap = (x.flatten(1)[:, None] - a.view(-1, 1, 1) * self.masks[None]).square().sum(-1)
+        weights = (features - gap / (2 * b.view(-1, 1).square())).softmax(-1)
+        x0 = (weights @ self.masks).view_as(x)
+        eps = (x - a * x0) / b
+        return eps if self.predicts == "eps" else a * eps - b * x0
+
+
+def oracle(background: float, predicts: Target = "eps") -> Any:
+    config = SimpleNamespace(
+        network=SimpleNamespace(out_channels=1),
+        shape=(3, 4, 4), classes=2, T=100, background=background, predicts=predicts,
+    )  # fmt: skip
+    return FittedMasks(Posterior(100, background, predicts), config)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("background", [-1.0, 0.0])
+@pytest.mark.parametrize(("variance", "predicts"), [("large", "eps"), ("small", "eps"), ("small", "v")])
+def test_mean_and_variance_are_the_posteriors(background: float, variance: Any, predicts: Target) -> None:
+    n, run = 1500, Run(seed=1, batch_size=1500, progress=False)
+    method, fitted = SegDiff(samples=n), oracle(background, predicts)
+    drawn = draw_masks(method, fitted, IMAGES, Ancestral(variance), run)
+    found = merge(drawn)
+    mean = torch.einsum("bm,mhw->bhw", PROBABLE, MASKS)
+    # Five standard errors of a share among n draws; the variance of a 0/1 value is p (1 - p).
+    tolerance = 5 * float((mean * (1 - mean)).max() / n) ** 0.5
+    torch.testing.assert_close(found.mean[:, 0], mean, atol=tolerance, rtol=0)
+    torch.testing.assert_close(found.variance[:, 0], mean * (1 - mean), atol=tolerance, rtol=0)
+    sure = (mean - 0.5).abs() > tolerance
+    assert torch.equal(found.labels[sure] > 0, mean[sure] > 0.5)
+    # Every sample is one of the masks.
+    gap = (drawn[:, :, :, None] - MASKS).flatten(4).abs().amax(-1).amin(-1)
+    assert float(gap.max()) < 0.05
+    # And as a set they are as far from the truth as chance makes them.
+    truth = MASKS[torch.multinomial(PROBABLE[0], n, True, generator=torch.Generator().manual_seed(0))] > 0
+    samples = drawn[0, :300, 0] > 0.5
+    assert float(energy_distance(samples, truth[:300])) < 0.01
+    wrong = energy_distance(samples, MASKS[1:2].expand(300, -1, -1) > 0)
+    assert float(wrong) == pytest.approx(0.2773, abs=0.05)  # by hand: 2 (0.2 2/3 + 0.3 4/5) - 0.4693
+
+
+def test_an_image_is_encoded_once_and_a_sample_depends_on_its_own_seed_alone() -> None:
+    fitted = oracle(-1.0)
+
+    def draw(image: Tensor, n: int, batch: int, first: int = 0) -> Tensor:
+        run = Run(seed=3, batch_size=batch, progress=False, first=first)
+        return draw_masks(SegDiff(samples=n, steps=10), fitted, image, Ancestral("large"), run)
+
+    whole = draw(IMAGES, 7, 32)
+    assert fitted.network.encoded == 2
+    assert torch.allclose(draw(IMAGES, 7, 3), whole, atol=1e-6)
+    assert fitted.network.encoded == 4  # an image's samples in three calls a step, ten steps: still once
+    assert torch.allclose(draw(IMAGES, 3, 32), whole[:, :3], atol=1e-6)
+    assert torch.allclose(draw(IMAGES[1:], 7, 32, first=1), whole[1:], atol=1e-6)
+    other = draw(IMAGES[:1].expand(2, -1, -1, -1), 7, 32)
+    assert torch.allclose(other[0], whole[0], atol=1e-6)
+    assert not torch.allclose(other[0], other[1], atol=1e-2)
+
+
+SMALL: dict[str, Any] = {
+    "network": UNetArchitecture(32, (1,), 1, (), use_scale_shift_norm=False),
+    "training": TrainerConfig(steps=3, batch_size=4, lr=1e-3),
+}
+SEGDIFF = SegDiff(encoder_blocks=1, encoder_width=8, encoder_growth=4, steps=5, samples=3, **SMALL)
+IMPLICIT = ImplicitEnsembles(steps=5, samples=3, **SMALL)
+QUIET = Run(seed=1, progress=False)
+
+
+def squares(n: int, classes: int = 2) -> tuple[Tensor, Tensor]:
+    """Images of a bright square on noise, and its mask."""
+    generator = torch.Generator().manual_seed(n)
+    labels = torch.zeros(n, 8, 8, dtype=torch.long)
+    for i, (top, left) in enumerate(torch.randint(5, (n, 2), generator=generator).tolist()):
+        labels[i, top : top + 4, left : left + 4] = 1 + i % (classes - 1)
+    noise = 0.1 * torch.randn(n, 3, 8, 8, generator=generator)
+    return (noise + labels[:, None] / (classes - 1) * 1.6 - 0.8).clamp(-1, 1), labels
+
+
+@pytest.mark.parametrize("method", [SEGDIFF, replace(SEGDIFF, condition="concatenate"), IMPLICIT])
+@pytest.mark.parametrize(("classes", "predicts"), [(2, "eps"), (3, "v")])
+def test_consensus_mean_and_variance(method: Any, classes: int, predicts: Target) -> None:
+    image, labels = squares(6, classes)
+    method = replace(method, predicts=predicts)
+    fitted = method.fit(image, labels, **QUIET)
+    assert fitted.denoiser.predicts == predicts
+    found = method.apply(image, fitted, **QUIET)
+    assert found.samples.shape == (6, 3, 1 if classes == 2 else 3, 8, 8)
+    mean = found.samples.mean(1)
+    torch.testing.assert_close(found.variance, found.samples.var(1).sum(1, keepdim=True))
+    torch.testing.assert_close(found.mean, mean if classes == 2 else mean.amax(1, keepdim=True))
+    assert torch.equal(found.labels, (mean[:, 0] > 0.5).long() if classes == 2 else mean.argmax(1))
+    assert method.evaluate(labels, labels)["dice"] == 1
+
+
+def test_learns_a_square_and_more_samples_help() -> None:
+    image, labels = squares(64)
+    training = TrainerConfig(steps=150, batch_size=16, lr=3e-3, decay="cosine")
+    method = replace(SEGDIFF, training=training, steps=10, samples=9, clip=(-1, 1), variance="small")
+    fitted = method.fit(image, labels, **QUIET)
+    test, truth = squares(17)
+    found = method.apply(test, fitted, **QUIET)
+    alone = (found.samples[:, 0, 0] > 0.5).long()
+    nine, one = (method.evaluate(v, truth)["dice"] for v in (found.labels, alone))
+    assert nine > 0.85
+    assert nine > one + 0.05
+    # The samples disagree where the network was never shown what is right.
+    wrong = (found.labels != truth)[:, None]
+    assert float(found.variance[wrong].mean()) > 1.3 * float(found.variance[~wrong].mean())
+
+
+def test_soft_masks_mirrored_images_and_the_bound() -> None:
+    image, labels = squares(6)
+    soft, before = labels[:, None].float() * 0.7, image.clone()
+    fitted = SEGDIFF.fit(image, soft, **QUIET)
+    assert fitted.config.classes == 2
+    assert torch.equal(fitted.encode(soft), 2 * soft - 1)
+    one = replace(SEGDIFF, samples=1).apply(image, fitted, **QUIET)
+    assert float(one.variance.abs().max()) == 0
+    changed = (IMPLICIT, replace(IMPLICIT, mirror=True), replace(IMPLICIT, bound_weight=0.0))
+    plain, mirrored, free = (m.fit(image, labels, **QUIET).network.state_dict() for m in changed)
+    assert any(not torch.equal(plain[k], mirrored[k]) for k in plain)
+    assert float(plain["out.2.weight"][1].abs().max()) > 0
+    assert float(free["out.2.weight"][1].abs().max()) == 0  # without the bound nothing trains the variance
+    assert torch.equal(image, before)  # the reference overwrites the caller's masks
+
+
+def test_says_what_to_do() -> None:
+    image, labels = squares(6)
+    unlabelled = torch.where(labels == 1, 255, labels)
+    deep = replace(SEGDIFF, network=replace(SEGDIFF.network, channel_mult=(1,) * 5))
+    for method, given, mask, sentence in (
+        (SEGDIFF, image, labels[:3], "one mask of the same size"),
+        (SEGDIFF, image, unlabelled, "no class"),
+        (SEGDIFF, image, labels[:, None] * 3.0, "scale them"),
+        (SEGDIFF, image, labels[:, None].float().expand(-1, 2, -1, -1), "one channel"),
+        (deep, image, labels, "multiples of 16"),
+        (replace(SEGDIFF, T=10), image, labels, "21 or more"),
+        (replace(IMPLICIT, background=1.0), image, labels, "background"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            method.fit(given, mask, **QUIET)
+    fitted = SEGDIFF.fit(image, labels, **QUIET)
+    with pytest.raises(UserError, match="give a number from 1 to 100"):
+        replace(SEGDIFF, steps=101).apply(image, fitted, **QUIET)
+    with pytest.raises(UserError, match="at least one"):
+        replace(SEGDIFF, samples=0).apply(image, fitted, **QUIET)

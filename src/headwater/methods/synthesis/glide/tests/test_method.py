@@ -1,0 +1,122 @@
+"""GLIDE's own: captions decide, are read once, and guidance costs no further call; the claim's judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from headwater.errors import UserError
+from headwater.methods.synthesis.glide import claim
+from headwater.methods.synthesis.glide import method as glide
+from headwater.methods.synthesis.glide.method import FittedGlide, Glide
+from headwater.metrics.dual_encoder import train_dual_encoder
+from headwater.nets.adm_blocks import UNetArchitecture
+from headwater.sampling import Run
+from headwater.training import TrainerConfig
+
+QUIET = Run(progress=False)
+METHOD = Glide(
+    tokenizer="word", vocabulary=20, length=3, text_width=8, text_layers=1, text_heads=2,
+    network=UNetArchitecture(32, (1,), 1, (1,)), predicts="v", variance="fixed", guidance_scale=2.0,
+    steps="8", sampler="ddim", training=TrainerConfig(120, 8, 3e-3, grad_clip=1.0),
+)  # fmt: skip
+COLOURS = {"red": (0.8, -0.8, -0.8), "blue": (-0.8, -0.8, 0.8)}
+
+
+def flat() -> tuple[Tensor, list[str]]:
+    """Flat images 8 x 8, eight of each colour, and what they are called."""
+    texts = [f"a {colour}" for colour in COLOURS for _ in range(8)]
+    images = torch.stack([torch.tensor(c)[:, None, None].expand(3, 8, 8) for c in COLOURS.values()])
+    return images.repeat_interleave(8, 0), texts
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FittedGlide:
+    return METHOD.fit(*flat(), **QUIET)
+
+
+def test_images_are_what_the_caption_says(fitted: FittedGlide) -> None:
+    drawn = METHOD.apply(["a red", "a blue", "a blue", "a red"], fitted, **QUIET)
+    assert float(drawn.abs().max()) <= 1
+    redness = (drawn[:, 0] - drawn[:, 2]).mean((1, 2))
+    assert (redness > 0.3).tolist() == [True, False, False, True]
+    assert (redness < -0.3).tolist() == [False, True, True, False]
+    assert not torch.allclose(drawn[0], drawn[3])
+
+
+def test_a_caption_is_read_once_and_guidance_doubles_the_batch_not_the_calls(
+    fitted: FittedGlide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    sizes: list[int] = []
+    read: Callable[..., tuple[Tensor, Tensor]] = fitted.network.encode
+
+    def counted(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        rows.append(len(tokens))
+        return read(tokens, mask)
+
+    monkeypatch.setattr(fitted.network, "encode", counted, raising=False)
+    hook = fitted.network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    METHOD.apply(["a red"] * 3 + ["a blue"] * 3, fitted, **replace(QUIET, batch_size=3))
+    assert sorted(rows) == [1, 2]  # the empty caption, and the two that differ
+    assert sizes == [6] * 16
+    sizes.clear()
+    replace(METHOD, guidance_scale=1.0).apply(["a red"] * 3, fitted, **QUIET)
+    assert sizes == [3] * 8
+    hook.remove()
+
+
+def test_an_empty_caption_asks_for_nothing(fitted: FittedGlide) -> None:
+    empty = METHOD.apply([""], fitted, **QUIET)
+    torch.testing.assert_close(replace(METHOD, guidance_scale=0.0).apply(["a red"], fitted, **QUIET), empty)
+    tokens, mask = fitted.tokens(["", "a red"])
+    assert mask.tolist() == [[False] * 3, [True, True, False]]
+    assert tokens.shape == (2, 3)
+
+
+def test_evaluation_by_a_judge_trained_on_real_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glide, "train_dual_encoder", partial(glide.train_dual_encoder, steps=30, batch=16))
+    images, texts = flat()
+    images = images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    found = METHOD.evaluate(images, texts, images)
+    assert found["retrieval"] > 0.9
+    assert 0 <= found["diversity"] <= 2
+
+
+def test_what_is_wrong_is_said(fitted: FittedGlide) -> None:
+    images, texts = flat()
+    with pytest.raises(UserError, match="16 pictures and 15 captions"):
+        METHOD.fit(images, texts[1:], **QUIET)
+    with pytest.raises(UserError, match="no captions"):
+        METHOD.fit(images[:0], [], **QUIET)
+    with pytest.raises(UserError, match="all captions are empty"):
+        METHOD.fit(images, [" "] * 16, **QUIET)
+    with pytest.raises(UserError, match="caption_dropout is 1"):
+        replace(METHOD, caption_dropout=1.0).fit(images, texts, **QUIET)
+    for steps in ("abc", "2000", "ddim600", "0"):
+        with pytest.raises(UserError, match="give a number from 1 to 1000, counts per section"):
+            replace(METHOD, steps=steps).apply(["a red"], fitted, **QUIET)
+
+
+def test_new_combinations_are_new_and_of_known_words() -> None:
+    train = ["red heart", "blue circle", "cat face"]
+    test = ["blue heart", "red heart", "blue heart", "red dog", "face", ""]
+    assert claim.new_combinations(train, test) == ["blue heart", "face"]
+
+
+def test_the_claim_judges_images_per_caption() -> None:
+    torch.manual_seed(0)
+    names, images = [f"n{i}" for i in range(40)], torch.rand(40, 3, 8, 8) * 2 - 1
+    judge = train_dual_encoder(images, names, 0, steps=80, batch=40, width=8, dim=16)
+    drawn = torch.stack([images[[0, 0]], images[[1, 4]]])
+    found = claim.judged(judge, drawn, names[:2], names, 0)
+    assert found["retrieval"].tolist() == [1.0, 0.5]
+    assert found["variety"][0] == pytest.approx(0, abs=1e-5)
+    assert found["pixel spread"][0] == pytest.approx(0, abs=1e-6)
+    apart = judge.image(drawn[1])
+    assert float(found["variety"][1]) == pytest.approx(1 - float(apart[0] @ apart[1]), abs=1e-5)

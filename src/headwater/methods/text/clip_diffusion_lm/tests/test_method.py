@@ -1,0 +1,140 @@
+"""The captioner's own parts: what it must learn, words, rows, neighbours, published models, refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import headwater.methods.text.clip_diffusion_lm.claim as claim
+from headwater.cli.options import fill, read_options
+from headwater.data.tokenizer import Tokenizer
+from headwater.errors import UserError
+from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner
+from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM, captions_of, rows_of
+from headwater.methods.text.clip_diffusion_lm.picture_features import Clip, neighbours
+from headwater.sampling import Run
+from headwater.training import TrainerConfig
+
+QUIET = Run(progress=False)
+COLOURS = {"red": (1.0, -1.0, -1.0), "green": (-1.0, 1.0, -1.0), "blue": (-1.0, -1.0, 1.0)}
+PLACES = {"upper": slice(0, 4), "lower": slice(4, 8), "whole": slice(0, 8)}
+METHOD = CLIPDiffusionLM(
+    size=8, features="trained", feature_steps=60, tokenizer="word", vocabulary=32, words="random", length=5,
+    dim=16, hidden=24, layers=1, heads=2, feedforward=32, dropout=0.0, T=50, levels=4,
+    training=TrainerConfig(250, 12, lr=5e-3, decay="linear"),
+)  # fmt: skip
+
+
+def scenes() -> tuple[torch.Tensor, list[str]]:
+    """A colour in a half of the picture or all of it, three times each."""
+    pictures, captions = [], []
+    for colour, rgb in COLOURS.items():
+        for place, rows in PLACES.items():
+            picture = torch.zeros(3, 8, 8)
+            picture[:, rows] = torch.tensor(rgb)[:, None, None]
+            pictures += [picture] * 3
+            captions += [f"the {place} is {colour}"] * 3
+    noise = torch.randn(len(pictures), 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return (torch.stack(pictures) + 0.05 * noise).clamp(-1, 1), captions
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FittedCaptioner:
+    return METHOD.fit(*scenes(), **QUIET)
+
+
+@pytest.mark.parametrize("sampler", ["fixed-point", "ancestral"])
+def test_it_learns_to_describe(fitted: FittedCaptioner, sampler: str) -> None:
+    pictures, captions = scenes()
+    found = replace(METHOD, sampler=sampler).apply(pictures, fitted, **QUIET)  # pyright: ignore
+    assert METHOD.evaluate(found, captions)["exact"] >= 0.8
+
+
+def test_guided_captions_depend_on_neither_batch_nor_neighbours(fitted: FittedCaptioner) -> None:
+    pictures, _ = scenes()
+    method = replace(METHOD, guidance_scale=1.5, sampler="ancestral", steps=3)
+    whole = method.apply(pictures[:6], fitted, seed=3, batch_size=6, progress=False)
+    assert whole[4:] == method.apply(pictures[4:6], fitted, seed=3, batch_size=1, progress=False, first=4)
+
+
+def test_frozen_words_stay_and_trained_words_move() -> None:
+    pictures, captions = scenes()
+    for words, moves in (("random", False), ("trained", True)):
+        brief = replace(METHOD, feature_steps=2, words=words)  # pyright: ignore
+        first, later = (
+            replace(brief, training=TrainerConfig(n, 4, lr=1e-2)).fit(pictures, captions, **QUIET)
+            for n in (1, 3)
+        )
+        assert torch.equal(first.network.table, later.network.table) is not moves
+        assert torch.equal(first.network.head, later.network.head) is not moves
+
+
+def test_rows_of_captions() -> None:
+    tokenizer = Tokenizer.train(["red above blue"], 32, "word")
+    rows = rows_of(tokenizer, ["red above blue", "red above blue red blue"], 5)
+    red, above, blue = tokenizer.split(["red above blue"])[0]
+    sep, pad = tokenizer.sep, tokenizer.pad
+    assert rows.tolist() == [[red, above, blue, sep, pad], [red, above, blue, red, sep]]
+    assert captions_of(tokenizer, torch.tensor([[red, red, above, above, blue]])) == ["red above blue"]
+    assert captions_of(tokenizer, torch.tensor([[red, sep, blue, pad, pad]])) == ["red"]
+
+
+def test_the_nearest_text_of_another_name() -> None:
+    unit = torch.eye(3)
+    assert neighbours(unit, unit).tolist() == [0, 1, 2]
+    near = unit + 0.1 * unit.roll(1, 1)
+    assert neighbours(near, unit, torch.tensor([0, 1, 2])).tolist() == [1, 2, 0]
+    assert neighbours(near, unit, torch.tensor([0, 0, 2]))[0] == 2
+
+
+def test_a_published_clip_and_published_words(tmp_path: Path) -> None:
+    """Models of transformers in a local folder stand in for those on the hub."""
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**small, "vocab_size": 40, "max_position_embeddings": 12, "eos_token_id": 3, "pad_token_id": 0}
+    vision = {**small, "image_size": 8, "patch_size": 4}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=10)
+    torch.manual_seed(0)
+    transformers.CLIPModel(config).save_pretrained(tmp_path)
+    pictures, captions = scenes()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.train(captions, 40, "word").model,
+        pad_token="[PAD]", unk_token="[UNK]", sep_token="[SEP]",
+    )  # fmt: skip
+    fast.save_pretrained(tmp_path)
+    method = replace(METHOD, features=str(tmp_path), training=TrainerConfig(2, 4, lr=1e-3))
+    fitted = method.fit(pictures, captions, **QUIET)
+    assert fitted.captions.shape == (27, 10)
+    assert fitted.captions.norm(dim=1) == pytest.approx(10**0.5, abs=1e-5)
+    fitted.save_pretrained(tmp_path / "fitted")
+    again = FittedCaptioner.from_pretrained(tmp_path / "fitted")
+    assert isinstance(again.encoders, Clip)
+    assert method.apply(pictures, again, **QUIET) == method.apply(pictures, fitted, **QUIET)
+
+
+def test_what_cannot_be_is_said(fitted: FittedCaptioner, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, captions = scenes()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for method, image, caption, words in (
+        (METHOD, pictures, captions[1:], "give one each"),
+        (METHOD, pictures[:, :, :4], captions, "resize"),
+        (replace(METHOD, features="nobody/has-this-clip"), pictures, captions, "no CLIP called"),
+        (replace(METHOD, words="published"), pictures, captions, "no model called"),
+    ):
+        with pytest.raises(UserError, match=words):
+            method.fit(image, caption, **QUIET)
+    with pytest.raises(UserError, match="give a number from 1 to 49"):
+        replace(METHOD, steps=50).apply(pictures, fitted, **QUIET)
+
+
+def test_a_name_counts_once_in_the_claim_however_many_pictures_it_has() -> None:
+    found = claim.per_name(["red car", "car", "a dog"], ["red car", "red car", "cat"])
+    assert found == [0.0, pytest.approx((1 + 2 / 3) / 2)]
+
+
+def test_the_recipe_is_the_claims_setting() -> None:
+    recipe = read_options(Path(__file__).parents[1] / "recipes/small.yaml")
+    assert fill(CLIPDiffusionLM, recipe, "small.yaml") == claim.FULL.method

@@ -1,0 +1,73 @@
+"""Two texts in one row of tokens, [CLS] source [SEP] target [SEP] [PAD] .., and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from headwater.data.tokenizer import Tokenizer
+from headwater.errors import need
+
+_MARKS = 3
+"""[CLS] and two [SEP]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Rows of tokens.
+
+    ids: (B, L) int64. target: (B, L) bool, True from the target's first token to the end of the row, padding
+    included; the rest is [CLS] source [SEP].
+    """
+
+    ids: Tensor
+    target: Tensor
+
+    def rows(self, index: Tensor | slice | list[int]) -> Pairs:
+        """Some of the rows."""
+        return Pairs(self.ids[index], self.target[index])
+
+    def to(self, device: str | torch.device) -> Pairs:
+        return Pairs(self.ids.to(device), self.target.to(device))
+
+
+def pack(
+    tokenizer: Tokenizer, source: Sequence[str], target: Sequence[str] | None = None, length: int = 128
+) -> Pairs:
+    """Lay texts out in rows of `length` tokens; without targets their place is padding.
+
+    A source is cut to half the row, so that it reads the same in training and in use; a target to what is
+    left. Raises UserError for no texts, a source that is empty or has unknown words alone, numbers that
+    differ, or too short a row.
+    """
+    need(len(source) > 0, "there are no source texts")
+    need(length > _MARKS + 1, f"a row of {length} tokens has no room for two texts: make it longer")
+    empty = [i for i, text in enumerate(source) if not text.strip()]
+    need(not empty, f"source text {empty[0] + 1 if empty else 0} is empty: leave it out")
+    paired = target is None or len(target) == len(source)
+    need(
+        paired,
+        f"there are {len(source)} source and {len(target or ())} target texts: give one target for each",
+    )
+    ids = torch.full((len(source), length), tokenizer.pad)
+    noised = torch.ones(len(source), length, dtype=torch.bool)
+    split = zip(tokenizer.split(source), tokenizer.split(target or [""] * len(source)), strict=True)
+    for i, (x, y) in enumerate(split):
+        need(
+            set(x) != {tokenizer.unk}, f"source text {i + 1} has no word of the vocabulary: fit on such texts"
+        )
+        head = [tokenizer.cls, *x[: (length - _MARKS) // 2], tokenizer.sep]
+        row = head if target is None else [*head, *y[: length - len(head) - 1], tokenizer.sep]
+        ids[i, : len(row)] = torch.tensor(row)
+        noised[i, : len(head)] = False
+    return Pairs(ids, noised)
+
+
+def targets(tokenizer: Tokenizer, pairs: Pairs) -> list[str]:
+    """The target texts of rows: what is there up to the first [SEP]."""
+    ended = ((pairs.ids == tokenizer.sep) & pairs.target).cumsum(1) > 0
+    kept = pairs.target & ~ended
+    return tokenizer.decode(pairs.ids.where(kept, tokenizer.pad))
