@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from headwater.metrics.image import border_continuity, hole_error, mse, psnr, ssim
+from headwater.metrics.image import border_continuity, hole_error, hole_scores, mse, psnr, ssim
 
 
 def _pair(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,3 +89,16 @@ def test_what_does_not_fit_is_refused() -> None:
         mse(a, a[..., 1:])
     with pytest.raises(ValueError, match="bool mask"):
         border_continuity(a, a, a)
+
+
+def test_hole_scores_pool_the_pixels_of_all_holes() -> None:
+    truth = torch.zeros(2, 1, 4, 4)
+    known = torch.ones(2, 1, 4, 4, dtype=torch.bool)
+    known[0, :, 0, 0] = False
+    known[1, :, :, :3] = False
+    filled = truth.clone()
+    filled[0, :, 0, 0] = 2
+    scores = hole_scores(filled, truth, known)
+    assert scores["hole_mse"] == pytest.approx(4 / 13)  # by pixel: a mean of the images' errors would be 2
+    assert scores["psnr"] == float("inf")  # the second image is the truth
+    assert scores["seam"] == pytest.approx(1.0)  # steps of 2 at the one, of 0 at the other

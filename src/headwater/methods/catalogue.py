@@ -87,7 +87,7 @@ METHODS: dict[str, Entry] = {
         want="a damaged or covered part of a picture filled in",
         have="the mask, and pictures of that sort without damage",
         calls="2,410 with the paper's settings, 230 with `RePaint(50, 5, 5)`",
-        tour=60,
+        tour=25,
     ),
     "anoddpm": Entry(
         "anomaly",
@@ -100,7 +100,7 @@ METHODS: dict[str, Entry] = {
         want="to know whether and where a picture is abnormal",
         have="healthy pictures only",
         calls="`level` (250), or `steps` if fewer, times `reconstructions`",
-        tour=75,
+        tour=70,
     ),
     "ddpm-segmentation": Entry(
         "segmentation",
@@ -113,7 +113,7 @@ METHODS: dict[str, Entry] = {
         want="every pixel labelled",
         have="many pictures, 20 to 50 of them labelled",
         calls="one per noise level, three by default",
-        tour=85,
+        tour=100,
     ),
     "segdiff": Entry(
         "segmentation",
@@ -151,7 +151,7 @@ METHODS: dict[str, Entry] = {
         want="pictures of what a caption says",
         have="pictures with a caption each",
         calls="`steps` (150), of twice the batch",
-        tour=140,
+        tour=50,
     ),
     "glide-inpaint": Entry(
         "synthesis",
@@ -217,7 +217,7 @@ METHODS: dict[str, Entry] = {
         want="texts rewritten",
         have="pairs of source and target",
         calls="the walk's steps times the candidates",
-        tour=20,
+        tour=8,
     ),
     "csdi": Entry(
         "series",
@@ -231,7 +231,7 @@ METHODS: dict[str, Entry] = {
         want="gaps in tables filled, or forecasts, with intervals",
         have="series, complete or not",
         calls="50 times `samples` (100) a window",
-        tour=110,
+        tour=40,
     ),
     "diffpure": Entry(
         "robustness",
@@ -244,7 +244,7 @@ METHODS: dict[str, Entry] = {
         want="a classifier that withstands attacks",
         have="the classifier, and a prior of its pictures",
         calls="`steps` (100)",
-        tour=30,
+        tour=15,
     ),
     "score-mri": Entry(
         "medical",

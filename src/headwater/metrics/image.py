@@ -54,6 +54,20 @@ def hole_error(image: Tensor, truth: Tensor, known: Tensor) -> Tensor:
     return ((image - truth).square() * hole).flatten(1).sum(1) / hole.flatten(1).sum(1)
 
 
+def hole_scores(filled: Tensor, truth: Tensor, known: Tensor) -> dict[str, float]:
+    """How far filled images (B,C,H,W) are from the truth, and how visible the edge of the hole is.
+
+    hole_mse: mean squared error over all holes (`known` False), in the images' own units. psnr: of whole
+    images, in dB. seam: mean of `border_continuity`; 0 is seamless.
+    """
+    hole = (~known).expand_as(truth)
+    return {
+        "hole_mse": float((filled - truth)[hole].square().mean()),
+        "psnr": float(psnr(filled, truth).mean()),
+        "seam": float(border_continuity(filled, truth, known).mean()),
+    }
+
+
 def border_continuity(image: Tensor, truth: Tensor, known: Tensor) -> Tensor:
     """Excess seam (B,) of an inpainted image (B,C,H,W) along the edge of its hole.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from headwater.core.timesteps import network_calls
 from headwater.data import load
@@ -17,7 +16,7 @@ from headwater.data.holes import FAMILIES, known_pixels
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.restoration.repaint.method import RePaint
-from headwater.metrics.image import border_continuity
+from headwater.metrics.image import border_continuity, hole_error
 from headwater.models import Prior
 from headwater.report import Section
 
@@ -41,12 +40,6 @@ def arms(method: RePaint, T: int) -> dict[str, RePaint]:
     calls = network_calls(method.plan(T))
     plain = replace(method, resample=1)
     return {"plain": plain, "more steps": replace(plain, steps=min(calls, T)), "RePaint": method}
-
-
-def hole_error(filled: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """Mean squared error over the hole of each picture, (B,)."""
-    hole = (~known).expand_as(truth)
-    return ((filled - truth).square() * hole).flatten(1).sum(1) / hole.flatten(1).sum(1)
 
 
 def measure(settings: Settings, trial: Trial) -> None:

@@ -11,7 +11,7 @@ from headwater.controls import GivenRegion
 from headwater.core import jumps, through
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Method, Paper
-from headwater.metrics.image import border_continuity, psnr
+from headwater.metrics.image import hole_scores
 from headwater.models import Prior
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 
@@ -100,9 +100,4 @@ class RePaint(Method):
         hole_mse: mean squared error over the hole, range [-1, 1]. psnr: of whole images, dB. seam: mean step
         across the edge of the hole minus that of the truth; 0 is seamless.
         """
-        hole = (~known).expand_as(truth)
-        return {
-            "hole_mse": float((filled - truth)[hole].square().mean()),
-            "psnr": float(psnr(filled, truth).mean()),
-            "seam": float(border_continuity(filled, truth, known).mean()),
-        }
+        return hole_scores(filled, truth, known)

@@ -13,7 +13,7 @@ from headwater.core import Control
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Paper, Texts
 from headwater.methods.synthesis.glide.method import FittedGlide, Glide, check_pairs
-from headwater.metrics.image import border_continuity, psnr
+from headwater.metrics.image import hole_scores
 from headwater.nets.text2im import InpaintText2Im
 from headwater.sampling import Batch, Run, RunOptions
 from headwater.training import TrainerConfig
@@ -135,12 +135,7 @@ class GlideInpaint(Glide):
         hole_mse: mean squared error over the hole. psnr: of whole images, in dB. seam: mean step across the
         edge of the hole minus that of the truth; 0 is seamless.
         """
-        hole = (~known).expand_as(truth)
-        return {
-            "hole_mse": float((filled - truth)[hole].square().mean()),
-            "psnr": float(psnr(filled, truth).mean()),
-            "seam": float(border_continuity(filled, truth, known).mean()),
-        }
+        return hole_scores(filled, truth, known)
 
 
 def rectangles(like: Tensor, erased: float) -> Tensor:
