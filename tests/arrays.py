@@ -30,3 +30,11 @@ class Golden:
         """All arrays below `prefix/`, in order of name, keyed by the rest of their names."""
         names = sorted(n for n in self.arrays if n.startswith(prefix + "/"))
         return {n[len(prefix) + 1 :]: self[n] for n in names}
+
+
+def close(
+    found: torch.Tensor, stored: torch.Tensor, atol: float = 0.0, rtol: float = 0.0, share: float = 0.0
+) -> None:
+    """Compare in the stored precision: within `atol`, `rtol` of each value or `share` of the largest one."""
+    atol = max(atol, share * float(stored.abs().max())) if share else atol
+    torch.testing.assert_close(found.detach().to(stored.dtype), stored, atol=atol, rtol=rtol)

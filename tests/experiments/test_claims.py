@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from headwater.experiments.comparison import Condition
 from headwater.experiments.harness import (
@@ -22,9 +23,10 @@ from headwater.experiments.harness import (
     claim_of,
 )
 from headwater.methods.catalogue import METHODS
-from headwater.report import Page
+from headwater.report import Estimate, Heat, Page
 from headwater.report.blocks import Claim as ClaimBlock
 from headwater.report.blocks import plain
+from headwater.report.figures import Curve
 
 
 def timeless(outcome: Outcome) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def rule(results: Results[float]) -> list[Condition]:
 
 MADE_UP = Claim(
     "repaint", "Made up", "A lead.", unit="picture", tiny=0.0, quick=1.0, full=1.0,
-    measures={"error": Measure("smaller")}, measure=counted, rule=rule, show=lambda section, results: None,
+    measures={"error": Measure("smaller")}, measure=counted, rule=rule,
 )  # fmt: skip
 
 
@@ -139,6 +141,35 @@ def test_what_lies_finished_is_taken_only_for_the_same_work(how: Reproduction, t
     assert calls == [1.0] * 3
     claim.reproduce(replace(kept, effort="quick", seeds=(0,)))
     assert len(calls) == 4
+
+
+def test_figures_of_the_first_seed_come_back_from_disk(how: Reproduction, tmp_path: Path) -> None:
+    def drawn(settings: float, trial: Trial) -> None:
+        for level in (100, 50):
+            for arm, shift in (("ours", 0.0), ("other", 1.0)):
+                trial.found.add("error", arm, np.arange(6.0) + level + shift, f"{level}")
+        trial.found.add("error", "none", np.arange(6.0), "at all")
+        image = torch.full((1, 4, 4), float(trial.seed))
+        cells = [image, Heat(image[0], high=3.0)]
+        trial.section.pictures(["picture", "map"], [cells], ["a"], [["x", "y"]], "Two.")
+        trial.section.table(["arm", "value"], [["ours", Estimate(1.0, 0.5, 3)]], "One.", {"value": "max"})
+        trial.section.curve({"line": ([0, 1], [1, 2])}, "x", "y")
+
+    axis = {"error": Measure("smaller", axis="level")}
+    claim = replace(MADE_UP, measure=drawn, measures=axis)
+    kept = replace(how, checkpoint_dir=tmp_path)
+    claim.reproduce(kept)
+    again = replace(kept, page=Page("made up"))
+    replace(claim, measure=counted).reproduce(again)  # every seed is read: none is measured again
+    blocks, before = (h.page.sections[0].blocks[:4] for h in (again, kept))
+    assert blocks == before
+    assert [type(block).__name__ for block in blocks] == ["Pictures", "Table", "Curve", "Curve"]
+    assert isinstance(line := blocks[3], Curve)
+    assert {s.name: (list(s.x), list(s.y)) for s in line.series} == {
+        "ours": ([50.0, 100.0], [52.5, 102.5]),
+        "other": ([50.0, 100.0], [53.5, 103.5]),
+        "none": ([50.0, 100.0], [2.5, 2.5]),
+    }
 
 
 def test_a_measure_without_a_better_way_is_not_compared() -> None:

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from headwater.attacks.gradient import Loss, Objective, View, logits_of
 from headwater.attacks.threat import Threat, per_row
 from headwater.errors import need
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 
-_PGD, _APGD = 0x5354415254, 0x41504744
-"""Purposes of the seeds of starting points."""
 _MOMENTUM = 0.75
 """Weight of the new step of APGD (alpha of Alg. 1)."""
 _RISES = 0.75
@@ -46,7 +44,7 @@ class PGD:
         need(self.steps >= 1 and self.draws >= 1, "steps and draws are 1 or more")
         objective = Objective(logits_of(model, self.view), labels, seeds, self.loss, self.draws, self.fixed)
         size = 2.5 * threat.eps / self.steps if self.size is None else self.size
-        x = threat.start(images, [derive(seed, _PGD) for seed in seeds])
+        x = threat.start(images, [derive(seed, Purpose.PGD) for seed in seeds])
         best, highest = x, None
         for step in range(self.steps):
             loss, gradient = objective(x, step)
@@ -91,7 +89,7 @@ class APGD:
         need(self.steps >= 1 and self.draws >= 1, "steps and draws are 1 or more")
         objective = Objective(logits_of(model, self.view), labels, seeds, self.loss, self.draws)
 
-        x = threat.start(images, [derive(seed, _APGD) for seed in seeds])
+        x = threat.start(images, [derive(seed, Purpose.APGD) for seed in seeds])
         loss, gradient = objective(x, 0)
         before, best, best_gradient, highest = x, x, gradient, loss
         size = torch.full_like(loss, 2 * threat.eps)

@@ -14,10 +14,8 @@ from headwater.attacks.gradient import Defended, Seeded, logits_of
 from headwater.attacks.report import Report
 from headwater.attacks.threat import Threat
 from headwater.errors import need
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
-
-_ATTACK, _VOTE, _FIXED = 0x41, 0x56, 0x46
 
 
 class Attack(Protocol):
@@ -80,17 +78,19 @@ def suite(
     for batch in run.track(run.batches(len(images)), "pictures attacked"):
         x, y = batch.take(images), batch.take(labels)
         own = [derive(run.seed, run.first + i) for i in batch.items]
-        right = holds(model, x, y, votes, [derive(seed, _VOTE) for seed in own])
+        right = holds(model, x, y, votes, [derive(seed, Purpose.VOTE) for seed in own])
         clean.append(right.cpu())
         for number, (name, attack) in enumerate(attacks.items()):
             left = right
-            candidates = attack.perturb(model, threat, x, y, [derive(seed, _ATTACK, number) for seed in own])
+            candidates = attack.perturb(
+                model, threat, x, y, [derive(seed, Purpose.ATTACK, number) for seed in own]
+            )
             for k, candidate in enumerate(candidates):
-                seeds = [derive(seed, _VOTE, number, k) for seed in own]
+                seeds = [derive(seed, Purpose.VOTE, number, k) for seed in own]
                 left = left & holds(model, threat.project(candidate, x), y, votes, seeds)
             held[name].append(left.cpu())
         if known_noise and isinstance(model, Seeded):
-            fixed = [derive(seed, _FIXED) for seed in own]
+            fixed = [derive(seed, Purpose.FIXED) for seed in own]
             left = _correct(model, x, y, fixed)
             for candidate in PGD(known_noise, fixed=True).perturb(model, threat, x, y, fixed):
                 left = left & _correct(model, candidate, y, fixed)

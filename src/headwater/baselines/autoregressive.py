@@ -16,12 +16,9 @@ from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
 from headwater.nets.bert import Past
 from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
 from headwater.training import TrainerConfig, train
-
-_WEIGHTS = 0x4152_3031
-"""Purpose of the seed of the first weights."""
 
 
 class NextWord(nn.Module):
@@ -75,7 +72,9 @@ class Autoregressive(Pretrained):
         pairs = pack(tokenizer, source, target, config.length)
         place = torch.arange(config.length - 1, device=run.device)[None]
         causal = torch.ones(config.length - 1, config.length - 1, dtype=torch.bool, device=run.device).tril()
-        fitted = cls.fresh(AutoregressiveConfig(config, tokenizer), derive(run.seed, _WEIGHTS))
+        fitted = cls.fresh(
+            AutoregressiveConfig(config, tokenizer), derive(run.seed, Purpose.AUTOREGRESSIVE_WEIGHTS)
+        )
 
         def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
             batch = pairs.rows(rows).to(run.device)

@@ -18,7 +18,7 @@ from headwater.methods.base import Images, Labels
 from headwater.models import PriorConfig
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
 from headwater.training import TrainerConfig, train
 
@@ -81,10 +81,10 @@ class SupervisedUNet:
         channels, height, width = image.shape[1:]
         outputs = {"out_channels": int(labels[counted].max()) + 1}
         config = PriorConfig(network | outputs, (channels, height, width))
-        fitted = FittedUNet.fresh(config, derive(run.seed, _SUPERVISED))
+        fitted = FittedUNet.fresh(config, derive(run.seed, Purpose.SUPERVISED))
 
         def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
-            draws = torch.Generator().manual_seed(derive(run.seed, _SUPERVISED, number))
+            draws = torch.Generator().manual_seed(derive(run.seed, Purpose.SUPERVISED, number))
             x, truth = (v.to(run.device) for v in self.change(image[rows], labels[rows], draws))
             return F.cross_entropy(network(x, x.new_zeros(len(x))), truth, ignore_index=self.ignore)
 
@@ -108,6 +108,3 @@ class SupervisedUNet:
         if self.hue and x.shape[1] == 3:
             x = rotate_hue(x, 360 * torch.rand(n, generator=generator))
         return x, y
-
-
-_SUPERVISED = 0x53555045

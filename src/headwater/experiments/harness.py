@@ -1,9 +1,12 @@
 """The one way to test a claim. A claim says what is measured, what must hold and what is shown; this file
 does the rest: seeds, pairing, intervals, the verdict, what is kept on disk, times, the JSON and the page.
 
-    measure(settings, trial)    one seed: every arm on the same units, numbers per unit
+    measure(settings, trial)    one seed: numbers per unit of every arm on the same units, and what is drawn
     rule(results)               comparisons and bounds over all seeds; the verdict follows from them
-    show(section, results)      the claim's own pictures and plots; tables, settings and verdict follow
+    show(section, results)      plots over all seeds, where a claim has its own
+
+The page has what the first seed drew in `trial.section`, a curve of every measure that names an axis, what
+`show` adds, and then tables, conditions, settings and verdict.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ from torch import Tensor
 from headwater.atomic import is_whole, read_json, write_json, written_aside
 from headwater.experiments.comparison import Better, Comparison, Condition, Verdict, compare, verdict
 from headwater.methods.catalogue import METHODS, entry
-from headwater.report import Page, Section
-from headwater.report.blocks import plain
+from headwater.report import DRAWN, Page, Section
+from headwater.report.blocks import Block, plain
 from headwater.sampling import Run
 
 Effort = Literal["tiny", "quick", "full"]
@@ -43,6 +46,8 @@ class Measure:
     """A sentence for the caption of its table."""
     tabled: bool = True
     """False where the claim shows it in a way of its own."""
+    axis: str = ""
+    """What its cases count, where they are numbers: it is drawn over them then, a line for each arm."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class Measurements:
     """Of each network that was trained in this seed's turn; one that ships takes none."""
     seconds: float = 0.0
     """All the rest."""
+    figures: list[Block] = field(default_factory=list)
+    """What `measure` drew."""
 
     def add(self, measure: str, arm: str, values: ArrayLike, case: str = "") -> None:
         """Note one number per unit, (N,), in the same order for every arm; `case` names the condition (a mask
@@ -94,6 +101,13 @@ class Trial:
     found: Measurements
     shared: dict[object, Any]
     """What all seeds use: see `once` and `train`."""
+
+    @property
+    def section(self) -> Section:
+        """Where `measure` draws pictures and tables of this seed; those of the first one are shown."""
+        section = Section("")
+        section.blocks = self.found.figures
+        return section
 
     def run(self, batch: int = 32, seed: int | None = None) -> Run:
         """How methods are called: this seed, or another one."""
@@ -250,7 +264,7 @@ class Claim(Generic[S]):
     measures: Mapping[str, Measure]
     measure: Callable[[S, Trial], None]
     rule: Callable[[Results[S]], Sequence[Condition]]
-    show: Callable[[Section, Results[S]], None]
+    show: Callable[[Section, Results[S]], None] = lambda section, results: None
     extra: Callable[[Results[S]], dict[str, Any]] = lambda results: {}
     """Numbers that are no measure of a unit."""
     more: Callable[[Page, Results[S]], None] = lambda page, results: None
@@ -348,6 +362,11 @@ def _store(place: Path, mark: str, found: Measurements) -> None:
             return {_TENSOR: name}
         if isinstance(value, dict):
             return {str(k): plainly(v) for k, v in value.items()}
+        if type(value).__name__ in DRAWN:
+            return {
+                _BLOCK: type(value).__name__,
+                **{f.name: plainly(getattr(value, f.name)) for f in fields(value)},
+            }
         return [plainly(v) for v in value] if isinstance(value, list | tuple) else value
 
     about = {"mark": mark} | {f.name: plainly(getattr(found, f.name)) for f in fields(found)}
@@ -369,10 +388,14 @@ def _stored(place: Path, mark: str) -> Measurements | None:
 
     def back(value: Any) -> Any:
         if isinstance(value, dict):
-            return tensors[value[_TENSOR]] if _TENSOR in value else {k: back(v) for k, v in value.items()}
+            if _TENSOR in value:
+                return tensors[value[_TENSOR]]
+            held = {k: back(v) for k, v in value.items() if k != _BLOCK}
+            return DRAWN[value[_BLOCK]](**held) if _BLOCK in value else held
         return [back(v) for v in value] if isinstance(value, list) else value
 
     return Measurements(**{name: back(value) for name, value in about.items()})
 
 
 _TENSOR = "a tensor, by its name in the file beside"
+_BLOCK = "a block of the page"

@@ -26,6 +26,10 @@ def add_section(
     """Add the section of a claim; `recorded` shows the verdict of full effort in it instead of this run's."""
     claim = results.claim
     section = page.section(claim.title, claim.lead)
+    section.blocks += results.parts[0].figures
+    for name, measure in claim.measures.items():
+        if measure.axis and name in results.parts[0].values:
+            measure_curve(section, results, name, measure)
     claim.show(section, results)
     measure_tables(section, results, claim.measures)
     _conditions(section, results, conditions)
@@ -78,6 +82,18 @@ def cell(results: Results[Any], measure: str, arm: str, case: str | None = None)
     rows = results.rows(measure, arm, case)
     values = (rows[0] if results.claim.new_units else rows.mean(1)).tolist()
     return Estimate.of(values) if len(values) > 1 else values[0]
+
+
+def measure_curve(section: Section, results: Results[Any], name: str, measure: Measure) -> None:
+    """A measure over its cases, a line for each arm; a level one for an arm that has one case of many."""
+    arms = {arm: results.cases(name, arm) for arm in results.arms(name)}
+    every = sorted({case for cases in arms.values() if len(cases) > 1 for case in cases}, key=float)
+    lines = [
+        band(arm, every, [results.rows(name, arm, c if c in own else own[0]).mean(0) for c in every])
+        for arm, own in arms.items()
+    ]
+    bands = f"Bands: 95 %, over {results.claim.unit}s."
+    section.curve(lines, measure.axis, name, f"{measure.about} {bands}".strip())
 
 
 def band(name: str, x: Sequence[float | str], values: Sequence[Values]) -> Series:

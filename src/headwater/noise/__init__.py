@@ -1,6 +1,18 @@
 """Noise: laws of random fields, one stream per sample, and seeds as pure functions of integers."""
 
 from headwater.noise.laws import Noise, PowerLaw, Stream, Truncated, White, derive, fill, seeds
+from headwater.noise.purposes import Purpose
 from headwater.noise.simplex import Simplex
 
-__all__ = ["Noise", "PowerLaw", "Simplex", "Stream", "Truncated", "White", "derive", "fill", "seeds"]
+__all__ = [
+    "Noise",
+    "PowerLaw",
+    "Purpose",
+    "Simplex",
+    "Stream",
+    "Truncated",
+    "White",
+    "derive",
+    "fill",
+    "seeds",
+]

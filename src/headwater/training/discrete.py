@@ -10,14 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from headwater.discrete import DiscreteDenoiser
-from headwater.noise import White, derive, seeds
+from headwater.noise import Purpose, White, derive, seeds
 from headwater.sampling import Run
 from headwater.training.config import TrainerConfig
 from headwater.training.timesteps import stratified
 from headwater.training.trainer import train
-
-_CORRUPTION, _TIMESTEPS = 0x44334E, 0x44334C
-"""Purposes of the seeds of corrupted tokens and of timesteps."""
 
 
 def fit_discrete(
@@ -39,8 +36,8 @@ def fit_discrete(
 
     def loss(net: nn.Module, rows: Tensor, number: int) -> Tensor:
         x0 = clean(rows, number).to(run.device)
-        noise = White().stream(seeds(run.seed, _CORRUPTION, number, n=len(x0)))
-        draws = torch.Generator().manual_seed(derive(run.seed, _TIMESTEPS, number))
+        noise = White().stream(seeds(run.seed, Purpose.CHAIN_NOISE, number, n=len(x0)))
+        draws = torch.Generator().manual_seed(derive(run.seed, Purpose.CHAIN_TIMESTEPS, number))
         t = stratified(len(x0), T, torch.rand((), generator=draws, dtype=torch.float64) / len(x0))
         return replace(denoiser, network=net).loss(x0, t, noise).mean()
 

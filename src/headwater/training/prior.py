@@ -17,7 +17,7 @@ from headwater.atomic import sweep
 from headwater.data import augment
 from headwater.errors import need
 from headwater.models.prior import Prior
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Run
 from headwater.training import checkpoint, page
 from headwater.training.dropout import Keys, install
@@ -29,8 +29,6 @@ from headwater.training.timesteps import keyed, stratified
 from headwater.training.trainer import Trainer, train, writing
 
 # Purposes separate the uses of one seed; their numbers are part of what makes a run repeatable.
-_TIMESTEP, _NOISE, _FLIP, _HUE, _AUGMENT, _LABEL, _DROPOUT = range(2, 9)
-_WEIGHTS, _SAMPLES = 11, 12
 _GAMMA = 5.0
 """Min-SNR's clamp (Hang et al. 2023, sec. 3.4)."""
 
@@ -73,7 +71,7 @@ def fit(
         def samples(network: nn.Module, step: int) -> None:
             if recipe.sample_every and step % recipe.sample_every == 0:
                 drawn = page.samples(
-                    replace(learner.prior, network=network), 32, derive(recipe.seed, _SAMPLES)
+                    replace(learner.prior, network=network), 32, derive(recipe.seed, Purpose.SAMPLES)
                 )
                 page.save_samples(out / "samples" / f"step-{step:08d}.png", drawn)
 
@@ -90,7 +88,7 @@ def fit(
             sweep(out)  # what a kill left half-written
             recipe.save(out / "recipe.yaml")
             prior.save_pretrained(out / "prior")
-            drawn = page.samples(prior, 64, derive(recipe.seed, _SAMPLES))
+            drawn = page.samples(prior, 64, derive(recipe.seed, Purpose.SAMPLES))
             page.save_samples(out / "samples" / "final.png", drawn)
             command = f"headwater fit prior {recipe.data} --out {out}"
             page.write(out / "index.html", recipe, prior, pictures, read(kept / "log.jsonl"), drawn, command)
@@ -144,7 +142,7 @@ class Learner:
         sayable = recipe.predicts not in ("eps", "score") or bool(process.alpha[-1] > 0)
         need(sayable, f"{recipe.predicts} says nothing about a level of pure noise: choose predicts v or x0")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(recipe.seed, _WEIGHTS))
+            torch.manual_seed(derive(recipe.seed, Purpose.WEIGHTS))
             network = config.build_network()
         keys = install(network)
         return cls(
@@ -180,8 +178,8 @@ class Learner:
         places = range(part * r.training.batch_size, part * r.training.batch_size + len(rows))
         x0 = self._augment(self.pictures.images[rows], step, places)
         t = self._timesteps(step, places)
-        noise = self.prior.noise.stream([derive(r.seed, _NOISE, step, j) for j in places])
-        keys = torch.tensor([derive(r.seed, _DROPOUT, step, j) for j in places])
+        noise = self.prior.noise.stream([derive(r.seed, Purpose.NOISE, step, j) for j in places])
+        keys = torch.tensor([derive(r.seed, Purpose.DROPOUT, step, j) for j in places])
         return Batch(x0, t, noise(x0, t), self._cond(rows, step, places), keys)
 
     def result(self, network: nn.Module, seconds: float) -> Prior:
@@ -206,8 +204,8 @@ class Learner:
     def _timesteps(self, step: int, places: range) -> Tensor:
         r, T = self.recipe, self.prior.process.T
         if r.timesteps == "uniform":
-            return keyed([derive(r.seed, _TIMESTEP, step, j) for j in places], T)
-        place = torch.tensor(derive(r.seed, _TIMESTEP, step) / 2**63, dtype=torch.float64)
+            return keyed([derive(r.seed, Purpose.TIMESTEP, step, j) for j in places], T)
+        place = torch.tensor(derive(r.seed, Purpose.TIMESTEP, step) / 2**63, dtype=torch.float64)
         return stratified(r.training.batch_size * r.training.grad_accumulation, T, place)[
             places.start : places.stop
         ]
@@ -218,14 +216,14 @@ class Learner:
             generator = torch.Generator()
             changed = []
             for image, j in zip(x0, places, strict=True):
-                generator.manual_seed(derive(r.seed, _AUGMENT, step, j))
+                generator.manual_seed(derive(r.seed, Purpose.AUGMENT, step, j))
                 changed.append(augment.brain(image, generator))
             x0 = torch.stack(changed)
         if "hue" in r.augment:
-            angles = [derive(r.seed, _HUE, step, j) / 2**63 * 360 for j in places]
+            angles = [derive(r.seed, Purpose.HUE, step, j) / 2**63 * 360 for j in places]
             x0 = augment.rotate_hue(x0, torch.tensor(angles))
         if "flip" in r.augment:
-            flip = torch.tensor([derive(r.seed, _FLIP, step, j) % 2 == 1 for j in places])
+            flip = torch.tensor([derive(r.seed, Purpose.FLIP, step, j) % 2 == 1 for j in places])
             x0 = torch.where(flip[:, None, None, None], x0.flip(-1), x0)
         return x0
 
@@ -233,7 +231,7 @@ class Learner:
         r, labels = self.recipe, self.pictures.labels
         if not r.class_conditional or labels is None:
             return {}
-        hidden = [derive(r.seed, _LABEL, step, j) / 2**63 < r.label_dropout for j in places]
+        hidden = [derive(r.seed, Purpose.LABEL, step, j) / 2**63 < r.label_dropout for j in places]
         return {"y": torch.where(torch.tensor(hidden), len(self.pictures.classes), labels[rows])}
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.errors import UserError, need
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.progress import ProgressBar
 from headwater.sampling import Run
 from headwater.training import checkpoint
@@ -37,10 +37,6 @@ What it draws is a function of a seed and the batch's number alone, or of torch'
 seeded anew before every batch: so a training that was interrupted goes on as if it had not been. Only the
 network that it is handed may be called: held-out losses are those of the average."""
 
-_ORDER = 1
-"""Purpose of the seed of the items' order; a prior's other uses of its seed are numbered in prior.py."""
-_STEP, _HELD = 0x53544550, 0x48454C44
-"""Purposes of the seeds of each batch's draws (dropout), and of which items are held out."""
 _HELD_NUMBER = 1 << 48
 """Number of the first held-out batch: its draws are none of the training's."""
 _LEAVES = (
@@ -142,7 +138,7 @@ def writing(folder: Path | None) -> Iterator[None]:
 @lru_cache(maxsize=4)
 def order(seed: int, epoch: int, n: int) -> list[int]:
     """A permutation of 0 .. n-1 for each epoch."""
-    generator = torch.Generator().manual_seed(derive(seed, _ORDER, epoch))
+    generator = torch.Generator().manual_seed(derive(seed, Purpose.ORDER, epoch))
     return torch.randperm(n, generator=generator).tolist()
 
 
@@ -211,7 +207,7 @@ class Trainer:
     def _divide(self, items: int) -> None:
         held = self.config.held_out_count(items) if items else 0
         need(items > 0 or not self.config.held_out, "these items are drawn anew each time: leave held_out 0")
-        generator = torch.Generator().manual_seed(derive(self.seed, _HELD))
+        generator = torch.Generator().manual_seed(derive(self.seed, Purpose.HELD_OUT))
         mixed = torch.randperm(items, generator=generator) if held else torch.arange(items)
         self.held, self.seen = mixed[:held], mixed[held:]
 
@@ -312,7 +308,7 @@ class Trainer:
             torch.random.fork_rng(devices=[]),
             torch.autocast(self.team.device.type, torch.bfloat16, enabled=half),
         ):
-            torch.manual_seed(derive(self.seed, _STEP, number))
+            torch.manual_seed(derive(self.seed, Purpose.STEP, number))
             yield
 
     @torch.no_grad()

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from headwater.methods.anomaly.anoddpm.method import Anomalies
 from headwater.methods.base import Images
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
-
-_AUTOENCODER = 0x4145
 
 
 class Autoencoder(nn.Module):
@@ -62,9 +60,9 @@ class AutoencoderBaseline:
         """Train on healthy images (N, 1, side, side) in [-1, 1] by mean squared error."""
         run = Run(**how)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(run.seed, _AUTOENCODER, 0))
+            torch.manual_seed(derive(run.seed, Purpose.AUTOENCODER, 0))
             network = Autoencoder(image.shape[-1], self.widths, self.latent).to(run.device)
-        generator = torch.Generator().manual_seed(derive(run.seed, _AUTOENCODER, 1))
+        generator = torch.Generator().manual_seed(derive(run.seed, Purpose.AUTOENCODER, 1))
         optimiser = torch.optim.Adam(network.parameters(), 2e-3)
         rate = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda k: min(1, (k + 1) / 20) * (1 + math.cos(k / self.steps * math.pi)) / 2

@@ -18,7 +18,6 @@ from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.restoration.repaint.method import RePaint
 from headwater.metrics.image import border_continuity, hole_error
 from headwater.models import Prior
-from headwater.report import Section
 
 
 @dataclass(frozen=True)
@@ -59,27 +58,22 @@ def measure(settings: Settings, trial: Trial) -> None:
             trial.found.add("hole error", arm, error[rows], family)
             trial.found.add("seam", arm, seam[rows].double().abs(), family)
             trial.found.add("step at the edge", arm, seam[rows], family)
-    trial.found.samples["calls"] = {
-        arm: network_calls(method.plan(prior.process.T)) for arm, method in methods.items()
-    }
-    trial.found.samples["rows"] = [
-        [truth[i].where(known[i], torch.zeros(())), *(f[i] for f in filled.values()), truth[i]]
-        for i in range(0, len(truth), max(1, n // 2))
-    ]
+    calls = {arm: network_calls(method.plan(prior.process.T)) for arm, method in methods.items()}
+    trial.found.samples["calls"] = calls
+    shown = range(0, len(truth), max(1, n // 2))
+    given = truth.where(known, torch.zeros(()))
+    trial.section.pictures(
+        ["given", *(f"{arm}, {n} calls" for arm, n in calls.items()), "truth"],
+        [[given[i], *(f[i] for f in filled.values()), truth[i]] for i in shown],
+        [families[i // n] for i in shown],
+        caption="Two digits behind each kind of mask, first seed: not selected.",
+    )
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
     """Two measures, two other arms."""
     others = ("plain", "more steps")
     return [c for m in ("hole error", "seam") for c in results.against(m, "RePaint", *others)]
-
-
-def show(section: Section, results: Results[Settings]) -> None:
-    """Two digits of each mask family."""
-    calls = [f"{arm}, {n} calls" for arm, n in results.first["calls"].items()]
-    families = [f for f in results.settings.families for _ in range(min(2, results.settings.pictures))]
-    caption = "Two digits behind each kind of mask, first seed: not selected."
-    section.pictures(["given", *calls, "truth"], results.first["rows"], families, caption=caption)
 
 
 CLAIM = Claim(
@@ -99,7 +93,6 @@ CLAIM = Claim(
     },
     measure=measure,
     rule=rule,
-    show=show,
     extra=lambda results: {"calls": results.first["calls"]},
     new_units=True,
 )

@@ -12,7 +12,7 @@ from headwater.errors import need
 from headwater.methods.base import Images
 from headwater.models import Prior
 from headwater.nets.features import activations, block_names
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Run
 
 
@@ -24,7 +24,7 @@ def depth(prior: Prior) -> int:
 def shared_noise(prior: Prior, image: Images, run: Run) -> Tensor:
     """The one field (1, C, H, W) that all images of that size are noised with: a function of run.seed."""
     like = torch.empty(1, *image.shape[1:], device=run.device)
-    return prior.noise.stream([derive(run.seed, _FIELD)])(like)
+    return prior.noise.stream([derive(run.seed, Purpose.FEATURE_FIELD)])(like)
 
 
 @torch.no_grad()
@@ -104,6 +104,3 @@ def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
     place = ((torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5).clamp(min=0)
     low = place.long()
     return low, (low + 1).clamp(max=source - 1), place - low
-
-
-_FIELD = 0x4649454C44

@@ -26,7 +26,7 @@ from headwater.methods.segmentation.ddpm_segmentation.features import (
 )
 from headwater.metrics.segmentation import mean_iou, mean_iou_ddpm_seg
 from headwater.models import Prior
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
 
 
@@ -136,7 +136,10 @@ class DDPMSegmentation(Method):
         classes = int(labels[labels != self.ignore].max()) + 1
         features = PixelFeatures(maps, (labels.shape[-2], labels.shape[-1]))
         pool, truth = used.flatten().nonzero()[:, 0], labels.flatten()
-        generators = [torch.Generator().manual_seed(derive(run.seed, _MEMBER, k)) for k in range(members)]
+        generators = [
+            torch.Generator().manual_seed(derive(run.seed, Purpose.CLASSIFIER_MEMBER, k))
+            for k in range(members)
+        ]
         ensemble = PixelEnsemble(members, features.dim, classes)
         ensemble.draw(generators)
         ensemble.to(maps[0].device, features.dtype)
@@ -265,5 +268,4 @@ def label_samples(
     return LabelledSamples(image[kept], found.labels[kept], found.score[kept])
 
 
-_MEMBER = 0x4D454D42
 _SETTLED = 4

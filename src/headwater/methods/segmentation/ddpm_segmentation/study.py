@@ -14,7 +14,7 @@ from headwater.methods.segmentation.ddpm_segmentation.classifiers import predict
 from headwater.methods.segmentation.ddpm_segmentation.features import read_features, shared_noise
 from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation
 from headwater.models import Prior
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Run
 
 
@@ -55,7 +55,7 @@ def feature_clusters(prior: Prior, image: Images, step: int, block: int, k: int,
     noise = shared_noise(prior, image, run)
     (found,) = read_features(prior, image, [step], [block], noise, run)
     rows = found.permute(0, 2, 3, 1)
-    generator = torch.Generator().manual_seed(derive(run.seed, _CLUSTERS))
+    generator = torch.Generator().manual_seed(derive(run.seed, Purpose.CLUSTERS))
     return kmeans(rows.flatten(0, 2).cpu(), k, generator).view(rows.shape[:3])
 
 
@@ -81,6 +81,3 @@ def kmeans(points: Tensor, k: int, generator: torch.Generator, rounds: int = 50)
         centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
     order = cluster.bincount(minlength=len(centres)).argsort(descending=True, stable=True)
     return order.argsort()[cluster]
-
-
-_CLUSTERS = 0x434C5553

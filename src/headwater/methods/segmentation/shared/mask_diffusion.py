@@ -29,7 +29,7 @@ from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.image_conditioned import ConcatenatedUNet, ImageConditioned, SummedUNet
 from headwater.nets.infer import unet_fields
 from headwater.nets.rrdb import RRDBConfig, infer_encoder
-from headwater.noise import White, derive
+from headwater.noise import Purpose, White, derive
 from headwater.sampling import Batch, Run, Start, sample, timesteps_of
 from headwater.training import TrainerConfig, train
 from headwater.training.timesteps import uniform
@@ -167,17 +167,17 @@ def fit_masks(
     classes = count_classes(image, labels, 2 ** (len(method.network.channel_mult) - 1))
     channels, height, width = image.shape[1:]
     config = method.sizes((channels, height, width), classes)
-    fitted = kind.fresh(config, derive(run.seed, _WEIGHTS))
+    fitted = kind.fresh(config, derive(run.seed, Purpose.MASK_WEIGHTS))
     denoiser, masks = fitted.denoiser, fitted.encode(labels)
 
     def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
-        draws = torch.Generator().manual_seed(derive(run.seed, _TIMESTEPS, number))
+        draws = torch.Generator().manual_seed(derive(run.seed, Purpose.MASK_TIMESTEPS, number))
         t = uniform(len(rows), method.T, draws)
         mirrored = ((torch.rand(len(rows), generator=draws) < 0.5) & method.mirror)[:, None, None, None]
         condition, x0 = (
             torch.where(mirrored, v[rows].flip(-1), v[rows]).to(run.device) for v in (image, masks)
         )
-        eps = White().stream([derive(run.seed, _NOISE, number, k) for k in range(len(rows))])(x0)
+        eps = White().stream([derive(run.seed, Purpose.MASK_NOISE, number, k) for k in range(len(rows))])(x0)
         features = network.encode(condition)  # pyright: ignore[reportCallIssue]
         mse, bits = replace(denoiser, network=network).terms(x0, t, eps, features=features)
         return mse.mean() if bits is None else (mse + bound * bits).mean()
@@ -242,7 +242,7 @@ def draw_masks(method: MaskMethod, fitted: FittedMasks, image: Images, sampler: 
 
     drawn = sample(
         fitted.denoiser, timesteps, len(image), begin, run, sampler=sampler, draws=method.samples,
-        key=lambda item, draw: (_MASKS, run.first + item, draw), label="masks",
+        key=lambda item, draw: (Purpose.MASK_SAMPLES, run.first + item, draw), label="masks",
     )  # fmt: skip
     return fitted.decode(drawn).unflatten(0, (len(image), method.samples))
 
@@ -256,6 +256,3 @@ def merge(samples: Tensor) -> MaskEnsemble:
         return MaskEnsemble((mean[:, 0] > 0.5).long(), mean, variance, samples)
     labels = mean.argmax(1)
     return MaskEnsemble(labels, mean.gather(1, labels[:, None]), variance, samples)
-
-
-_TIMESTEPS, _NOISE, _WEIGHTS, _MASKS = 0x4D4C564C, 0x4D4E4F49, 0x4D574754, 0x4D41534B

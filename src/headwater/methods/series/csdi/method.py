@@ -37,7 +37,7 @@ from headwater.models.filling import Parts
 from headwater.models.folder import Layout, Shapes
 from headwater.models.pretrained import Pretrained
 from headwater.nets.csdi import CSDIConfig, CSDINet
-from headwater.noise import Stream, White, derive
+from headwater.noise import Purpose, Stream, White, derive
 from headwater.sampling import Run, RunOptions, Start, sample_batches, timesteps_of
 from headwater.training import TrainerConfig, train
 from headwater.training.timesteps import at
@@ -45,8 +45,6 @@ from headwater.training.timesteps import at
 CELLS = 27_000
 """Cells of a network call on a CPU: 16 windows of 48 x 35, of which a layer of 64 channels takes 7 MB. Forty
 of them leave the cache and take 1.7 times as long each."""
-_TRAINING = 0x43534449
-"""Purpose of the seed of training, apart from the order of windows and the draws of `apply`."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,9 @@ class CSDI(Method):
 
         def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
             x = cut([places[i] for i in rows], self.length, scale)
-            draws = White().stream([derive(run.seed, _TRAINING, number, i) for i in range(len(rows))])
+            draws = White().stream(
+                [derive(run.seed, Purpose.CSDI_TRAINING, number, i) for i in range(len(rows))]
+            )
             known = hide(x.observed, self.strategy, self.horizon, draws).to(run.device)
             x = x.to(run.device)
             t = at(draws.uniform(x.values[:, 0, 0]), q.T)

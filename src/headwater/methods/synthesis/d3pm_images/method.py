@@ -23,15 +23,13 @@ from headwater.models.pretrained import Pretrained
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.categorical_unet import PixelLogistic, PixelLogits, centred
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 from headwater.training import TrainerConfig
 from headwater.training.discrete import fit_discrete
 
 Chain = Literal["gaussian", "uniform", "absorbing"]
 Head = Literal["logistic", "logits"]
-_WEIGHTS, _FLIPS, _SAMPLE, _MEASURE = 0x4433_4931, 0x4433_4932, 0x4433_4933, 0x4433_4934
-"""Purposes of seeds: first weights, flips, sampling, the bound."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +121,12 @@ class D3PMImages(Method):
         network = UNetConfig(in_channels=C, out_channels=out, **asdict(self.network))
         chain = (self.K, self.T, self.chain, self.head, self.mixture)
         config = D3PMImagesConfig(network, (C, H, W), *chain)
-        fitted = FittedD3PMImages.fresh(config, derive(run.seed, _WEIGHTS))
+        fitted = FittedD3PMImages.fresh(config, derive(run.seed, Purpose.D3PM_IMAGES_WEIGHTS))
         x0 = quantised(image, self.K)
 
         def batch(rows: Tensor, number: int) -> Tensor:
             some = x0[rows]
-            generator = torch.Generator().manual_seed(derive(run.seed, _FLIPS, number))
+            generator = torch.Generator().manual_seed(derive(run.seed, Purpose.D3PM_IMAGES_FLIPS, number))
             mirrored = self.flips & (torch.rand(len(some), generator=generator) < 0.5)
             return torch.where(mirrored[:, None, None, None], some.flip(-1), some)
 
@@ -157,7 +155,7 @@ class D3PMImages(Method):
             need(known.shape[-2:] == fitted.shape[1:], f"masks are {tuple(known.shape[-2:])}: resize them")
             x0 = self._completed(x0.where(known, -1), fitted, run)
         timesteps, found = timesteps_of(fitted.process, self.steps, "even"), []
-        batches = run.batches(len(x0), key=lambda i, _: (_MEASURE, run.first + i))
+        batches = run.batches(len(x0), key=lambda i, _: (Purpose.D3PM_IMAGES_BOUND, run.first + i))
         with torch.inference_mode():
             for batch in run.track(batches, "bounds"):
                 nats = bound(fitted.denoiser, batch.take(x0), timesteps, batch.noise, self.levels)
@@ -180,7 +178,7 @@ class D3PMImages(Method):
 
         drawn = sample(
             fitted.denoiser, timesteps_of(q, self.steps, "even"), len(given), begin, run,
-            key=lambda i, _: (_SAMPLE, run.first + i), label="pictures",
+            key=lambda i, _: (Purpose.D3PM_IMAGES_SAMPLE, run.first + i), label="pictures",
         )  # fmt: skip
         return torch.where(given < 0, drawn, given)
 

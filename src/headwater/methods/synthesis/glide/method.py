@@ -27,7 +27,7 @@ from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.infer import unet_fields
 from headwater.nets.text2im import SuperResText2Im, Text2Im, Text2ImConfig
 from headwater.nets.text_encoder import TextConfig
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import (
     Batch,
     Run,
@@ -42,8 +42,6 @@ from headwater.sampling import (
 from headwater.training import TrainerConfig, train
 from headwater.training.timesteps import stratified
 
-_WEIGHTS = 0x474C_4431
-"""Purpose of the seed of the first weights."""
 _SCHEDULES = {"squaredcos_cap_v2": "cosine"}
 G = TypeVar("G", bound="FittedGlide")
 
@@ -176,7 +174,7 @@ class Glide(Method):
         network = self.sizes(channels, kind.reads[0] * channels + kind.reads[1], tokenizer.size)
         process = (self.T, self.betas, self.predicts, self.variance)
         config = GlideConfig(network, tokenizer, (channels, height, width), *process)
-        return kind.fresh(config, derive(run.seed, _WEIGHTS))
+        return kind.fresh(config, derive(run.seed, Purpose.GLIDE_WEIGHTS))
 
     def _train(
         self,

@@ -22,13 +22,10 @@ from headwater.methods.text.clip_diffusion_lm.picture_features import encoded, n
 from headwater.metrics.dual_encoder import DualEncoder
 from headwater.metrics.text import corpus_bleu, exact_match, word_f1
 from headwater.nets.caption_denoiser import CaptionDenoiserConfig, Fusion
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Batch, Run, RunOptions, Start, guided, sample_batches, sampler_of, timesteps_of
 from headwater.training import TrainerConfig, train
 from headwater.training.timesteps import uniform
-
-_WEIGHTS, _ENCODERS = 0x4350_0001, 0x4350_0002
-"""Purposes of the seeds of first weights and of the dual encoder."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,12 @@ class CLIPDiffusionLM(Method):
         self._check(image, self.shape)
         tokenizer = Tokenizer.of(self.tokenizer, caption, self.vocabulary)
         encoders = opened(
-            self.features, image, caption, derive(run.seed, _ENCODERS), self.feature_steps, run.device
+            self.features,
+            image,
+            caption,
+            derive(run.seed, Purpose.CAPTIONER_ENCODERS),
+            self.feature_steps,
+            run.device,
         )
         pictures, texts = encoded(encoders.image, image), encoded(encoders.text, caption)
         number = {text: i for i, text in enumerate(caption)}
@@ -173,7 +175,7 @@ class CLIPDiffusionLM(Method):
             "" if encoder else self.features,
             encoder and EncoderConfig.of(encoder),
         )
-        fitted = FittedCaptioner.fresh(config, derive(run.seed, _WEIGHTS))
+        fitted = FittedCaptioner.fresh(config, derive(run.seed, Purpose.CAPTIONER_WEIGHTS))
         fitted = replace(fitted, captions=texts, encoder=encoder)
         if self.words == "published":
             fitted.network.table.data = self._published_vectors(tokenizer.size)

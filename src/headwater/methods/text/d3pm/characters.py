@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from headwater.errors import need
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 
 END = "\n"
 """Stands between two texts of a corpus."""
-_WINDOWS = 0x44335700
-"""Purpose of the seed of the windows of each step."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def stream_of(characters: Characters, texts: Sequence[str]) -> Tensor:
 
 def windows(stream: Tensor, length: int, batch: int, seed: int, step: int) -> Tensor:
     """Windows of update `step`, (batch, length), each equally likely to begin anywhere."""
-    generator = torch.Generator().manual_seed(derive(seed, _WINDOWS, step))
+    generator = torch.Generator().manual_seed(derive(seed, Purpose.D3PM_WINDOWS, step))
     first = torch.randint(len(stream) - length + 1, (batch,), generator=generator)
     return stream[first[:, None] + torch.arange(length)]
 

@@ -28,14 +28,11 @@ from headwater.methods.text.d3pm.characters import (
 from headwater.methods.text.d3pm.fitted import Chain, D3PMConfig, FittedD3PM, Schedule
 from headwater.metrics.statistics import bootstrap_interval
 from headwater.nets.text_transformer import TextTransformerConfig
-from headwater.noise import derive
+from headwater.noise import Purpose, derive
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 from headwater.sampling.run import Key
 from headwater.training import TrainerConfig
 from headwater.training.discrete import fit_discrete
-
-_WEIGHTS, _WRITE, _MEASURE = 0x4433_5031, 0x4433_5032, 0x4433_5033
-"""Purposes of seeds: the first weights, writing, the bound."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ class D3PM(Method):
         pairs = tuple(map(tuple, pair_counts(stream, len(characters)).tolist()))
         K = len(characters) + (self.chain == "absorbing")
         config = D3PMConfig(TextTransformerConfig(K, **sizes), characters, pairs, **chain)
-        fitted = FittedD3PM.fresh(config, derive(run.seed, _WEIGHTS))
+        fitted = FittedD3PM.fresh(config, derive(run.seed, Purpose.D3PM_WEIGHTS))
         trained = fit_discrete(
             replace(fitted.denoiser, auxiliary=self.auxiliary),
             lambda _, number: windows(stream, self.length, self.training.batch_size, run.seed, number),
@@ -200,7 +197,7 @@ class D3PM(Method):
             noise = batch.noise if fitted.mask is None else None
             return Start(q.start(ids, batch.noise), [GivenRegion(ids.clamp(min=0), ids >= 0, q, noise)])
 
-        key = _key(some, run, _WRITE)
+        key = _key(some, run, Purpose.D3PM_WRITE)
         drawn = sample(fitted.denoiser, timesteps, len(some), begin, run, key=key, label="texts")
         for i, row in zip(open_, torch.where(given < 0, drawn, given), strict=True):
             found[i] = replace(parts[i], ids=row[: len(parts[i].ids)])
@@ -211,7 +208,7 @@ class D3PM(Method):
         timesteps = timesteps_of(fitted.process.T, self.steps, "even")
         for _, same in groupby(sorted(parts, key=lambda p: len(p.ids)), lambda p: len(p.ids)):
             alike = list(same)
-            for batch in run.batches(len(alike), key=_key(alike, run, _MEASURE)):
+            for batch in run.batches(len(alike), key=_key(alike, run, Purpose.D3PM_BOUND)):
                 some = alike[batch.rows]
                 x0 = torch.stack([part.ids for part in some]).to(run.device)
                 with torch.inference_mode():

@@ -21,7 +21,7 @@ from headwater.methods.text.diffuseq.fitted import DiffuSeqConfig, FittedDiffuSe
 from headwater.methods.text.diffuseq.rows import Pairs, pack, targets
 from headwater.metrics.text import consensus, corpus_bleu, distinct, mean_sentence_bleu, word_f1
 from headwater.nets.text_denoiser import TextDenoiserConfig
-from headwater.noise import Truncated, White, derive
+from headwater.noise import Purpose, Truncated, White, derive
 from headwater.sampling import (
     Batch,
     Run,
@@ -34,9 +34,6 @@ from headwater.sampling import (
 )
 from headwater.training import TrainerConfig, train
 from headwater.training.timesteps import LossSecondMoment
-
-_WEIGHTS = 0x5345_5131
-"""Purpose of the seed of the first weights."""
 
 
 def losses(
@@ -147,7 +144,7 @@ class DiffuSeq(Method):
         tokenizer = Tokenizer.of(self.tokenizer, [*source, *target], self.vocabulary)
         pairs = pack(tokenizer, source, target, self.length)
         config = DiffuSeqConfig(self.sizes(tokenizer.size), tokenizer, self.T, self.schedule)
-        fitted = FittedDiffuSeq.fresh(config, derive(run.seed, _WEIGHTS))
+        fitted = FittedDiffuSeq.fresh(config, derive(run.seed, Purpose.DIFFUSEQ_WEIGHTS))
         # The losses that timesteps had so far are kept with the checkpoints.
         both = nn.ModuleDict({"network": fitted.network, "timesteps": LossSecondMoment(self.T)})
 

@@ -1,0 +1,74 @@
+"""What one seed is used for: a number for every use, so that no two uses share their draws."""
+
+from __future__ import annotations
+
+from enum import IntEnum, unique
+
+
+@unique
+class Purpose(IntEnum):
+    """The part of a key that follows the seed: `derive(seed, Purpose.WEIGHTS, ...)`.
+
+    The numbers are part of what makes a run repeatable: one that changes, changes every result of its use.
+    A new use takes a new number; `unique` refuses one that is taken.
+    """
+
+    # Training, of whatever kind.
+    ORDER = 1
+    """In which order items are gone through."""
+    STEP = 0x53544550
+    """What a batch's loss draws from torch's own generator, such as dropout."""
+    HELD_OUT = 0x48454C44
+    """Which items are held out."""
+
+    # Training of a prior.
+    TIMESTEP = 2
+    NOISE = 3
+    FLIP = 4
+    HUE = 5
+    AUGMENT = 6
+    LABEL = 7
+    """Which labels are dropped."""
+    DROPOUT = 8
+    WEIGHTS = 11
+    SAMPLES = 12
+    """What the page of a training shows."""
+
+    # Training of a discrete chain.
+    CHAIN_NOISE = 0x44334E
+    CHAIN_TIMESTEPS = 0x44334C
+
+    # Methods.
+    D3PM_WEIGHTS = 0x4433_5031
+    D3PM_WRITE = 0x4433_5032
+    D3PM_BOUND = 0x4433_5033
+    D3PM_WINDOWS = 0x44335700
+    D3PM_IMAGES_WEIGHTS = 0x4433_4931
+    D3PM_IMAGES_FLIPS = 0x4433_4932
+    D3PM_IMAGES_SAMPLE = 0x4433_4933
+    D3PM_IMAGES_BOUND = 0x4433_4934
+    DIFFUSEQ_WEIGHTS = 0x5345_5131
+    CAPTIONER_WEIGHTS = 0x4350_0001
+    CAPTIONER_ENCODERS = 0x4350_0002
+    GLIDE_WEIGHTS = 0x474C_4431
+    CSDI_TRAINING = 0x43534449
+    MASK_TIMESTEPS = 0x4D4C564C
+    MASK_NOISE = 0x4D4E4F49
+    MASK_WEIGHTS = 0x4D574754
+    MASK_SAMPLES = 0x4D41534B
+    CLASSIFIER_MEMBER = 0x4D454D42
+    """A member of DDPM-Seg's ensemble."""
+    FEATURE_FIELD = 0x4649454C44
+    """The one noise field with which DDPM-Seg reads features."""
+    CLUSTERS = 0x434C5553
+
+    # Baselines and attacks.
+    AUTOREGRESSIVE_WEIGHTS = 0x4152_3031
+    SUPERVISED = 0x53555045
+    AUTOENCODER = 0x4145
+    PGD = 0x5354415254
+    APGD = 0x41504744
+    ATTACK = 0x41
+    VOTE = 0x56
+    FIXED = 0x46
+    """The votes of an attack that is judged with the same draws for all."""
