@@ -27,7 +27,7 @@ from headwater.cli.options import fill, read_options
 from headwater.errors import UserError
 from headwater.experiments.recorded import recorded
 from headwater.methods.catalogue import METHODS
-from headwater.models import Prior
+from headwater.models import Pretrained, Prior
 from headwater.training import Recipe
 
 OWN = list(METHODS)
@@ -37,6 +37,19 @@ FITTING = [name for name in OWN if hasattr(METHODS[name].load(), "fit")]
 TRAINING = [n for n in FITTING if any(f.name == "training" for f in dataclasses.fields(METHODS[n].load()))]  # pyright: ignore
 QUIET = {"progress": False, "device": "cpu"}
 N = 5
+
+
+def _recipe(name: str, file: str) -> Any:
+    return fill(METHODS[name].load(), read_options(METHODS[name].folder / "recipes" / file), file)
+
+
+RECIPES = [
+    (name, path.name)
+    for name in TRAINING
+    for path in sorted((METHODS[name].folder / "recipes").glob("*.yaml"))
+    if not getattr(_recipe(name, path.name), "base", "")  # goes on from a network that stands
+]
+"""Recipes that make networks."""
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +157,30 @@ def test_its_recipes_can_be_read(name: str) -> None:
             Recipe.load(path)
         else:
             fill(entry.load(), read_options(path), path.name)
+
+
+class Built(Exception):
+    """Networks of so many parameters stand, without numbers in them."""
+
+
+@pytest.mark.parametrize(("name", "file"), [pytest.param(n, f, id=f"{n}-{f}") for n, f in RECIPES])
+def test_its_recipes_build_networks(name: str, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their true sizes, on the meta device, where nothing is allocated."""
+
+    def built(cls: type[Pretrained], config: Any, seed: int) -> None:
+        with torch.device("meta"):
+            network: Any = cls.networks(config)["network"]
+        raise Built(sum(p.numel() for p in network.parameters()))
+
+    monkeypatch.setattr(Pretrained, "fresh", classmethod(built))
+    method = _recipe(name, file)
+    # What is downloaded by name is trained on the spot instead.
+    names = ("tokenizer", "words", "features", "feature_steps")
+    method = dataclasses.replace(method, **{k: make.SIZES[k] for k in names if hasattr(method, k)})
+    shape = make.shape_of(method) if isinstance(getattr(method, "shape", None), tuple) else (3, 64, 64)
+    with pytest.raises(Built) as found:
+        method.fit(**make.inputs(method.fit, method, 64, shape), **QUIET)
+    assert found.value.args[0] > 10_000
 
 
 # What it answers

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ _RECORD = ("config", "source", "file_hash")
 
 
 @dataclass(frozen=True, eq=False)
-class Pretrained:
+class Pretrained(ABC):
     """Networks with the process, vocabulary or scale that they were trained with.
 
     A subclass names its `kind`, annotates `config` with a frozen dataclass, whose annotations are the schema
@@ -54,12 +55,12 @@ class Pretrained:
     """Whether weights that are read want no gradient."""
 
     @classmethod
+    @abstractmethod
     def networks(cls, config: Any) -> Parts:
         """The networks and tensors of a config by the names of their fields, with fresh weights.
 
         Raises ValueError for sizes that do not go together.
         """
-        raise NotImplementedError
 
     @classmethod
     def config_class(cls) -> type[Any]:
