@@ -1,5 +1,32 @@
-"""Measurements of images: linear operators with adjoint and pseudo-inverse."""
+"""Measurements of images: linear operators with adjoint and pseudo-inverse, some with their decomposition."""
 
 from headwater.operators.linear import Coils, Fourier, OfReal, Operator, Sampled, Turned, inner, least_squares
+from headwater.operators.spectral import (
+    BlockAverage,
+    Circular,
+    Grey,
+    Masked,
+    Separable,
+    Spectral,
+    WalshHadamard,
+    resizing,
+)
 
-__all__ = ["Coils", "Fourier", "OfReal", "Operator", "Sampled", "Turned", "inner", "least_squares"]
+__all__ = [
+    "BlockAverage",
+    "Circular",
+    "Coils",
+    "Fourier",
+    "Grey",
+    "Masked",
+    "OfReal",
+    "Operator",
+    "Sampled",
+    "Separable",
+    "Spectral",
+    "Turned",
+    "WalshHadamard",
+    "inner",
+    "least_squares",
+    "resizing",
+]
