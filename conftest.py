@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from arrays import GOLDEN, Golden
+from headwater.core.loop import Step, reverse
+from headwater.core.transition import NoiseSource
+from headwater.sampling import Batch
 
 # More threads than quiet cores make small networks many times slower.
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
@@ -27,3 +31,23 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def golden() -> Callable[[str], Golden]:
     """`golden("adm/schedules")` reads tests/parity/golden/adm/schedules.npz."""
     return lambda name: Golden(GOLDEN / f"{name}.npz")
+
+
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> Callable[[NoiseSource], list[Step]]:
+    """`replayed(noise)` lets whatever is sampled from now on draw from `noise`, as a recorded run did, and
+    returns a list that the steps of the loop are added to."""
+
+    def install(noise: NoiseSource) -> list[Step]:
+        steps: list[Step] = []
+
+        def recording(*given: Any, **conditions: Any) -> Iterator[Step]:
+            for step in reverse(*given, **conditions):
+                steps.append(step)
+                yield step
+
+        monkeypatch.setattr("headwater.sampling.driver.reverse", recording)
+        monkeypatch.setattr(Batch, "noise", noise)
+        return steps
+
+    return install

@@ -12,7 +12,7 @@ from PIL import Image
 
 import headwater as hw
 from headwater.errors import UserError
-from headwater.methods.base import Images, Labels, Map, Mask, Method, Scores, Texts
+from headwater.methods.base import Images, Labels, Map, Mask, Method, Scores, Texts, check_mask
 from headwater.sampling import RunOptions
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
@@ -92,3 +92,9 @@ def test_a_users_first_lines() -> None:
     filled = hw.RePaint(steps=2, jump=1, resample=1).apply(prior, image, known, seed=0, progress=False)
     assert filled.shape == (1, 1, 32, 32)
     torch.testing.assert_close(filled[..., :8, :], torch.full((1, 1, 8, 32), 128 / 127.5 - 1))
+
+
+@pytest.mark.parametrize("known", [torch.ones(1, 1, 12, 16), torch.ones(3, 1, 12, 16, dtype=torch.bool)])
+def test_a_mask_that_does_not_fit_is_a_sentence(known: torch.Tensor) -> None:
+    with pytest.raises(UserError, match=r"give bool \(2 or 1, 1, 12, 16\)"):
+        check_mask(known, torch.zeros(2, 3, 12, 16))

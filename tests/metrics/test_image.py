@@ -102,3 +102,13 @@ def test_hole_scores_pool_the_pixels_of_all_holes() -> None:
     assert scores["hole_mse"] == pytest.approx(4 / 13)  # by pixel: a mean of the images' errors would be 2
     assert scores["psnr"] == float("inf")  # the second image is the truth
     assert scores["seam"] == pytest.approx(1.0)  # steps of 2 at the one, of 0 at the other
+
+
+def test_hole_scores_see_the_hole_alone_and_its_seam() -> None:
+    truth = torch.zeros(1, 1, 8, 8)
+    known = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    known[..., 4:] = False
+    assert hole_scores(truth, truth, known)["seam"] == 0
+    found = hole_scores(truth.where(known, torch.ones(())), truth, known)
+    assert (found["seam"], found["hole_mse"]) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert hole_scores(truth.where(~known, torch.ones(())), truth, known)["hole_mse"] == 0

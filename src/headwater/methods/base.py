@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.data.series import Table
+from headwater.errors import need
 from headwater.sampling import best_device
 
 
@@ -87,6 +88,15 @@ Volumes = Annotated[list[Tensor], Kind("kspace", "complex .npy or fastMRI .h5 k-
 
 Magnitude = Annotated[list[Tensor], Kind("magnitude", "NIfTI, .npy or fastMRI .h5 pictures, or a folder")]
 """B tensors float32 (H, W), in units of their own."""
+
+
+def check_mask(known: Tensor, image: Tensor) -> None:
+    """Raise UserError unless `known` is a `Mask` (B or 1, 1, H, W) for images (B, C, H, W)."""
+    n, (height, width) = len(image), image.shape[-2:]
+    need(
+        known.dtype == torch.bool and known.shape[1:] == (1, height, width) and len(known) in (1, n),
+        f"the mask is {tuple(known.shape)} of {known.dtype}: give bool ({n} or 1, 1, {height}, {width})",
+    )
 
 
 class Method:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from headwater.errors import UserError
+from headwater.errors import UserError, need
 from headwater.models import folder as kept
 from headwater.models.filling import Parts, assembled
 from headwater.models.folder import Layout, Shapes
@@ -139,6 +139,14 @@ class Pretrained(ABC):
     def shape(self) -> Any:
         """Channels, height and width of its pictures; None where it is not about pictures."""
         return getattr(self.config, "shape", None)
+
+    def check(self, image: Tensor) -> None:
+        """Raise UserError unless images (B, C, H, W) have its shape."""
+        size, wanted = tuple(image.shape[1:]), tuple(self.shape)
+        need(
+            size == wanted,
+            f"the pictures are {size}, this {self.kind} draws {wanted}: resize them or take another {self.kind}",
+        )
 
     def parts(self) -> Parts:
         """Its networks and tensors by the names of their fields."""

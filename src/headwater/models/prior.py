@@ -13,7 +13,6 @@ from torch import Tensor
 from headwater.controls import Clip
 from headwater.core import Ancestral, Control, Denoiser, Diffusion, DPMSolver, Sampler
 from headwater.core.timesteps import log_snr
-from headwater.errors import need
 from headwater.models.config import PriorConfig
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
@@ -107,14 +106,6 @@ class Prior(Pretrained):
         """Plan and sampler of the fewest network calls that draw no worse than any other on every prior that
         ships, by the test of docs/performance.md."""
         return log_snr(self.process, min(ECONOMICAL, self.process.T)), DPMSolver(kind="sde")
-
-    def check(self, image: Tensor) -> None:
-        """Raise UserError unless images (B, C, H, W) have the shape of the prior's."""
-        size, wanted = tuple(image.shape[1:]), tuple(self.shape)
-        need(
-            size == wanted,
-            f"the pictures are {size}, this prior draws {wanted}: resize them or take another prior",
-        )
 
     def described(self) -> dict[str, str]:
         config, (channels, height, width) = self.config, self.shape

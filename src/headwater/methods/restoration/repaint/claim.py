@@ -28,43 +28,38 @@ class Settings:
     """Test pictures per seed and mask family."""
     families: tuple[str, ...]
     method: RePaint
-
-
-FULL = Settings(24, tuple(FAMILIES), RePaint(steps=50, jump=5, resample=5))
-"""The paper's proportions (a jump of some per cent, several times) for a small prior."""
+    """In the paper's proportions at full effort, a jump of some per cent, several times."""
 
 
 def arms(method: RePaint, T: int) -> dict[str, RePaint]:
     """A plain loop, a plain loop with as many network calls, and resampling."""
-    calls = network_calls(method.plan(T))
-    plain = replace(method, resample=1)
+    plain, calls = replace(method, resample=1), network_calls(method.plan(T))
     return {"plain": plain, "more steps": replace(plain, steps=min(calls, T)), "RePaint": method}
 
 
 def measure(settings: Settings, trial: Trial) -> None:
     """Fill held-out digits in three ways; every mask family hides parts of the same pictures."""
     prior = trial.once("prior", lambda: Prior.from_pretrained("digits"))
-    pictures = load("digits", "test").images
+    pictures, families, n = load("digits", "test").images, settings.families, settings.pictures
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(trial.seed))
-    truth, families, n = pictures[order[: settings.pictures]], settings.families, settings.pictures
-    known = torch.cat([known_pixels(f, n, *truth.shape[-2:], seed=trial.seed) for f in families])
-    truth = truth.repeat(len(families), 1, 1, 1)
-    methods = arms(settings.method, prior.process.T)
-    filled = {arm: method.apply(prior, truth, known, **trial.run(16)) for arm, method in methods.items()}
-    for arm, result in filled.items():
-        error, seam = hole_error(result, truth, known), border_continuity(result, truth, known)
-        for i, family in enumerate(families):
-            rows = slice(i * n, (i + 1) * n)
+    known = torch.cat([known_pixels(f, n, *pictures.shape[-2:], seed=trial.seed) for f in families])
+    truth = pictures[order[:n]].repeat(len(families), 1, 1, 1)
+    calls = trial.found.samples["calls"] = {}
+    columns = {"given": truth.where(known, torch.zeros(()))}
+    for arm, method in arms(settings.method, prior.process.T).items():
+        calls[arm] = network_calls(method.plan(prior.process.T))
+        filled = method.apply(prior, truth, known, **trial.run(16))
+        columns[f"{arm}, {calls[arm]} calls"] = filled
+        error, seam = hole_error(filled, truth, known), border_continuity(filled, truth, known)
+        for family, rows in zip(families, torch.arange(len(truth)).split(n), strict=True):
             trial.found.add("hole error", arm, error[rows], family)
             trial.found.add("seam", arm, seam[rows].double().abs(), family)
             trial.found.add("step at the edge", arm, seam[rows], family)
-    calls = {arm: network_calls(method.plan(prior.process.T)) for arm, method in methods.items()}
-    trial.found.samples["calls"] = calls
+    columns["truth"] = truth
     shown = range(0, len(truth), max(1, n // 2))
-    given = truth.where(known, torch.zeros(()))
     trial.section.pictures(
-        ["given", *(f"{arm}, {n} calls" for arm, n in calls.items()), "truth"],
-        [[given[i], *(f[i] for f in filled.values()), truth[i]] for i in shown],
+        list(columns),
+        [[images[i] for images in columns.values()] for i in shown],
         [families[i // n] for i in shown],
         caption="Two digits behind each kind of mask, first seed: not selected.",
     )
@@ -83,7 +78,7 @@ CLAIM = Claim(
     unit="picture",
     tiny=Settings(2, ("half", "expand"), RePaint(steps=6, jump=2, resample=2)),
     quick=Settings(6, ("wide", "half", "expand"), RePaint(steps=25, jump=5, resample=5)),
-    full=FULL,
+    full=Settings(24, tuple(FAMILIES), RePaint(steps=50, jump=5, resample=5)),
     measures={
         "hole error": Measure("smaller", "Mean squared error over the hole, pictures in [-1, 1]."),
         "seam": Measure(

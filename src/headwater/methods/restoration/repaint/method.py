@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
-import torch
-
 from headwater.controls import GivenRegion
 from headwater.core import jumps, through
 from headwater.errors import need
-from headwater.methods.base import Images, Mask, Method, Paper
+from headwater.methods.base import Images, Mask, Method, Paper, check_mask
 from headwater.metrics.image import hole_scores
 from headwater.models import Prior
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
@@ -30,6 +28,7 @@ class RePaint(Method):
     noise distribution and any chain will do. As in the code, and not in the paper's listing, given pixels
     enter before a network call, at its own timestep.
 
+    >>> import torch
     >>> import headwater as hw
     >>> prior, image = hw.Prior.from_pretrained("digits"), hw.load("digits", "test").images[:1]
     >>> known = torch.ones(1, 1, 32, 32, dtype=torch.bool)
@@ -76,12 +75,9 @@ class RePaint(Method):
         known: (B or 1, 1, H, W) bool, True where the pixel is given.
         Returns (B, C, H, W), given pixels untouched. Raises UserError when shapes disagree.
         """
-        q, (n, _, height, width) = prior.process, image.shape
+        q = prior.process
         prior.check(image)
-        need(
-            known.dtype == torch.bool and known.shape[1:] == (1, height, width) and len(known) in (1, n),
-            f"the mask is {tuple(known.shape)} of {known.dtype}: give bool ({n} or 1, 1, {height}, {width})",
-        )
+        check_mask(known, image)
 
         def begin(batch: Batch) -> Start:
             given = batch.take(image)
@@ -89,7 +85,7 @@ class RePaint(Method):
             return Start(q.start(given, batch.noise), [region, *prior.controls])
 
         filled = sample(
-            prior.denoiser, self.plan(q.T), n, begin, Run(**how),
+            prior.denoiser, self.plan(q.T), len(image), begin, Run(**how),
             sampler=prior.sampler, law=prior.noise, label="pictures",
         )  # fmt: skip
         return image.cpu().where(known.cpu(), filled)

@@ -7,9 +7,9 @@ import torch
 
 from contract.specimens import exact_prior
 from headwater.core import network_calls
-from headwater.data.holes import FAMILIES, known_pixels
+from headwater.data.holes import known_pixels
 from headwater.errors import UserError
-from headwater.methods.restoration.repaint.claim import CLAIM, arms, hole_error
+from headwater.methods.restoration.repaint.claim import CLAIM, arms
 from headwater.methods.restoration.repaint.method import RePaint
 
 
@@ -28,29 +28,6 @@ def test_given_pixels_are_untouched_and_values_in_the_hole_ignored() -> None:
     assert torch.equal(filled, again)
     assert torch.equal(filled.where(known, image), image)
     assert not bool((filled == image)[(~known).expand_as(image)].any())
-
-
-@pytest.mark.parametrize("known", [torch.ones(1, 1, 12, 16), torch.ones(3, 1, 12, 16, dtype=torch.bool)])
-def test_a_mask_that_does_not_fit_is_a_sentence(known: torch.Tensor) -> None:
-    with pytest.raises(UserError, match=r"give bool \(2 or 1, 1, 12, 16\)"):
-        RePaint(6, 2, 2).apply(exact_prior(), torch.zeros(2, 3, 12, 16), known)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_mask_families_are_reproducible_and_hide_something(family: str) -> None:
-    first = known_pixels(family, 4, 32, 32, seed=5)
-    assert torch.equal(first[:2], known_pixels(family, 2, 32, 32, seed=5))
-    assert 0.2 < (~first).float().mean() < 0.8
-
-
-def test_the_hole_alone_counts_and_a_seam_is_seen() -> None:
-    truth, known = torch.zeros(1, 1, 8, 8), known_pixels("half", 1, 8, 8)
-    edge = truth.where(known, torch.ones(()))
-    assert RePaint().evaluate(truth, truth, known)["seam"] == 0
-    found = RePaint().evaluate(edge, truth, known)
-    assert (found["seam"], found["hole_mse"]) == (pytest.approx(1.0), pytest.approx(1.0))
-    both = torch.cat([torch.full((1, 1, 8, 8), 7.0).where(known, edge), truth])
-    assert hole_error(both, truth.expand(2, -1, -1, -1), known.expand(2, -1, -1, -1)).tolist() == [1.0, 0.0]
 
 
 def test_more_steps_cost_what_resampling_costs() -> None:
