@@ -36,7 +36,7 @@ from headwater.core import (
     reverse,
 )
 from headwater.core.schedule import betas_of_scheduler, geometric, karras
-from headwater.core.timesteps import churned, spaced
+from headwater.core.timesteps import churned, respaced, spaced
 from headwater.nets.wrappers import Preconditioned
 
 Load = Callable[[str], Any]
@@ -365,6 +365,13 @@ def test_repaint_schedules(golden: Load) -> None:
         assert [t - 1 for t in walk] == data[f"out/{name}"].tolist(), name
         assert all(abs(s - t) == 1 for t, s in pairwise(walk))
     assert [t - 1 for t in jumps(250, (10, 10))] == data["out/paper"].tolist()
+
+
+def test_glides_respacing(golden: Load) -> None:
+    data = golden("glide/respacing")
+    for spec, T in data.config["specs"]:
+        steps = data[f"out/timesteps_{spec.replace(',', '_')}_{T}"].tolist()
+        assert respaced(T, spec) == [t + 1 for t in reversed(steps)] + [0], spec
 
 
 def start_of(asked: dict[str, int]) -> int | None:

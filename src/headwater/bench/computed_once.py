@@ -93,7 +93,7 @@ class ComputedOnce:
         """The shipped GLIDE, unguided."""
         fitted = FittedGlide.from_pretrained("glide")
         tokens, mask = fitted.tokens(CAPTIONS[: self.batch])
-        forgetful = fitted.reading(_Forgetful(fitted.network))
+        forgetful = replace(fitted.denoiser, network=_Forgetful(fitted.network))
 
         def ours() -> Tensor:
             return self._draw(fitted, fitted.denoiser, fitted.encode(CAPTIONS[: self.batch]))

@@ -142,10 +142,10 @@ class Pretrained(ABC):
 
     def check(self, image: Tensor) -> None:
         """Raise UserError unless images (B, C, H, W) have its shape."""
-        size, wanted = tuple(image.shape[1:]), tuple(self.shape)
+        size, wanted, kind = tuple(image.shape[1:]), tuple(self.shape), self.kind
         need(
             size == wanted,
-            f"the pictures are {size}, this {self.kind} draws {wanted}: resize them or take another {self.kind}",
+            f"the pictures are {size}, this {kind} draws {wanted}: resize them or take another {kind}",
         )
 
     def parts(self) -> Parts:

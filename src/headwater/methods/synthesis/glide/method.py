@@ -199,7 +199,7 @@ class Glide(Method):
             eps = torch.randn(x0.shape).to(run.device)
             conditions = further(x0)
             summary, context = network.encode(tokens[rows].to(run.device), (mask[rows] & keep).to(run.device))  # pyright: ignore[reportCallIssue]
-            denoiser = fitted.reading(network)
+            denoiser = replace(fitted.denoiser, network=network)
             return denoiser.loss(x0, t, eps, summary=summary, context=context, **conditions).mean()
 
         trained = train(fitted.network, loss, len(image), self.training, run, self.learnt())
@@ -308,11 +308,7 @@ class FittedGlide(Pretrained):
     @cached_property
     def denoiser(self) -> Denoiser:
         """The network read as it was trained; it takes `summary` and `context` from `encode`."""
-        return self.reading(self.network)
-
-    def reading(self, network: Any) -> Denoiser:
-        """The same reading of other weights, or of the network in another wrapper."""
-        return Denoiser(network, self.process, self.config.predicts, self.config.variance)
+        return Denoiser(self.network, self.process, self.config.predicts, self.config.variance)
 
     def tokens(self, text: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, ctx) int64 and a mask (B, ctx) bool, False where there is padding."""

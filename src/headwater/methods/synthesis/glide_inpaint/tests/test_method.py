@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from arrays import Golden, close
+from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
 from headwater.methods.synthesis.glide.method import Glide
-from headwater.methods.synthesis.glide_inpaint.method import GlideInpaint, rectangles
+from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint, GlideInpaint, rectangles
 from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
@@ -48,6 +51,18 @@ def test_it_starts_as_its_base_and_says_what_is_wrong(tmp_path: Path) -> None:
         method.fit(images[..., :4], texts, **QUIET)
     with pytest.raises(UserError, match="erased is 2"):
         replace(method, erased=2.0).fit(images, texts, **QUIET)
+
+
+@torch.no_grad()
+def test_the_network_equals_the_reference(golden: Callable[[str], Golden], tmp_path: Path) -> None:
+    ref = golden("glide/inpaint")
+    torch.save(ref.under("w"), tmp_path / "inpaint.pt")
+    settings = {"num_heads": ref.config["net"]["heads"], "xf_heads": ref.config["xf_heads"]}
+    settings["tokenizer"] = Tokenizer.train(["a caption"], 12, "word")
+    network = FittedGlideInpaint.from_published(tmp_path / "inpaint.pt", settings).network
+    text = network.encode(ref["in/tokens"], ref["in/mask"])
+    given = ref["in/inpaint_image"], ref["in/inpaint_mask"]
+    close(network(ref["in/x"], ref["in/t"], *text, *given), ref["out/out"], share=1e-5)
 
 
 def test_holes_are_rectangles_or_everything() -> None:
