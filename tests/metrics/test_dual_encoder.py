@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from headwater.metrics.dual_encoder import DualEncoder, diversity, retrieve, train_dual_encoder, words
+from headwater.metrics.dual_encoder import (
+    DualEncoder,
+    diversity,
+    judged,
+    retrieve,
+    train_dual_encoder,
+    words,
+)
 
 COLOURS = {"red": (1.0, -1.0, -1.0), "green": (-1.0, 1.0, -1.0), "blue": (-1.0, -1.0, 1.0)}
 
@@ -70,3 +77,16 @@ def test_what_does_not_fit_is_refused(encoder: DualEncoder) -> None:
         retrieve(encoder, images, texts, texts, ways=7)
     with pytest.raises(ValueError, match="8, 8"):
         encoder.image(images[..., :4])
+
+
+def test_pictures_are_judged_per_text() -> None:
+    torch.manual_seed(0)
+    names, images = [f"n{i}" for i in range(40)], torch.rand(40, 3, 8, 8) * 2 - 1
+    judge = train_dual_encoder(images, names, 0, steps=80, batch=40, width=8, dim=16)
+    drawn = torch.stack([images[[0, 0]], images[[1, 4]]])
+    found = judged(judge, drawn, names[:2], names)
+    assert found["retrieval"].tolist() == [1.0, 0.5]
+    assert found["variety"][0] == pytest.approx(0, abs=1e-5)
+    assert found["pixel spread"][0] == pytest.approx(0, abs=1e-6)
+    apart = judge.image(drawn[1])
+    assert float(found["variety"][1]) == pytest.approx(1 - float(apart[0] @ apart[1]), abs=1e-5)

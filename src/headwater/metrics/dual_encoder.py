@@ -191,3 +191,30 @@ def diversity(encoder: DualEncoder, images: Tensor) -> float:
     vectors = torch.cat([encoder.image(part) for part in images.split(256)])
     n = len(vectors)
     return float(1 - (vectors.sum(0).square().sum() - n) / (n * (n - 1)))
+
+
+def judged(
+    encoder: DualEncoder,
+    images: Tensor,
+    texts: Sequence[str],
+    candidates: Sequence[str],
+    ways: int = 32,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Judge several pictures of each text, (B, n, C, S, S) in [-1, 1], n >= 2; each answer is (B,).
+
+    retrieval: share of the n that `retrieve` finds. similarity: mean cosine with the text. variety: mean
+    distance, 1 - cosine, of two of the n. pixel spread: their standard deviation, over all pixels.
+    """
+    n = images.shape[1]
+    repeated = [text for text in texts for _ in range(n)]
+    found = retrieve(encoder, images.flatten(0, 1), repeated, candidates, ways, seed)
+    vectors = encoder.image(images.flatten(0, 1)).unflatten(0, (len(texts), n))
+    between = (vectors @ vectors.mT).sum((1, 2)) - n
+    pixels = (images - images.mean(1, keepdim=True)).square().mean((1, 2, 3, 4)).sqrt()
+    return {
+        "retrieval": found.hit.double().view(-1, n).mean(1),
+        "similarity": found.similarity.double().view(-1, n).mean(1),
+        "variety": 1 - between.double() / (n * (n - 1)),
+        "pixel spread": pixels.double(),
+    }

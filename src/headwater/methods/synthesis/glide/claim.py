@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from headwater.data import load
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.experiments.page import band
 from headwater.methods.synthesis.glide.method import FittedGlide, Glide
-from headwater.metrics.dual_encoder import DualEncoder, retrieve, train_dual_encoder, words
+from headwater.metrics.dual_encoder import judged, retrieve, train_dual_encoder, words
 from headwater.report import Section, Series
 
 WAYS = 32
@@ -64,24 +63,6 @@ def shuffled(names: list[str], n: int) -> list[str]:
     return [names[int(i)] for i in order[:n]]
 
 
-def judged(
-    judge: DualEncoder, drawn: Tensor, texts: Sequence[str], names: Sequence[str], seed: int
-) -> dict[str, Tensor]:
-    """Per caption: share of images that are retrieved, mean cosine, mean distance of two images."""
-    times = drawn.shape[1]
-    repeated = [text for text in texts for _ in range(times)]
-    found = retrieve(judge, drawn.flatten(0, 1), repeated, names, WAYS, seed)
-    vectors = judge.image(drawn.flatten(0, 1)).unflatten(0, (len(texts), times))
-    between = (vectors @ vectors.mT).sum((1, 2)) - times
-    pixels = (drawn - drawn.mean(1, keepdim=True)).square().mean((1, 2, 3, 4)).sqrt()
-    return {
-        "retrieval": found.hit.double().view(-1, times).mean(1),
-        "similarity": found.similarity.double().view(-1, times).mean(1),
-        "variety": 1 - between.double() / (times * (times - 1)),
-        "pixel spread": pixels.double(),
-    }
-
-
 def measure(settings: Settings, trial: Trial) -> None:
     """Sweep the scale on held-out and on trained names."""
     fitted = trial.once("glide", lambda: FittedGlide.from_pretrained("glide"))
@@ -93,23 +74,24 @@ def measure(settings: Settings, trial: Trial) -> None:
         lambda run: train_dual_encoder(images, names, 0, settings.judge, progress=run.progress),
         trainings=1,
     )
-    new = new_combinations(trained, held_out)
-    texts = {NEW: shuffled(new, settings.new), TRAINED: shuffled(sorted(set(trained)), settings.trained)}
-    for title, chosen in texts.items():
+    new, real = new_combinations(trained, held_out), dict(zip(names, images, strict=True))
+    captions = {NEW: shuffled(new, settings.new), TRAINED: shuffled(sorted(set(trained)), settings.trained)}
+    for title, chosen in captions.items():
         repeated = [text for text in chosen for _ in range(settings.times)]
-        rows = [[images[len(names) - 1 - names[::-1].index(text)]] for text in chosen[:8]]
+        columns = {"real": [real[text] for text in chosen]}
         for scale in settings.scales:
-            method = replace(settings.method, guidance_scale=float(scale))
+            arm, method = f"scale {scale:g}", replace(settings.method, guidance_scale=float(scale))
             flat = method.apply(repeated, fitted, **trial.run(48))
             drawn = flat.unflatten(0, (len(chosen), settings.times))
-            for name, values in judged(judge, drawn, chosen, names, trial.seed).items():
-                trial.found.add(f"{name}, {title}", f"scale {scale:g}", values)
-            for row, pictures in zip(rows, drawn, strict=False):
-                row.append(pictures[0])
-        trial.found.samples[title] = rows
+            for name, values in judged(judge, drawn, chosen, names, WAYS, trial.seed).items():
+                trial.found.add(f"{name}, {title}", arm, values)
+            columns[arm] = list(drawn[:, 0])
+        rows = list(zip(*columns.values(), strict=True))[:8]
+        caption = f"{title.capitalize()}. One image each, first seed."
+        trial.section.pictures(list(columns), rows, chosen[: len(rows)], caption=caption)
     rows = [i for i, name in enumerate(held_out) if name in set(new)]
-    real = retrieve(judge, test.images[rows], [held_out[i] for i in rows], names, WAYS)
-    trial.found.samples |= {"judge on real pictures": real.accuracy, "texts": texts}
+    found = retrieve(judge, test.images[rows], [held_out[i] for i in rows], names, WAYS)
+    trial.found.samples |= {"judge on real pictures": found.accuracy, "captions": captions}
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
@@ -125,23 +107,16 @@ def rule(results: Results[Settings]) -> list[Comparison]:
 
 
 def show(section: Section, results: Results[Settings]) -> None:
-    """Images by scale, the two measures over it, and the trade between them."""
+    """The two measures over the scale, and the trade between them."""
     scales = [s for s in results.settings.scales if s > 0]
-    arms = [f"scale {s:g}" for s in scales]
     lines, trade = [], []
     for title in (NEW, TRAINED):
-        rows = results.first[title]
-        section.pictures(
-            ["real", *(f"scale {s:g}" for s in results.settings.scales)],
-            rows,
-            results.first["texts"][title][: len(rows)],
-            caption=f"{title.capitalize()}. One image each, first seed.",
-        )
+        means = {}
         for name in ("retrieval", "variety"):
-            values = [results.rows(f"{name}, {title}", arm).mean(0) for arm in arms]
+            values = [results.rows(f"{name}, {title}", f"scale {s:g}").mean(0) for s in scales]
             lines.append(band(f"{name}, {title}", scales, values))
-        of = [[results.mean(f"{m}, {title}", arm) for arm in arms] for m in ("variety", "retrieval")]
-        trade.append(Series(title, of[0], of[1]))
+            means[name] = lines[-1].y
+        trade.append(Series(title, means["variety"], means["retrieval"]))
     section.curve(lines, "scale of the guidance", "share or distance", "Bands: 95 %, over captions.")
     section.curve(
         trade,
@@ -177,8 +152,5 @@ CLAIM = Claim(
     measure=measure,
     rule=rule,
     show=show,
-    extra=lambda results: {
-        "judge on real pictures": results.first["judge on real pictures"],
-        "captions": results.first["texts"],
-    },
+    extra=lambda results: results.first,
 )

@@ -14,7 +14,6 @@ from headwater.errors import UserError
 from headwater.methods.synthesis.glide import claim
 from headwater.methods.synthesis.glide import method as glide
 from headwater.methods.synthesis.glide.method import FittedGlide, Glide
-from headwater.metrics.dual_encoder import train_dual_encoder
 from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
@@ -107,16 +106,3 @@ def test_new_combinations_are_new_and_of_known_words() -> None:
     train = ["red heart", "blue circle", "cat face"]
     test = ["blue heart", "red heart", "blue heart", "red dog", "face", ""]
     assert claim.new_combinations(train, test) == ["blue heart", "face"]
-
-
-def test_the_claim_judges_images_per_caption() -> None:
-    torch.manual_seed(0)
-    names, images = [f"n{i}" for i in range(40)], torch.rand(40, 3, 8, 8) * 2 - 1
-    judge = train_dual_encoder(images, names, 0, steps=80, batch=40, width=8, dim=16)
-    drawn = torch.stack([images[[0, 0]], images[[1, 4]]])
-    found = claim.judged(judge, drawn, names[:2], names, 0)
-    assert found["retrieval"].tolist() == [1.0, 0.5]
-    assert found["variety"][0] == pytest.approx(0, abs=1e-5)
-    assert found["pixel spread"][0] == pytest.approx(0, abs=1e-6)
-    apart = judge.image(drawn[1])
-    assert float(found["variety"][1]) == pytest.approx(1 - float(apart[0] @ apart[1]), abs=1e-5)
