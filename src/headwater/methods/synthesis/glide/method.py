@@ -128,9 +128,7 @@ class Glide(Method):
 
         Raises UserError where images and captions cannot be paired, or for sizes that cannot be.
         """
-        run = Run(**how)
-        check_pairs(image, text)
-        return self._train(self._fresh(FittedGlide, image, text, run), image, text, run)
+        return self._fit(FittedGlide, image, text, Run(**how))
 
     def apply(self, text: Texts, fitted: FittedGlide, **how: Unpack[RunOptions]) -> Images:
         """Draw one image for each caption, (B, C, H, W) in [-1, 1]; an empty caption asks for nothing.
@@ -167,7 +165,7 @@ class Glide(Method):
         out = channels * (1 if self.variance == "fixed" else 2)
         return Text2ImConfig(in_channels=reads, out_channels=out, text=text, **asdict(self.network))
 
-    def _fresh(self, kind: type[G], image: Tensor, text: Sequence[str], run: Run) -> G:
+    def _start(self, kind: type[G], image: Tensor, text: Sequence[str], run: Run) -> G:
         """Untrained weights for such images, and a vocabulary of the captions."""
         tokenizer = Tokenizer.of(self.tokenizer, text, self.vocabulary)
         channels, height, width = image.shape[1:]
@@ -176,20 +174,19 @@ class Glide(Method):
         config = GlideConfig(network, tokenizer, (channels, height, width), *process)
         return kind.fresh(config, derive(run.seed, Purpose.GLIDE_WEIGHTS))
 
-    def _train(
+    def _fit(
         self,
-        fitted: G,
+        kind: type[G],
         image: Tensor,
         text: Sequence[str],
         run: Run,
         further: Callable[[Tensor], dict[str, Tensor]] = lambda x0: {},
     ) -> G:
-        """The same with the trained network. further: images (B, C, H, W) -> conditions besides the caption,
-        drawn anew for each batch."""
-        need(
-            0 <= self.caption_dropout < 1,
-            f"caption_dropout is {self.caption_dropout}: give 0 to below 1",
-        )
+        """Train what `_start` makes. further: images (B, C, H, W) -> conditions besides the caption."""
+        check_pairs(image, text)
+        need(any(map(str.strip, text)), "there are no captions to learn from: give texts that say something")
+        need(0 <= self.caption_dropout < 1, f"caption_dropout is {self.caption_dropout}: give 0 to below 1")
+        fitted = self._start(kind, image, text, run)
         tokens, mask = fitted.tokens(text)
 
         def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
@@ -230,13 +227,11 @@ class Glide(Method):
 
 
 def check_pairs(image: Tensor, text: Sequence[str]) -> None:
-    """Raises UserError unless there is one caption for each image, and one that says something."""
-    need(len(text) > 0, "there are no captions to learn from")
+    """Raise UserError unless there is one caption for each image."""
     need(
         image.ndim == 4 and len(image) == len(text),
         f"there are {len(image)} pictures and {len(text)} captions: give one caption for each picture",
     )
-    need(any(caption.strip() for caption in text), "all captions are empty: give texts that say something")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from headwater.gallery import names
 from headwater.methods.synthesis.glide.method import FittedGlide
 from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint, GlideInpaint
 from headwater.metrics.image import border_continuity, hole_error
-from headwater.report import Section
 from headwater.sampling import Batch, Run
 from headwater.training import TrainerConfig
 
@@ -70,41 +69,35 @@ def inpainting_network(method: GlideInpaint, trial: Trial) -> FittedGlideInpaint
 
 def measure(settings: Settings, trial: Trial) -> None:
     """Fill holes both ways; every seed takes other pictures, so that none counts twice."""
-    base, wide = FittedGlide.from_pretrained(settings.method.base), inpainting_network(settings.method, trial)
+    method, families, n = settings.method, settings.families, settings.pictures
+    base, wide = FittedGlide.from_pretrained(method.base), inpainting_network(method, trial)
     data = load("emoji", "test", base.shape[-1])
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
-    chosen = data.select(order[trial.index * settings.pictures :][: settings.pictures])
-    many, run = len(settings.families), trial.run(48)
-    truth, text = chosen.images.repeat(many, 1, 1, 1), (chosen.names or []) * many
-    masks = [known_pixels(f, len(chosen), *base.shape[1:], seed=trial.seed) for f in settings.families]
-    known = torch.cat([m.expand(len(chosen), -1, -1, -1) for m in masks])
+    chosen = data.select(order[trial.index * n :][:n])
+    truth, text = chosen.images.repeat(len(families), 1, 1, 1), (chosen.names or []) * len(families)
+    masks = [known_pixels(f, len(chosen), *base.shape[1:], seed=trial.seed) for f in families]
+    known, run = torch.cat(masks), trial.run(48)
     filled = {
-        OURS: settings.method.apply(truth, known, text, wide, **run),
-        OTHER: drawn_over(settings.method, truth, known, text, base, run),
+        OURS: method.apply(truth, known, text, wide, **run),
+        OTHER: drawn_over(method, truth, known, text, base, run),
     }
     for arm, image in filled.items():
         # A picture counts once however many masks hide it.
-        seam = border_continuity(image, truth, known).abs().view(many, -1).mean(0)
-        trial.found.add("seam", arm, seam)
-        trial.found.add("hole error", arm, hole_error(image, truth, known).view(many, -1).mean(0))
-    trial.found.samples["rows"] = [
-        [truth[i].where(known[i], torch.zeros(())), *(f[i] for f in filled.values()), truth[i], text[i]]
-        for i in range(0, len(text), max(1, len(chosen) // 2))
-    ]
+        seam, error = border_continuity(image, truth, known).abs(), hole_error(image, truth, known)
+        trial.found.add("seam", arm, seam.view(len(families), -1).mean(0))
+        trial.found.add("hole error", arm, error.view(len(families), -1).mean(0))
+    columns = {"given": truth.where(known, torch.zeros(())), **filled, "truth": truth}
+    shown = range(0, len(text), max(1, len(chosen) // 3))[:9]
+    rows = [[images[i] for images in columns.values()] for i in shown]
+    trial.section.pictures(list(columns), rows, [text[i] for i in shown])
+    trained = f"fine-tuned in this run for {method.training.steps} steps"
+    origin = trained if trial.found.training_seconds else "shipped"
+    trial.section.note(f"The inpainting network: {origin}. Its training is not repeated over the seeds.")
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
     """Two measures."""
     return [results.compare(m, (m, OURS), (m, OTHER)) for m in ("seam", "hole error")]
-
-
-def show(section: Section, results: Results[Settings]) -> None:
-    """Some fillings of every seed, and where the network comes from."""
-    rows = [row for part in results.collect("rows") for row in part][:9]
-    section.pictures(["given", OURS, OTHER, "truth"], [r[:4] for r in rows], [r[4] for r in rows])
-    steps = results.settings.method.training.steps
-    origin = f"fine-tuned in this run for {steps} steps" if results.training_seconds else "shipped"
-    section.note(f"The inpainting network: {origin}. Its training is not repeated over the seeds.")
 
 
 CLAIM = Claim(
@@ -125,6 +118,5 @@ CLAIM = Claim(
     },
     measure=measure,
     rule=rule,
-    show=show,
     new_units=True,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Unpack
 
@@ -11,8 +12,8 @@ from torch import Tensor
 from headwater.controls import GivenRegion
 from headwater.core import Control
 from headwater.errors import need
-from headwater.methods.base import Images, Mask, Paper, Texts
-from headwater.methods.synthesis.glide.method import FittedGlide, Glide, check_pairs
+from headwater.methods.base import Images, Mask, Paper, Texts, check_mask
+from headwater.methods.synthesis.glide.method import FittedGlide, G, Glide, check_pairs
 from headwater.metrics.image import hole_scores
 from headwater.nets.text2im import InpaintText2Im
 from headwater.sampling import Batch, Run, RunOptions
@@ -79,26 +80,23 @@ class GlideInpaint(Glide):
 
         Raises UserError where images and captions cannot be paired or do not fit `base`.
         """
-        run = Run(**how)
-        check_pairs(image, text)
         need(0 <= self.erased <= 1, f"erased is {self.erased}: give a share from 0 to 1")
 
         def erase(x0: Tensor) -> dict[str, Tensor]:
             return {"image": x0, "known": rectangles(x0, self.erased)}
 
-        fitted = self._widened(image) if self.base else self._fresh(FittedGlideInpaint, image, text, run)
-        return self._train(fitted, image, text, run, erase)
+        return self._fit(FittedGlideInpaint, image, text, Run(**how), erase)
 
-    def _widened(self, image: Tensor) -> FittedGlideInpaint:
+    def _start(self, kind: type[G], image: Tensor, text: Sequence[str], run: Run) -> G:
+        """The weights of `base`, if there is one, and its vocabulary."""
+        if not self.base:
+            return super()._start(kind, image, text, run)
         base = FittedGlide.from_pretrained(self.base)
-        need(
-            image.shape[1:] == base.shape,
-            f"pictures are {tuple(image.shape[1:])}, {self.base} draws {base.shape}: resize them",
-        )
+        base.check(image)
         wide = replace(base.config.network, in_channels=2 * base.shape[0] + 1)
         network = InpaintText2Im(wide)
         network.start_from(base.network.state_dict())
-        return FittedGlideInpaint(network, replace(base.config, network=wide))
+        return kind(network, replace(base.config, network=wide))
 
     def apply(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, image: Images, known: Mask, text: Texts, fitted: FittedGlideInpaint, **how: Unpack[RunOptions]
@@ -107,19 +105,9 @@ class GlideInpaint(Glide):
 
         Returns (B, C, H, W), given pixels untouched. Raises UserError when shapes disagree.
         """
-        n, (_, H, W) = len(image), fitted.shape
-        need(
-            image.shape[1:] == fitted.shape,
-            f"the pictures are {tuple(image.shape[1:])}, this network draws {fitted.shape}: resize them",
-        )
-        need(
-            n == len(text),
-            f"there are {n} pictures and {len(text)} captions: give one caption for each picture",
-        )
-        need(
-            known.dtype == torch.bool and known.shape[1:] == (1, H, W) and len(known) in (1, n),
-            f"the mask is {tuple(known.shape)} of {known.dtype}: give bool ({n} or 1, 1, {H}, {W})",
-        )
+        fitted.check(image)
+        check_mask(known, image)
+        check_pairs(image, text)
 
         def given(batch: Batch) -> tuple[list[Control], dict[str, Tensor]]:
             some, mask = batch.take(image), batch.take(known)

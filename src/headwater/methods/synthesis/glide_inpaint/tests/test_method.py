@@ -10,28 +10,24 @@ import pytest
 import torch
 
 from arrays import Golden, close
+from contract.specimens import tiny
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
-from headwater.methods.synthesis.glide.method import Glide
 from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint, GlideInpaint, rectangles
-from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
 
 QUIET = Run(progress=False)
-SIZES = {
-    "tokenizer": "word", "vocabulary": 20, "length": 3, "text_width": 8, "text_layers": 1, "text_heads": 2,
-    "network": UNetArchitecture(32, (1,), 1, (1,)), "predicts": "v", "variance": "fixed", "steps": "4",
-}  # fmt: skip
 
 
 def test_it_starts_as_its_base_and_says_what_is_wrong(tmp_path: Path) -> None:
     images, texts = torch.rand(4, 3, 8, 8) * 2 - 1, ["a red", "a blue"] * 2
-    fitted = Glide(**SIZES, training=TrainerConfig(5, 4, 1e-3)).fit(images, texts, **QUIET)
+    fitted = tiny("glide").fit(images, texts, **QUIET)
     fitted.save_pretrained(tmp_path / "base")
-    method = GlideInpaint(**SIZES, base=str(tmp_path / "base"), training=TrainerConfig(1, 4, 1e-9))
+    training = TrainerConfig(1, 4, 1e-9)
+    method: GlideInpaint = replace(tiny("glide-inpaint"), base=str(tmp_path / "base"), training=training)
     wide = method.fit(images, texts, **QUIET)
-    x, t, conditions = torch.randn(2, 3, 8, 8), torch.tensor([10.0, 900.0]), fitted.encode(texts[:2])
+    x, t, conditions = torch.randn(2, 3, 8, 8), torch.tensor([2.0, 20.0]), fitted.encode(texts[:2])
     known = torch.ones(2, 1, 8, 8, dtype=torch.bool)
     known[..., 3:, 2:] = False
     with torch.no_grad():
