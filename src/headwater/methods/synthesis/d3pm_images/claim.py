@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 import torch.nn.functional as F
 
 from headwater.data import load
@@ -17,7 +16,6 @@ from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.synthesis.d3pm_images.method import D3PMImages
 from headwater.nets.adm_blocks import UNetArchitecture
-from headwater.report import Section
 from headwater.training import TrainerConfig
 
 GAUSSIAN, UNIFORM, BITS = "Gaussian", "uniform", "bits per value"
@@ -46,10 +44,6 @@ class Settings:
     """Whether the arms that the claim does not need are trained too."""
 
 
-QUICK = Settings(replace(METHOD, training=trainer(120)), 48)
-FULL = Settings(replace(METHOD, training=trainer(800)), 128, extra=True)
-
-
 def arms(settings: Settings) -> dict[str, D3PMImages]:
     """One loss for all."""
     base = settings.method
@@ -67,19 +61,13 @@ def measure(settings: Settings, trial: Trial) -> None:
         fitted = trial.train(name, lambda run, m=method: m.fit(digits, **run))
         trial.found.add(BITS, name, method.apply(test, fitted, **trial.run()).bits)
         if trial.index == 0:
-            trial.found.samples[name] = method.sample(16, fitted, **trial.run())
+            large = F.interpolate(method.sample(16, fitted, **trial.run()), scale_factor=6)
+            trial.section.contact_sheet(large, caption=f"Drawn from nothing: {name}")
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
     """One comparison."""
     return [results.compare(f"{BITS}, Gaussian against uniform", (BITS, GAUSSIAN), (BITS, UNIFORM))]
-
-
-def show(section: Section, results: Results[Settings]) -> None:
-    """Images drawn from each chain."""
-    for name, images in results.first.items():
-        large = F.interpolate(images, scale_factor=6)
-        section.contact_sheet(torch.unbind(large), 8, caption=f"Drawn from nothing: {name}")
 
 
 CLAIM = Claim(
@@ -88,11 +76,10 @@ CLAIM = Claim(
     "The same networks, trained for as many updates, undo different kinds of random changes.",
     unit="picture",
     tiny=Settings(replace(METHOD, T=4, steps=4, levels=4, training=trainer(2)), 4),
-    quick=QUICK,
-    full=FULL,
+    quick=Settings(replace(METHOD, training=trainer(120)), 48),
+    full=Settings(replace(METHOD, training=trainer(800)), 128, extra=True),
     measures={BITS: Measure("smaller", "The bound on test digits of 8 x 8 pixels, hybrid loss everywhere.")},
     measure=measure,
     rule=rule,
-    show=show,
     quick_seeds=1,
 )

@@ -15,7 +15,7 @@ from headwater.discrete import Discrete, DiscreteDenoiser, Mixture, absorbing, u
 from headwater.discrete.denoiser import bits, bound
 from headwater.discrete.process import discretised_gaussian
 from headwater.errors import need
-from headwater.methods.base import Images, Mask, Method, Paper, Scores
+from headwater.methods.base import Images, Mask, Method, Paper, Scores, check_mask
 from headwater.metrics.statistics import bootstrap_interval
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
@@ -135,11 +135,7 @@ class D3PMImages(Method):
         return replace(fitted, network=trained)
 
     def apply(
-        self,
-        image: Images,
-        fitted: FittedD3PMImages,
-        known: Mask | None = None,
-        **how: Unpack[RunOptions],
+        self, image: Images, fitted: FittedD3PMImages, known: Mask | None = None, **how: Unpack[RunOptions]
     ) -> Drawn:
         """Draw what is not `known` (B or 1, 1, H, W) of each image, and bound the bits that it then takes.
 
@@ -148,11 +144,11 @@ class D3PMImages(Method):
         """
         run, K = Run(**how), fitted.process.K
         need(len(image) > 0, "there are no pictures: give one or more to measure or complete")
-        need(image.shape[1:] == fitted.shape, f"these pictures are not {fitted.shape}: resize them")
+        fitted.check(image)
         need(self.levels >= 1, f"levels is {self.levels}: give 1 or more")
         x0 = quantised(image, K)
         if known is not None:
-            need(known.shape[-2:] == fitted.shape[1:], f"masks are {tuple(known.shape[-2:])}: resize them")
+            check_mask(known, image)
             x0 = self._completed(x0.where(known, -1), fitted, run)
         timesteps, found = timesteps_of(fitted.process, self.steps, "even"), []
         batches = run.batches(len(x0), key=lambda i, _: (Purpose.D3PM_IMAGES_BOUND, run.first + i))

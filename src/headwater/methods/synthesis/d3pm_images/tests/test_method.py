@@ -7,19 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from contract.specimens import tiny
 from headwater.errors import UserError
 from headwater.methods.synthesis.d3pm_images import claim
 from headwater.methods.synthesis.d3pm_images.method import D3PMImages, FittedD3PMImages, quantised
-from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.categorical_unet import centred
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
 
 QUIET = Run(0, progress=False)
-METHOD = D3PMImages(
-    K=5, T=6, network=UNetArchitecture(32, (1,), 1, (), dropout=0.1, use_scale_shift_norm=False),
-    training=TrainerConfig(3, 4, lr=1e-3), steps=6, levels=6,
-)  # fmt: skip
+METHOD: D3PMImages = tiny("d3pm-images")
 VALUES = {-1.0, -0.5, 0.0, 0.5, 1.0}
 DATA = centred(torch.randint(5, (12, 1, 8, 8), generator=torch.Generator().manual_seed(0)), 5)
 
@@ -75,9 +72,9 @@ def test_quantising_is_nearest_and_undone_on_its_values() -> None:
 
 
 def test_what_cannot_be_is_said(fitted: FittedD3PMImages) -> None:
-    with pytest.raises(UserError, match=r"masks are \(4, 4\)"):
+    with pytest.raises(UserError, match="the mask is"):
         METHOD.apply(DATA, fitted, torch.ones(1, 1, 4, 4, dtype=torch.bool), **QUIET)
-    for fields, words in (({"steps": 7}, "give a number from 1 to 6"), ({"levels": 0}, "levels is 0")):
+    for fields, words in (({"steps": 25}, "give a number from 1 to 24"), ({"levels": 0}, "levels is 0")):
         with pytest.raises(UserError, match=words):
             replace(METHOD, **fields).apply(DATA, fitted, **QUIET)
     for fields, words in (({"K": 1}, "raise K"), ({"K": 50_000}, "choose fewer values or timesteps")):
@@ -88,7 +85,7 @@ def test_what_cannot_be_is_said(fitted: FittedD3PMImages) -> None:
 
 
 def test_arms_of_the_claim_differ_in_the_chain_or_the_head_alone() -> None:
-    found = claim.arms(claim.FULL)
+    found = claim.arms(claim.CLAIM.full)
     gaussian = found.pop(claim.GAUSSIAN)
     assert len(found) == 3
     for arm in found.values():
