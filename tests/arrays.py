@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from headwater.nets.adm import UNet, UNetConfig
+
 GOLDEN = Path(__file__).parent / "parity" / "golden"
 
 
@@ -30,6 +32,12 @@ class Golden:
         """All arrays below `prefix/`, in order of name, keyed by the rest of their names."""
         names = sorted(n for n in self.arrays if n.startswith(prefix + "/"))
         return {n[len(prefix) + 1 :]: self[n] for n in names}
+
+    def unet(self, weights: str = "w") -> UNet:
+        """guided diffusion's network of `config["net"]`, with the weights below that prefix."""
+        network = UNet(UNetConfig(**{k: v for k, v in self.config["net"].items() if k != "image_size"}))
+        network.load_state_dict(self.under(weights), strict=True)
+        return network.eval()
 
 
 def close(

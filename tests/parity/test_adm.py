@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from headwater.nets.adm import UNet, UNetConfig
+from headwater.nets.adm import UNet
 from headwater.nets.adm_blocks import timestep_embedding
 from headwater.nets.adm_classifier import Classifier, ClassifierConfig
 from headwater.nets.infer import HEADS, infer_classifier_config, infer_config
@@ -20,11 +20,7 @@ FILES = ["unet_a_legacy_updown", "unet_b_neworder", "unet_c_conv_class", "unet_d
 @pytest.fixture(params=FILES)
 def case(request: pytest.FixtureRequest, golden: Callable[[str], Any]) -> tuple[Any, UNet]:
     data = golden(f"adm/{request.param}")
-    net = dict(data.config["net"])
-    del net["image_size"]
-    unet = UNet(UNetConfig(**net)).eval()
-    unet.load_state_dict(data.under("w"), strict=True)
-    return data, unet
+    return data, data.unet()
 
 
 def labels(data: Any) -> torch.Tensor | None:

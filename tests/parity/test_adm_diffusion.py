@@ -28,7 +28,6 @@ from headwater.core import (
 )
 from headwater.core.likelihood import bound, model_log_variance, normal_kl
 from headwater.core.schedule import betas
-from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_classifier import Classifier, ClassifierConfig
 
 FORWARD, SAMPLE, PRED_X0 = 2e-5, 3e-4, 1e-3  # the tolerances that the arrays' README states
@@ -43,10 +42,7 @@ def near(actual: Tensor, expected: Tensor, atol: float = 0.0, relative: float = 
 class Case:
     def __init__(self, data: Any) -> None:
         self.data, self.config = data, data.config
-        net = dict(self.config["net"])
-        del net["image_size"]
-        self.net = UNet(UNetConfig(**net)).eval()
-        self.net.load_state_dict(data.under("w/unet") or data.under("w"), strict=True)
+        self.net = data.unet("w/unet" if data.under("w/unet") else "w")
         self.q = Diffusion.vp(betas(self.config.get("schedule", "linear"), self.config["T"]))
         self.channels = data["in/xt"].shape[1]
 

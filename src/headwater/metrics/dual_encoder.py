@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from headwater.errors import need
 from headwater.metrics.classifier import jitter
 from headwater.progress import track
 
@@ -217,4 +218,21 @@ def judged(
         "similarity": found.similarity.double().view(-1, n).mean(1),
         "variety": 1 - between.double() / (n * (n - 1)),
         "pixel spread": pixels.double(),
+    }
+
+
+def caption_scores(drawn: Tensor, text: Sequence[str], truth: Tensor) -> dict[str, float]:
+    """Judge drawn[i] of text[i] by a dual encoder trained here on truth[i] for text[i], both (B, C, S, S).
+
+    retrieval: `Retrieval.accuracy` among 32 of the texts, or all if there are fewer. similarity: mean cosine.
+    diversity: of all drawn pictures. Raises UserError for fewer than two different texts.
+    """
+    pool = sorted(set(text))
+    need(len(pool) > 1, "there is one caption only: retrieval needs at least two different ones")
+    judge = train_dual_encoder(truth, text, seed=0, progress=True)
+    found = retrieve(judge, drawn, text, pool, min(32, len(pool)))
+    return {
+        "retrieval": found.accuracy,
+        "similarity": float(found.similarity.mean()),
+        "diversity": diversity(judge, drawn),
     }

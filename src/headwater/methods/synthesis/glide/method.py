@@ -18,7 +18,7 @@ from headwater.data.resize import area
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
-from headwater.metrics.dual_encoder import diversity, retrieve, train_dual_encoder
+from headwater.metrics.dual_encoder import caption_scores
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
 from headwater.models.folder import Layout, Shapes, prefixed
@@ -147,17 +147,9 @@ class Glide(Method):
         good as the judge, which wants hundreds of images and sees them at 32 x 32 at most. Raises UserError
         for fewer than two different texts.
         """
-        pool, side = sorted(set(text)), min(32, min(truth.shape[-2:]) // 8 * 8)
-        need(len(pool) > 1, "there is one caption only: retrieval needs at least two different ones")
+        side = min(32, min(truth.shape[-2:]) // 8 * 8)
         need(side > 0, "the judge wants pictures of 8x8 or more")
-        drawn, truth = (area(images, side, side) for images in (drawn, truth))
-        judge = train_dual_encoder(truth, text, seed=0, progress=True)
-        found = retrieve(judge, drawn, text, pool, min(32, len(pool)))
-        return {
-            "retrieval": found.accuracy,
-            "similarity": float(found.similarity.mean()),
-            "diversity": diversity(judge, drawn),
-        }
+        return caption_scores(area(drawn, side, side), text, area(truth, side, side))
 
     def sizes(self, channels: int, reads: int, vocabulary: int) -> Text2ImConfig:
         """The network for images of some channels whose first convolution reads `reads`."""

@@ -2,9 +2,8 @@
 
 Held-out emoji with a hidden part are filled, with their names as captions, by the inpainting network and by
 the text-to-image network that it was fine-tuned from, in whose loop the noised known part is put in place
-before each step. Same steps, same scale. The rule, with 95 % bootstrap intervals over images: held if the
-trained network has the smaller seam and the smaller error in the hole, partly if one of the two. It was
-written before any result.
+before each step. Same steps, same scale. Required: the trained network has the smaller seam and the smaller
+error in the hole. The rule was written before any result.
 """
 
 from __future__ import annotations

@@ -40,14 +40,9 @@ def test_loop_equals_the_reference(
 ) -> None:
     ref = golden(f"repaint/{name}")
     T, jump = ref.config["T"], ref.config["jump"]
-    fields = {k: v for k, v in ref.config["net"].items() if k != "image_size"}
     image, known = ref["in/gt"], ref["in/gt_keep_mask"][:, :1] > 0.5
-    process = ProcessConfig(T=T)
-    config = PriorConfig({"kind": "adm", **fields}, image.shape[1:], process, variance="learned_range")
-    prior = Prior.fresh(config, 0)
-    prior.network.load_state_dict(ref.under("w"), strict=True)
-    prior.network.eval()
-
+    process, shape = ProcessConfig(T=T), (3, *image.shape[-2:])
+    prior = Prior(ref.unet(), PriorConfig({"kind": "adm"}, shape, process, variance="learned_range"))
     method = RePaint(jump["t_T"], jump["jump_length"], jump["jump_n_sample"])
     start, repeat = jump.get("start_resampling"), jump["n_sample"]
     loop = jumps(method.steps, (method.jump, method.resample), repeat=repeat, start=start and start + 1)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from headwater.errors import UserError
 from headwater.methods.synthesis.glide import claim
-from headwater.methods.synthesis.glide import method as glide
 from headwater.methods.synthesis.glide.method import FittedGlide, Glide
+from headwater.metrics import dual_encoder
 from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
@@ -79,7 +79,8 @@ def test_an_empty_caption_asks_for_nothing(fitted: FittedGlide) -> None:
 
 
 def test_evaluation_by_a_judge_trained_on_real_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(glide, "train_dual_encoder", partial(glide.train_dual_encoder, steps=30, batch=16))
+    quick = partial(dual_encoder.train_dual_encoder, steps=30, batch=16)
+    monkeypatch.setattr(dual_encoder, "train_dual_encoder", quick)
     images, texts = flat()
     images = images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     found = METHOD.evaluate(images, texts, images)
