@@ -118,6 +118,8 @@ def test_wrong_shapes_are_refused() -> None:
 def test_picture_grids_check_their_shape_and_describe_cells() -> None:
     s, image = Section("s"), torch.zeros(1, 4, 4)
     s.pictures(["in", "out"], [[image, None]], ["cat"])
+    s.pictures({"in": image[None], "out": [None]}, row_labels=["cat"])
+    assert s.blocks[-1] == s.blocks[-2]
     assert 'alt="cat: in"' in html(s)
     with pytest.raises(ValueError, match="2 cells"):
         s.pictures(["in", "out"], [[image]])

@@ -79,18 +79,21 @@ class Section:
 
     def pictures(
         self,
-        columns: Sequence[str],
-        rows: Sequence[Sequence[Cell]],
+        columns: Sequence[str] | Mapping[str, Sequence[Cell] | Tensor],
+        rows: Sequence[Sequence[Cell]] = (),
         row_labels: Sequence[str] = (),
         captions: Sequence[Sequence[str]] | None = None,
         caption: str = "",
     ) -> None:
-        """A grid of pictures: a column per stage, a row per sample.
+        """A grid of pictures: a column per stage, a row per sample. Give names and rows, or a mapping name ->
+        the cells of that column.
 
         Cells are images (1|3,H,W) float in [-1, 1], bool masks, uint8 images, `Heat`, `Signed` or
         `Classes` maps, or None for an empty place. `captions` puts a line under each cell.
         Raises ValueError where rows, labels and columns do not fit each other.
         """
+        if isinstance(columns, Mapping):
+            columns, rows = list(columns), list(zip(*columns.values(), strict=True))
         if not columns or any(len(row) != len(columns) for row in rows):
             raise ValueError(f"Give every row of pictures {len(columns)} cells, one per column.")
         if row_labels and len(row_labels) != len(rows):

@@ -56,11 +56,10 @@ def measure(settings: Settings, trial: Trial) -> None:
             trial.found.add("seam", arm, seam[rows].double().abs(), family)
             trial.found.add("step at the edge", arm, seam[rows], family)
     columns["truth"] = truth
-    shown = range(0, len(truth), max(1, n // 2))
+    shown = slice(None, None, max(1, n // 2))
     trial.section.pictures(
-        list(columns),
-        [[images[i] for images in columns.values()] for i in shown],
-        [families[i // n] for i in shown],
+        {name: images[shown] for name, images in columns.items()},
+        row_labels=[family for family in families for _ in range(n)][shown],
         caption="Two digits behind each kind of mask, first seed: not selected.",
     )
 

@@ -76,17 +76,16 @@ def measure(settings: Settings, trial: Trial) -> None:
     captions = {NEW: shuffled(new, settings.new), TRAINED: shuffled(sorted(set(trained)), settings.trained)}
     for title, chosen in captions.items():
         repeated = [text for text in chosen for _ in range(settings.times)]
-        columns = {"real": [real[text] for text in chosen]}
+        columns = {"real": [real[text] for text in chosen[:8]]}
         for scale in settings.scales:
             arm, method = f"scale {scale:g}", replace(settings.method, guidance_scale=float(scale))
             flat = method.apply(repeated, fitted, **trial.run(48))
             drawn = flat.unflatten(0, (len(chosen), settings.times))
             for name, values in judged(judge, drawn, chosen, names, WAYS, trial.seed).items():
                 trial.found.add(f"{name}, {title}", arm, values)
-            columns[arm] = list(drawn[:, 0])
-        rows = list(zip(*columns.values(), strict=True))[:8]
+            columns[arm] = list(drawn[:8, 0])
         caption = f"{title.capitalize()}. One image each, first seed."
-        trial.section.pictures(list(columns), rows, chosen[: len(rows)], caption=caption)
+        trial.section.pictures(columns, row_labels=chosen[:8], caption=caption)
     rows = [i for i, name in enumerate(held_out) if name in set(new)]
     found = retrieve(judge, test.images[rows], [held_out[i] for i in rows], names, WAYS)
     trial.found.samples |= {"judge on real pictures": found.accuracy, "captions": captions}

@@ -87,8 +87,8 @@ def measure(settings: Settings, trial: Trial) -> None:
         trial.found.add("hole error", arm, error.view(len(families), -1).mean(0))
     columns = {"given": truth.where(known, torch.zeros(())), **filled, "truth": truth}
     shown = range(0, len(text), max(1, len(chosen) // 3))[:9]
-    rows = [[images[i] for images in columns.values()] for i in shown]
-    trial.section.pictures(list(columns), rows, [text[i] for i in shown])
+    cells = {name: [images[i] for i in shown] for name, images in columns.items()}
+    trial.section.pictures(cells, row_labels=[text[i] for i in shown])
     trained = f"fine-tuned in this run for {method.training.steps} steps"
     origin = trained if trial.found.training_seconds else "shipped"
     trial.section.note(f"The inpainting network: {origin}. Its training is not repeated over the seeds.")
