@@ -48,6 +48,11 @@ def centred(x: Tensor, K: int) -> Tensor:
     return x.float() * (2 / (K - 1)) - 1
 
 
+def quantised(image: Tensor, K: int) -> Tensor:
+    """Images in [-1, 1] as the nearest of K even values, int64 of the same shape; `centred` undoes it."""
+    return ((image.clamp(-1, 1) + 1) * (K - 1) / 2).round().long()
+
+
 def logistic_logits(loc: Tensor, log_scale: Tensor, K: int) -> Tensor:
     """ln of the mass of each bin under a logistic law, not normalised: (...) -> (..., K).
 

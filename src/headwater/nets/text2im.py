@@ -2,8 +2,8 @@
 
 Source: Nichol et al., "GLIDE: Towards Photorealistic Image Generation and Editing with Text-Guided Diffusion
 Models", 2022, arXiv 2112.10741, section 3. Parameter names follow openai/glide-text2im (MIT), so its weights
-load with `strict=True`. Text enters as what `encode` returns: it does not depend on the timestep, so a walk
-encodes a caption once.
+load with `strict=True`. Text enters as what `encode` returns: it does not depend on the timestep, so a
+sampling loop encodes a caption once.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_blocks import UNetArchitecture
-from headwater.nets.categorical_unet import PixelLogistic, PixelLogits, centred
+from headwater.nets.categorical_unet import PixelLogistic, PixelLogits, centred, quantised
 from headwater.noise import Purpose, derive
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 from headwater.training import TrainerConfig
@@ -182,11 +182,6 @@ class D3PMImages(Method):
         """bits_per_dimension: the mean; low, high: its 95 % bootstrap interval over images."""
         low, high = bootstrap_interval(bits.double().numpy(), seed=0)
         return {"bits_per_dimension": float(bits.double().mean()), "low": low, "high": high}
-
-
-def quantised(image: Tensor, K: int) -> Tensor:
-    """Images in [-1, 1] as the nearest of K even values, int64 of the same shape; `centred` undoes it."""
-    return ((image.clamp(-1, 1) + 1) * (K - 1) / 2).round().long()
 
 
 @dataclass(frozen=True)

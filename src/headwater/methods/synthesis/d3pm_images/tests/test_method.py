@@ -10,7 +10,7 @@ import torch
 from contract.specimens import tiny
 from headwater.errors import UserError
 from headwater.methods.synthesis.d3pm_images import claim
-from headwater.methods.synthesis.d3pm_images.method import D3PMImages, FittedD3PMImages, quantised
+from headwater.methods.synthesis.d3pm_images.method import D3PMImages, FittedD3PMImages
 from headwater.nets.categorical_unet import centred
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
@@ -63,12 +63,6 @@ def test_training_lowers_the_bits() -> None:
         for m in (replace(method, training=TrainerConfig(1, 8, lr=1e-9)), method)
     )
     assert after < before - 0.5
-
-
-def test_quantising_is_nearest_and_undone_on_its_values() -> None:
-    values = torch.arange(17)
-    assert torch.equal(quantised(centred(values, 17), 17), values)
-    assert quantised(torch.tensor([-3.0, 0.05, 3.0]), 17).tolist() == [0, 8, 16]
 
 
 def test_what_cannot_be_is_said(fitted: FittedD3PMImages) -> None:

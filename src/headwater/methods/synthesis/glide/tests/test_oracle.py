@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from headwater.core import Diffusion
+from headwater.core.schedule import cosine
 from headwater.data.tokenizer import Tokenizer
 from headwater.methods.synthesis.glide.method import FittedGlide, Glide, GlideConfig
 from headwater.sampling import guided
@@ -49,10 +50,9 @@ def known() -> FittedGlide:
     tokenizer = Tokenizer.train(["low", "high"], 10, "word")
     ids = tuple(int(tokenizer.encode([word], 1)[0, 0]) for word in ("low", "high"))
     sizes: Any = SimpleNamespace(text=SimpleNamespace(ctx=1, vocab=10))
-    config = GlideConfig(sizes, tokenizer, (1, 1, 1), T=100, variance="fixed")
-    empty = FittedGlide(nn.Identity(), config)  # pyright: ignore[reportArgumentType]
-    q = empty.process
-    return replace(empty, network=Exact(q.alpha, q.sigma, ids))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    q = Diffusion.vp(cosine(100))
+    config = GlideConfig(sizes, tokenizer, (1, 1, 1), T=q.T, variance="fixed")
+    return FittedGlide(Exact(q.alpha, q.sigma, ids), config)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_guided_score_is_that_of_the_tilted_density(known: FittedGlide) -> None:
