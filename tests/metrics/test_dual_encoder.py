@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
+from headwater.errors import UserError
+from headwater.metrics import dual_encoder
 from headwater.metrics.dual_encoder import (
     DualEncoder,
+    caption_scores,
     diversity,
     judged,
     retrieve,
@@ -90,3 +95,13 @@ def test_pictures_are_judged_per_text() -> None:
     assert found["pixel spread"][0] == pytest.approx(0, abs=1e-6)
     apart = judge.image(drawn[1])
     assert float(found["variety"][1]) == pytest.approx(1 - float(apart[0] @ apart[1]), abs=1e-5)
+
+
+def test_captions_are_scored_by_a_judge_trained_on_real_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dual_encoder, "train_dual_encoder", partial(train_dual_encoder, steps=60, batch=32))
+    images, texts = pictures(0)
+    found = caption_scores(images, texts, images)
+    assert found["retrieval"] > 0.9
+    assert 0 <= found["diversity"] <= 2
+    with pytest.raises(UserError, match="one caption only"):
+        caption_scores(images, ["red"] * len(images), images)

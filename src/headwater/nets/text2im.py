@@ -8,7 +8,7 @@ sampling loop encodes a caption once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_blocks import check_input, zeroed
+from headwater.nets.infer import unet_fields
 from headwater.nets.text_encoder import TextConfig, TextTower
 
 
@@ -93,3 +94,18 @@ class SuperResText2Im(Text2Im):
         """low (B,C,h,w), of any size."""
         large = F.interpolate(low, x.shape[-2:], mode="bilinear")
         return super().forward(torch.cat([x, large], dim=1), timesteps, summary, context)
+
+
+def published(shapes: Mapping[str, Sequence[int]], settings: Mapping[str, Any]) -> Text2ImConfig:
+    """The network behind names and shapes of openai/glide-text2im.
+
+    settings: what shapes do not say, as its model_creation.py names it: `xf_heads`, `num_heads` or
+    `num_head_channels`; by default 64 channels per head, as in the released models.
+    """
+    vocab, width = shapes["token_embedding.weight"]
+    layers = {name.split(".")[2] for name in shapes if name.startswith("transformer.resblocks.")}
+    many, final = settings.get("xf_heads", max(1, width // 64)), "final_ln.weight" in shapes
+    text = TextConfig(vocab, shapes["positional_embedding"][0], width, len(layers), many, final)
+    heads = {k: settings[k] for k in ("num_heads", "num_head_channels") if k in settings}
+    heads = heads or {"num_head_channels": 64}
+    return Text2ImConfig(**unet_fields(shapes, use_new_attention_order=False, **heads), text=text)

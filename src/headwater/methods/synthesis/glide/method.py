@@ -24,8 +24,7 @@ from headwater.models.filling import Parts
 from headwater.models.folder import Layout, Shapes, prefixed
 from headwater.models.pretrained import Pretrained
 from headwater.nets.adm_blocks import UNetArchitecture
-from headwater.nets.infer import unet_fields
-from headwater.nets.text2im import SuperResText2Im, Text2Im, Text2ImConfig
+from headwater.nets.text2im import SuperResText2Im, Text2Im, Text2ImConfig, published
 from headwater.nets.text_encoder import TextConfig
 from headwater.noise import Purpose, derive
 from headwater.sampling import (
@@ -270,13 +269,7 @@ class FittedGlide(Pretrained):
 
         Its captions are GPT-2's tokens in lower case; `tokenizer` names another vocabulary.
         """
-        vocab, width = shapes["token_embedding.weight"]
-        layers = {name.split(".")[2] for name in shapes if name.startswith("transformer.resblocks.")}
-        many, final = settings.get("xf_heads", max(1, width // 64)), "final_ln.weight" in shapes
-        text = TextConfig(vocab, shapes["positional_embedding"][0], width, len(layers), many, final)
-        heads = {k: settings[k] for k in ("num_heads", "num_head_channels") if k in settings}
-        heads = heads or {"num_head_channels": 64}
-        network = Text2ImConfig(**unet_fields(shapes, use_new_attention_order=False, **heads), text=text)
+        network = published(shapes, settings)
         channels, (images, masks) = network.out_channels // 2, cls.reads
         reads = images * channels + masks
         need(network.in_channels == reads, f"it reads {network.in_channels} channels, not {reads}")

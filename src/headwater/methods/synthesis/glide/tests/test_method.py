@@ -1,10 +1,9 @@
-"""GLIDE's own: captions decide, are read once, and guidance costs no further call; the claim's judge."""
+"""GLIDE's own: captions decide, are read once, and guidance costs no further call; the claim's names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from contract.specimens import tiny
 from headwater.errors import UserError
 from headwater.methods.synthesis.glide import claim
 from headwater.methods.synthesis.glide.method import FittedGlide, Glide
-from headwater.metrics import dual_encoder
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
 
@@ -77,24 +75,13 @@ def test_an_empty_caption_asks_for_nothing(fitted: FittedGlide) -> None:
     assert tokens.shape == (2, 3)
 
 
-def test_evaluation_by_a_judge_trained_on_real_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = partial(dual_encoder.train_dual_encoder, steps=30, batch=16)
-    monkeypatch.setattr(dual_encoder, "train_dual_encoder", quick)
-    images, texts = flat()
-    images = images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    found = METHOD.evaluate(images, texts, images)
-    assert found["retrieval"] > 0.9
-    assert 0 <= found["diversity"] <= 2
-
-
 def test_what_is_wrong_is_said(fitted: FittedGlide) -> None:
     images, texts = flat()
     with pytest.raises(UserError, match="16 pictures and 15 captions"):
         METHOD.fit(images, texts[1:], **QUIET)
-    with pytest.raises(UserError, match="no captions"):
-        METHOD.fit(images[:0], [], **QUIET)
-    with pytest.raises(UserError, match="no captions to learn from"):
-        METHOD.fit(images, [" "] * 16, **QUIET)
+    for some, captions in ((images[:0], []), (images, [" "] * 16)):
+        with pytest.raises(UserError, match="no captions to learn from"):
+            METHOD.fit(some, captions, **QUIET)
     with pytest.raises(UserError, match="caption_dropout is 1"):
         replace(METHOD, caption_dropout=1.0).fit(images, texts, **QUIET)
     with pytest.raises(UserError, match="give a number from 1 to 1000, counts per section"):
