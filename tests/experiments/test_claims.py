@@ -149,18 +149,20 @@ def test_figures_of_the_first_seed_come_back_from_disk(how: Reproduction, tmp_pa
             for arm, shift in (("ours", 0.0), ("other", 1.0)):
                 trial.found.add("error", arm, np.arange(6.0) + level + shift, f"{level}")
         trial.found.add("error", "none", np.arange(6.0), "at all")
+        trial.found.add("one level alone", "ours", np.arange(6.0), "100")
         image = torch.full((1, 4, 4), float(trial.seed))
         cells = [image, Heat(image[0], high=3.0)]
         trial.section.pictures(["picture", "map"], [cells], ["a"], [["x", "y"]], "Two.")
         trial.section.table(["arm", "value"], [["ours", Estimate(1.0, 0.5, 3)]], "One.", {"value": "max"})
         trial.section.curve({"line": ([0, 1], [1, 2])}, "x", "y")
 
-    axis = {"error": Measure("smaller", axis="level")}
+    axis = {"error": Measure("smaller", axis="level"), "one level alone": Measure(axis="level")}
     claim = replace(MADE_UP, measure=drawn, measures=axis)
     kept = replace(how, checkpoint_dir=tmp_path)
     claim.reproduce(kept)
     again = replace(kept, page=Page("made up"))
     replace(claim, measure=counted).reproduce(again)  # every seed is read: none is measured again
+    assert [type(b).__name__ for b in kept.page.sections[0].blocks].count("Curve") == 2
     blocks, before = (h.page.sections[0].blocks[:4] for h in (again, kept))
     assert blocks == before
     assert [type(block).__name__ for block in blocks] == ["Pictures", "Table", "Curve", "Curve"]

@@ -77,6 +77,23 @@ def test_the_law_draws_the_reference_field(reference: Any, monkeypatch: pytest.M
             assert not torch.equal(field[1].double(), wanted)
 
 
+@pytest.mark.parametrize("name", ["model", "model_conv_rgb"])
+def test_the_law_draws_the_fields_of_a_trajectory(
+    golden: GoldenReader, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Simplex.draw` itself, given the reference's seeds at our timesteps, for one channel and for three."""
+    ref = golden(f"anoddpm/{name}")
+    wanted = ref["out/forward_backward/simplex_simplex/fields"]
+    seeds = [int(s) for s in ref.under("noise/forward_backward_simplex_simplex").values()]
+    level, channels = ref.config["lambda"], wanted.shape[2]
+    drawn = iter(seeds)
+    monkeypatch.setattr(simplex, "tables", lambda ours: tables([next(drawn) for _ in ours]))
+    stream = Simplex().stream([0])
+    for at, there in zip([level, *range(level, 0, -1)], wanted, strict=True):
+        torch.testing.assert_close(stream(ref["in/x0"], at), there, atol=1e-6, rtol=0)
+    assert len(seeds) == channels * len(wanted)
+
+
 @pytest.mark.parametrize("seed", [0, 11, -(2**62)])
 def test_the_opensimplex_package_agrees(seed: int) -> None:
     opensimplex = pytest.importorskip("opensimplex")

@@ -27,9 +27,7 @@ def add_section(
     claim = results.claim
     section = page.section(claim.title, claim.lead)
     section.blocks += results.parts[0].figures
-    for name, measure in claim.measures.items():
-        if measure.axis and name in results.parts[0].values:
-            measure_curve(section, results, name, measure)
+    measure_curves(section, results, claim.measures)
     claim.show(section, results)
     measure_tables(section, results, claim.measures)
     _conditions(section, results, conditions)
@@ -84,16 +82,20 @@ def cell(results: Results[Any], measure: str, arm: str, case: str | None = None)
     return Estimate.of(values) if len(values) > 1 else values[0]
 
 
-def measure_curve(section: Section, results: Results[Any], name: str, measure: Measure) -> None:
-    """A measure over its cases, a line for each arm; a level one for an arm that has one case of many."""
-    arms = {arm: results.cases(name, arm) for arm in results.arms(name)}
-    every = sorted({case for cases in arms.values() if len(cases) > 1 for case in cases}, key=float)
-    lines = [
-        band(arm, every, [results.rows(name, arm, c if c in own else own[0]).mean(0) for c in every])
-        for arm, own in arms.items()
-    ]
-    bands = f"Bands: 95 %, over {results.claim.unit}s."
-    section.curve(lines, measure.axis, name, f"{measure.about} {bands}".strip())
+def measure_curves(section: Section, results: Results[Any], measures: Mapping[str, Measure]) -> None:
+    """Every measure that names an axis, over its cases: a line for each arm, a level one for an arm that has
+    one case of many."""
+    for name in (n for n in measures if measures[n].axis and n in results.parts[0].values):
+        arms = {arm: results.cases(name, arm) for arm in results.arms(name)}
+        every = sorted({case for cases in arms.values() if len(cases) > 1 for case in cases}, key=float)
+        lines = [
+            band(arm, every, [results.rows(name, arm, c if c in own else own[0]).mean(0) for c in every])
+            for arm, own in arms.items()
+            if every
+        ]
+        if lines:
+            caption = f"{measures[name].about} Bands: 95 %, over {results.claim.unit}s."
+            section.curve(lines, measures[name].axis, name, caption.strip())
 
 
 def band(name: str, x: Sequence[float | str], values: Sequence[Values]) -> Series:

@@ -18,22 +18,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from headwater.baselines.anomaly import Autoencoder, AutoencoderBaseline, mean_of_neighbours
 from headwater.data import load
+from headwater.data.anomalies import DEFECTS, Cases, brain_cases, texture_cases
 from headwater.experiments.comparison import Bound, Condition
 from headwater.experiments.harness import Claim, Measure, Results, Trial
-from headwater.experiments.page import band, measure_tables
-from headwater.methods.anomaly.anoddpm.claim_baselines import (
-    Autoencoder,
-    AutoencoderBaseline,
-    autoencoder_anomalies,
-    mean_anomalies,
-)
-from headwater.methods.anomaly.anoddpm.claim_cases import DEFECTS, Cases, brain_cases, texture_cases
-from headwater.methods.anomaly.anoddpm.claim_noise import show_fields
+from headwater.experiments.page import measure_curves, measure_tables
 from headwater.methods.anomaly.anoddpm.method import AnoDDPM, Anomalies
+from headwater.methods.base import Images
 from headwater.methods.catalogue import entry
 from headwater.metrics.detection import auroc, best_dice, roc_curve
+from headwater.metrics.fields import BINS, FieldStatistics, normal_density, radial_spectrum, spectral_distance
 from headwater.models import Prior
+from headwater.noise import Simplex, White
 from headwater.report import Cell, Heat, Page, Section, Series
 from headwater.sampling import Run
 from headwater.training import Recipe, train
@@ -95,62 +92,63 @@ STUDIED = {
 # What is measured
 
 
+def compared(image: Images, reconstruction: Images) -> Anomalies:
+    """What a single reconstruction finds."""
+    return Anomalies.of((image - reconstruction).square().mean(1, keepdim=True), reconstruction)
+
+
 def score(measure: str, found: Anomalies, cases: Cases, *groups: str) -> Tensor:
     """A measure of each picture of some groups (every changed one by default), (N,) float64."""
     rows = cases.rows(*groups)
     return torch.tensor([SCORES[measure](found.map[i], cases.truth[i]) for i in rows], dtype=torch.float64)
 
 
-def dice_at(threshold: float, found: Anomalies, cases: Cases) -> Tensor:
-    """Dice of each changed picture at one threshold for all, (N,)."""
-    hit, truth = (v[cases.rows()].flatten(1) for v in (found.map >= threshold, cases.truth))
-    return 2 * (hit & truth).sum(1) / (hit.sum(1) + truth.sum(1)).clamp(min=1)
+def sweep(prior: Prior, settings: Settings, cases: Cases, run: Run) -> dict[int, Anomalies]:
+    """What is found in every picture at each level."""
+    steps = settings.steps
+    return {t: AnoDDPM(t, min(steps, t)).apply(prior, cases.image, **run) for t in settings.levels}
 
 
-def reconstruct(prior: Prior, level: int, steps: int, times: int, cases: Cases, run: Run) -> Anomalies:
-    """Noise every picture to a level and denoise it, `times` over."""
-    return AnoDDPM(level, min(steps, level), times).apply(prior, cases.image, **run)
-
-
-def choose(
-    prior: Prior, levels: tuple[int, ...], steps: int, cases: Cases, run: Run
-) -> tuple[dict[str, int], float]:
+def choose(at: Mapping[int, Anomalies], cases: Cases) -> tuple[dict[str, int], float]:
     """The level of highest mean Dice for each group, and for "all"; and for that one the threshold of
     highest Dice over the pixels of all changed pictures."""
-    at = {t: reconstruct(prior, t, steps, 1, cases, run) for t in levels}
-    groups = {g: [g] for g in cases.group if g != "healthy"} | {"all": []}
-    dice = {
-        (t, g): float(score("best Dice", found, cases, *wanted).mean())
-        for t, found in at.items()
-        for g, wanted in groups.items()
-    }
-    chosen = {g: max(levels, key=lambda t: dice[t, g]) for g in groups}
-    rows, found = cases.rows(), at[chosen["all"]]
-    return chosen, best_dice(found.map[rows], cases.truth[rows])[1]
+    chosen = {}
+    for group in (*(g for g in dict.fromkeys(cases.group) if g != "healthy"), "all"):
+        wanted = () if group == "all" else (group,)
+        dice = {t: float(score("best Dice", found, cases, *wanted).mean()) for t, found in at.items()}
+        chosen[group] = max(dice, key=dice.__getitem__)
+    rows = cases.rows()
+    return chosen, best_dice(at[chosen["all"]].map[rows], cases.truth[rows])[1]
 
 
 def examine(
     trial: Trial, study: str, priors: Mapping[str, Prior], cases: Cases, choosing: Cases, settings: Settings
-) -> None:
-    """Run every prior at all levels; scored at levels that were chosen on other pictures."""
-    trial.found.samples[f"{study}cases"] = dict(vars(cases))
-    levels, steps = settings.levels, settings.steps
+) -> dict[str, Anomalies]:
+    """Run every prior at all levels; scored at levels that were chosen on other pictures. Returns what each
+    found at the level for all lesions."""
+    found, run, shown = trial.found, trial.run(128), {}
     for arm, prior in priors.items():
         chosen, threshold = trial.once(
-            (study, arm), lambda p=prior: choose(p, levels, steps, choosing, trial.run(128, seed=-1))
+            (study, arm),
+            lambda p=prior: choose(sweep(p, settings, choosing, trial.run(128, seed=-1)), choosing),
         )
-        at = {t: reconstruct(prior, t, steps, 1, cases, trial.run(128)) for t in levels}
-        for t in levels:
-            for group in GROUPS[study]:
-                values = score("best Dice", at[t], cases, group)
-                trial.found.add(f"{study}Dice over level, {group}", arm, values, f"{t}")
+        at = sweep(prior, settings, cases, run)
+        for group in GROUPS[study]:
+            for t in at:
+                dice = score("best Dice", at[t], cases, group)
+                found.add(f"{study}Dice over level, {group}", arm, dice, f"{t}")
         note(trial, study, arm, cases, {g: at[t] for g, t in chosen.items()})
-        fixed = dice_at(threshold, at[chosen["all"]], cases)
-        trial.found.add(f"{study}Dice at a chosen threshold", arm, fixed)
-        trial.found.samples.setdefault("levels", {})[f"{study}{arm}"] = chosen
+        shown[arm] = every = at[chosen["all"]]
+        hit, truth = (v[cases.rows()].flatten(1) for v in (every.map >= threshold, cases.truth))
+        dice = 2 * (hit & truth).sum(1) / (hit.sum(1) + truth.sum(1))
+        found.add(f"{study}Dice at a chosen threshold", arm, dice)
+        found.samples.setdefault("levels", {})[f"{study}{arm}"] = chosen
         if settings.reconstructions > 1:
-            many = reconstruct(prior, chosen["all"], steps, settings.reconstructions, cases, trial.run(128))
+            level = chosen["all"]
+            method = AnoDDPM(level, min(settings.steps, level), settings.reconstructions)
+            many = method.apply(prior, cases.image, **run)
             note(trial, study, f"{arm}, averaged", cases, dict.fromkeys((*GROUPS[study], "all"), many))
+    return shown
 
 
 def note(trial: Trial, study: str, arm: str, cases: Cases, by_group: Mapping[str, Anomalies]) -> None:
@@ -161,11 +159,11 @@ def note(trial: Trial, study: str, arm: str, cases: Cases, by_group: Mapping[str
             found.add(f"{study}{measure}, {group}", arm, score(measure, by_group[group], cases, group))
         found.add(f"{study}{measure}", arm, score(measure, every, cases))
     found.add(f"{study}error on healthy", arm, every.map[cases.rows("healthy")].mean((1, 2, 3)))
-    found.samples.setdefault("scores", {})[f"{study}{arm}"] = every.score
-    group = GROUPS[study][0]
-    found.samples.setdefault("maps", {})[f"{study}{arm}"] = by_group[group].map[cases.rows(group)]
-    if trial.index == 0 and "averaged" not in arm:
-        found.samples.setdefault("shown", {})[f"{study}{arm}"] = [every.reconstruction, every.map]
+    found.samples.setdefault("scores", {}).setdefault(study, {})[arm] = every.score
+    found.samples.setdefault("sick", {})[study] = cases.truth.flatten(1).any(1)
+    if study == LESIONS:
+        rows = cases.rows("large")
+        found.samples.setdefault("large", {})[arm] = [by_group["large"].map[rows], cases.truth[rows]]
 
 
 def measure(settings: Settings, trial: Trial) -> None:
@@ -177,19 +175,48 @@ def measure(settings: Settings, trial: Trial) -> None:
     side, seed = priors[SIMPLEX].shape[1], trial.seed
     cases = brain_cases(settings.per_group, seed, side=side)
     choosing = brain_cases(settings.choosing, CHOOSING_SEED, choosing=True, side=side)
-    examine(trial, LESIONS, priors, cases, choosing, settings)
-    for arm, found in baselines(settings, trial, cases, choosing).items():
-        note(trial, LESIONS, arm, cases, dict.fromkeys(("large", "small", "all"), found))
+    shown = examine(trial, LESIONS, priors, cases, choosing, settings)
+    for arm, image in baselines(settings, trial, cases, choosing).items():
+        shown[arm] = compared(cases.image, image)
+        note(trial, LESIONS, arm, cases, dict.fromkeys(("large", "small", "all"), shown[arm]))
+    gallery(trial.section, trial, LESIONS, cases, shown)
     if not settings.training:
         return
     brief = replace(settings, levels=settings.studied, steps=min(10, settings.steps), reconstructions=1)
-    own = {name: trained(trial, "brain", name, side, settings.training) for name in STUDIED}
-    examine(trial, NOISES, own, cases, choosing, brief)
     half = settings.per_group // 2
-    cases = texture_cases(half, seed, side=side)
-    choosing = texture_cases(max(3, half // 2), 0, choosing=True, side=side)
-    own = {n: trained(trial, "textures", n, side, settings.training) for n in ("simplex, 16 px", "white")}
-    examine(trial, TEXTURES, own, cases, choosing, brief)
+    crops = texture_cases(half, seed, side=side)
+    others = texture_cases(max(3, half // 2), 0, choosing=True, side=side)
+    for study, data, names, scored, other in (
+        (NOISES, "brain", tuple(STUDIED), cases, choosing),
+        (TEXTURES, "textures", ("simplex, 16 px", "white"), crops, others),
+    ):
+        own = {name: trained(trial, data, name, side, settings.training) for name in names}
+        section = Section("")
+        gallery(section, trial, study, scored, examine(trial, study, own, scored, other, brief))
+        trial.found.samples[study] = section.blocks
+
+
+def gallery(section: Section, trial: Trial, study: str, cases: Cases, shown: Mapping[str, Anomalies]) -> None:
+    """Picture, reconstruction and map of each arm, truth; a few pictures of each group."""
+    rows = [i for g in dict.fromkeys(cases.group) for i in cases.rows(g)[: 3 if g == "large" else 2]]
+    cells: list[list[Cell]] = []
+    for i in rows:
+        pairs = [(f.reconstruction[i].clamp(-1, 1), Heat(f.map[i], high=0.5)) for f in shown.values()]
+        cells.append([cases.image[i], *(cell for pair in pairs for cell in pair), cases.truth[i]])
+    columns = [f"{what}, {arm}" for arm in shown for what in ("reconstruction", "error")]
+    chosen = trial.found.samples["levels"]
+    levels = [
+        f"for {arm} " + ", ".join(f"{chosen[study + arm][g]} ({g})" for g in (*GROUPS[study], "all"))
+        for arm in shown
+        if study + arm in chosen
+    ]
+    section.pictures(
+        ["picture", *columns, "truth"],
+        cells,
+        [cases.label[i] for i in rows],
+        caption="Error: squared difference, brightest at 0.5, the paper's fixed threshold; pictures lie in "
+        f"[-1, 1]. First seed, at the level for all; levels chosen on other pictures: {'; '.join(levels)}.",
+    )
 
 
 def trained(trial: Trial, data: str, name: str, side: int, steps: int) -> Prior:
@@ -210,26 +237,27 @@ def trained(trial: Trial, data: str, name: str, side: int, steps: int) -> Prior:
     return trial.train(f"{data}, {name}", fit, trainings=1)
 
 
-def baselines(settings: Settings, trial: Trial, cases: Cases, choosing: Cases) -> dict[str, Anomalies]:
-    """An autoencoder trained here, its bottleneck chosen as levels are, and the mean slice of one height."""
+def baselines(settings: Settings, trial: Trial, cases: Cases, choosing: Cases) -> dict[str, Images]:
+    """Reconstructions by an autoencoder trained here, its bottleneck chosen as levels are, and the mean slice
+    of the same height."""
     side = cases.image.shape[-1]
     healthy = trial.once(
         "healthy", lambda: load("brain", "mni", side, augmented=settings.slices, seed=trial.seeds[0])
     )
 
     def fit(run: Run) -> Autoencoder:
-        fitted = []
-        for latent in settings.latents:
-            network = replace(settings.autoencoder, latent=latent).fit(healthy.images, **run)
-            found = autoencoder_anomalies(network, choosing.image, run)
-            fitted.append((float(score("best Dice", found, choosing).mean()), latent, network))
-        return max(fitted, key=lambda f: f[0])[2]
+        def dice(network: Autoencoder) -> float:
+            found = compared(choosing.image, network.reconstruct(choosing.image, run))
+            return float(score("best Dice", found, choosing).mean())
+
+        sizes = [replace(settings.autoencoder, latent=latent) for latent in settings.latents]
+        return max((baseline.fit(healthy.images, **run) for baseline in sizes), key=dice)
 
     network = trial.train(AUTOENCODER, fit, trainings=1)
     height = load("brain", "colin", side).meta["z"][cases.row]
     return {
-        AUTOENCODER: autoencoder_anomalies(network, cases.image, trial.run()),
-        MEAN: mean_anomalies(cases.image, height, healthy.images, healthy.meta["z"], reach=2),
+        AUTOENCODER: network.reconstruct(cases.image, trial.run()),
+        MEAN: mean_of_neighbours(height, healthy.images, healthy.meta["z"], reach=2),
     }
 
 
@@ -260,10 +288,11 @@ def rule(results: Results[Settings]) -> list[Condition]:
 def image_auroc(results: Results[Settings]) -> dict[str, float]:
     """How well the image score tells changed pictures from untouched ones, by study and arm."""
     found = {}
-    for name in results.first["scores"]:
-        study = next(s for s in (NOISES, TEXTURES, LESIONS) if name.startswith(s))
-        truth = torch.cat([c["truth"] for c in results.collect(f"{study}cases")]).flatten(1).any(1)
-        found[name] = auroc(torch.cat([s[name] for s in results.collect("scores")]), truth)
+    for study, arms in results.first["scores"].items():
+        sick = torch.cat([s[study] for s in results.collect("sick")])
+        for arm in arms:
+            scores = torch.cat([s[study][arm] for s in results.collect("scores")])
+            found[f"{study}{arm}"] = auroc(scores, sick)
     return found
 
 
@@ -271,18 +300,16 @@ def image_auroc(results: Results[Settings]) -> dict[str, float]:
 
 
 def show(section: Section, results: Results[Settings]) -> None:
-    """Pictures, ROC, and Dice over the level."""
-    gallery(section, results, LESIONS)
-    truth = torch.cat([c["truth"][[g == "large" for g in c["group"]]] for c in results.collect("cases")])
+    """ROC over the pixels, and how well pictures are told apart."""
     wanted = torch.linspace(0, 1, 60, dtype=torch.float64).square()
     lines = []
     for arm in (SIMPLEX, GAUSS, AUTOENCODER, MEAN):
-        curve = roc_curve(torch.cat([m[arm] for m in results.collect("maps")]), truth)
+        maps, truth = zip(*(large[arm] for large in results.collect("large")), strict=True)
+        curve = roc_curve(torch.cat(maps), torch.cat(truth))
         at = torch.searchsorted(curve.false_positive_rate, wanted, right=True) - 1
         lines.append(Series(arm, wanted.tolist(), curve.true_positive_rate[at].tolist()))
     caption = "Pixels of all pictures with a large lesion, each noise at the level chosen for large lesions."
     section.curve(lines, "false positive rate", "true positive rate", caption)
-    level_curve(section, results, LESIONS, GROUPS[LESIONS])
     section.table(
         ["arm", "image AUROC"],
         [[k, v] for k, v in image_auroc(results).items() if ": " not in k],
@@ -291,75 +318,70 @@ def show(section: Section, results: Results[Settings]) -> None:
     )
 
 
-def gallery(section: Section, results: Results[Settings], study: str) -> None:
-    """Picture, reconstruction and map of each arm, truth; a few pictures of each group."""
-    cases, shown = results.first[f"{study}cases"], results.first["shown"]
-    own = [k for k in shown if (k.startswith(study) if study else ": " not in k)]
-    arms = {k.removeprefix(study): shown[k] for k in own}
-    rows: list[list[Cell]] = []
-    labels = []
-    for group in dict.fromkeys(cases["group"]):
-        for i in [i for i, g in enumerate(cases["group"]) if g == group][: 3 if group == "large" else 2]:
-            line: list[Cell] = [cases["image"][i]]
-            for image, error in arms.values():
-                line += [image[i].clamp(-1, 1), Heat(error[i], high=0.5)]
-            rows.append([*line, cases["truth"][i]])
-            labels.append(cases["label"][i])
-    columns = [f"{what}, {arm}" for arm in arms for what in ("reconstruction", "error")]
-    section.pictures(
-        ["picture", *columns, "truth"],
-        rows,
-        labels,
-        caption="Error: squared difference, brightest at 0.5, the paper's fixed threshold; pictures lie in "
-        "[-1, 1]. First seed.",
-    )
-
-
-def level_curve(section: Section, results: Results[Settings], study: str, groups: tuple[str, ...]) -> None:
-    """Dice over the level for each arm and group, with 95 % bootstrap bands over pictures."""
-    arms = results.arms(f"{study}Dice over level, {groups[0]}")
-    levels = results.cases(f"{study}Dice over level, {groups[0]}", arms[0])
-    lines = [
-        band(f"{arm}, {g}", levels, [results.rows(f"{study}Dice over level, {g}", arm, t)[0] for t in levels])
-        for arm in arms
-        for g in groups
-    ]
-    chosen = [
-        f"for {arm} " + ", ".join(f"{results.first['levels'][study + arm][g]} ({g})" for g in groups)
-        for arm in arms
-    ]
-    section.curve(
-        lines,
-        "level lambda",
-        "best-threshold Dice",
-        f"All levels on the scored pictures: not chosen from. Chosen on other pictures: {'; '.join(chosen)}.",
-    )
-
-
 def more(page: Page, results: Results[Settings]) -> None:
     """The noise by itself, and the studies that train their own priors."""
-    settings, side = results.settings, results.first["cases"]["image"].shape[-1]
-    show_fields(page, settings.octaves, settings.wavelengths, load("brain", "mni", side).images)
-    if not settings.training:
+    show_fields(page, results.settings.octaves, results.settings.wavelengths)
+    if not results.settings.training:
         return
     for study, title, lead in (
         (NOISES, "Noise laws at equal training", "Slices of heads; five priors."),
         (TEXTURES, "Defects in textures", "Held-out halves of three textures; two priors."),
     ):
-        trained = f"{lead} {settings.training} training steps each in this run: compare within."
+        trained = f"{lead} {results.settings.training} training steps each in this run: compare within."
         section = page.section(title, trained)
-        gallery(section, results, study)
-        for group in GROUPS[study]:
-            level_curve(section, results, study, (group,))
+        section.blocks += results.first[study]
+        measure_curves(section, results, measures(study))
         measure_tables(section, results, measures(study))
 
 
+def show_fields(page: Page, octaves: tuple[int, ...], wavelengths: tuple[float, ...]) -> None:
+    """Simplex fields by octaves and starting wavelength: their values against the normal curve, their
+    spectrum against that of the slices that the priors know."""
+    side, own = 32, radial_spectrum(load("brain", "mni", 32).images)
+    grid = [[FieldStatistics.of(Simplex(o, 0.8, w), side) for w in wavelengths] for o in octaves]
+    section = page.section(
+        "Simplex noise by octaves and starting wavelength",
+        f"The starting frequency of the paper is 1 / wavelength; fields and pictures are {side} x {side}.",
+    )
+    columns = [f"{w:g} px" for w in wavelengths]
+    lines = [f"{o} octave{'s' if o > 1 else ''}" for o in octaves]
+    section.pictures(
+        columns,
+        [[field.example.clamp(-1, 1) for field in row] for row in grid],
+        lines,
+        [[f"std {field.std:.2f}" for field in row] for row in grid],
+        "One field each, as drawn; black is -1, white 1.",
+    )
+    cycles = range(1, len(own) + 1)
+    for label, row in zip(lines, grid, strict=True):
+        values = {name: (BINS, field.density) for name, field in zip(columns, row, strict=True)}
+        values["normal curve"] = (BINS, normal_density())
+        section.curve(values, "value / standard deviation", "density", f"{label}: histogram of the values")
+        spectra = {name: (cycles, field.spectrum) for name, field in zip(columns, row, strict=True)}
+        spectra["pictures"] = (cycles, own)
+        caption = f"{label}: radial spectrum"
+        section.curve(spectra, "cycles per picture", "share of the power", caption, "log", "log")
+    white = spectral_distance(FieldStatistics.of(White(), side).spectrum, own)
+    kurtosis = [[field.excess_kurtosis for field in row] for row in grid]
+    distance = [[spectral_distance(field.spectrum, own) for field in row] for row in grid]
+    caption = "Excess kurtosis of the values: 0 for a normal distribution, negative for lighter tails."
+    section.heatmap(kurtosis, lines, columns, caption, decimals=2)
+    caption = (
+        "Distance of the spectrum from the pictures' own: half the absolute difference, 0 to 1; white noise:"
+    )
+    section.heatmap(distance, lines, columns, f"{caption} {white:.2f}.", decimals=2)
+
+
 def measures(study: str) -> dict[str, Measure]:
-    """What is tabled of a study."""
+    """What is drawn and tabled of a study."""
+    all_levels = "All levels on the scored pictures, each at its own best threshold: not chosen from."
     about = "Each noise at the level chosen for the group; best Dice: at each picture's own best threshold."
-    healthy = Measure("smaller", "At the level chosen for all lesions.")
+    curves = {
+        f"{study}Dice over level, {g}": Measure("larger", all_levels, False, "level lambda")
+        for g in GROUPS[study]
+    }
     tabled = {f"{study}{m}, {g}": Measure("larger", about) for g in GROUPS[study] for m in SCORES}
-    return tabled | {f"{study}error on healthy": healthy}
+    return curves | tabled | {f"{study}error on healthy": Measure("smaller", "At the level for all lesions.")}
 
 
 CLAIM = Claim(
@@ -378,7 +400,7 @@ CLAIM = Claim(
         tuple(range(50, 650, 50)), 15, 18, 12, 5, AutoencoderBaseline(800), (16, 64, 256), 8192,
         (1, 2, 4, 6), (4, 8, 16, 32), training=250,
     ),
-    measures=measures(LESIONS) | {"Dice over level, large": Measure("larger", tabled=False)},
+    measures=measures(LESIONS),
     measure=measure,
     rule=rule,
     show=show,

@@ -1,189 +1,36 @@
-"""AnoDDPM against the arrays of its reference code: same weights, same seeds, same pictures."""
+"""AnoDDPM against the arrays of its reference code: same weights, same seeds, same pictures.
+
+What it is made of (network, process, bound, losses, single steps) is compared in tests/parity.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-import torch
-from torch import Tensor
 
+from anoddpm_reference import FILES, Tape, denoiser
+from arrays import close
 from headwater.controls import Clip
-from headwater.core import Ancestral, Denoiser, Diffusion, Prediction, reverse, schedule
-from headwater.core.likelihood import bound
-from headwater.core.transition import Gaussian, Level
-from headwater.nets.adm import UNet, UNetConfig
-from headwater.noise import Simplex
-from headwater.noise.simplex import octaves, tables
-
-NAMES = {
-    "time_embedding.1": "time_embed.0",
-    "time_embedding.3": "time_embed.2",
-    "down": "input_blocks",
-    "middle": "middle_block",
-    "up": "output_blocks",
-    "embed_layers": "emb_layers",
-    "to_qkv": "qkv",
-    "downsample": "op",
-}
-"""What the reference calls its modules, and what guided diffusion calls the same ones."""
-LAW = Simplex()
+from headwater.methods.anomaly.anoddpm.method import AnoDDPM
+from headwater.models import Prior
 
 
-def network(ref: Any, **changes: int) -> UNet:
-    """guided diffusion's U-Net with the reference's weights: names mapped, sizes turned into factors."""
-    net, size = ref.config["net"], ref.config["net"]["img_size"]
-    config = UNetConfig(
-        in_channels=net["in_channels"],
-        model_channels=net["base_channels"],
-        out_channels=net["in_channels"],
-        num_res_blocks=net["num_res_blocks"],
-        attention_resolutions=tuple(size // int(s) for s in net["attention_resolutions"].split(",")),
-        channel_mult=tuple(net["channel_mults"]),
-        num_heads=net["n_heads"],
-        num_head_channels=net["n_head_channels"],
-        resblock_updown=net["biggan_updown"],
-    )
-    weights = {renamed(name): value for name, value in ref.under("w").items()}
-    # Sines come first there, cosines here.
-    first = weights["time_embed.0.weight"]
-    weights["time_embed.0.weight"] = first.roll(first.shape[1] // 2, 1)
-    found = UNet(replace(config, **changes))
-    found.load_state_dict(weights, strict=True)
-    return found.eval()
-
-
-def renamed(name: str) -> str:
-    for theirs, ours in NAMES.items():
-        name = f".{name}".replace(f".{theirs}.", f".{ours}.")[1:]
-    return name
-
-
-def denoiser(ref: Any) -> Denoiser:
-    return Denoiser(network(ref), Diffusion.vp(schedule.betas(ref.config["schedule"], ref.config["T"])))
-
-
-class Tape:
-    """The reference's draws in its order: a seed per channel of a simplex field, or a Gaussian array."""
-
-    def __init__(self, draws: Iterable[Tensor]) -> None:
-        self.draws = iter(draws)
-
-    def __call__(self, like: Tensor, level: Level = 0) -> Tensor:
-        draw = next(self.draws, None)
-        if draw is None:
-            return torch.zeros_like(like)  # the last step adds none
-        if draw.is_floating_point():
-            return draw
-        return field(
-            [int(draw), *(int(next(self.draws)) for _ in range(like.shape[1] - 1))], like, int(level)
-        )
-
-
-def field(seeds: list[int], like: Tensor, level: int) -> Tensor:
-    """The field that `Simplex` draws at a level from these permutation seeds."""
-    height, width = like.shape[-2:]
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    points = torch.stack((columns, rows, torch.full_like(rows, level - 1))).double().flatten(1)
-    drawn = octaves(tables(seeds), points, LAW.octaves, LAW.persistence, LAW.wavelength)
-    return drawn.reshape(like.shape).float()
-
-
-@pytest.fixture(params=["model", "model_conv_rgb"])
-def ref(request: pytest.FixtureRequest, golden: Callable[[str], Any]) -> Any:
-    return golden(f"anoddpm/{request.param}")
-
-
-@torch.no_grad()
-def test_network(ref: Any) -> None:
-    ours, other = network(ref), network(ref, num_heads=1)
-    for t in ref.config["t"]:
-        found = ours(ref["in/xt"], torch.tensor([t]))
-        torch.testing.assert_close(found, ref[f"out/forward/t{t}"], atol=2e-5, rtol=0)
-    # Evaluation in the reference builds a network of one head, whatever was trained.
-    lone = other(ref["in/xt"], torch.tensor([5]))
-    torch.testing.assert_close(lone, ref["out/forward_loaded_with_1_head/t5"], atol=2e-5, rtol=0)
-    counted = ref.config["net"]["n_head_channels"] == -1
-    assert ((lone - ref["out/forward/t5"]).abs().max() > 1e-3) == counted
-
-
-@torch.no_grad()
-def test_forward_process(ref: Any) -> None:
-    """Ours at timestep t is the reference's at index t - 1."""
-    q = denoiser(ref).process
-    torch.testing.assert_close(q.alpha[1:].square(), ref["out/alphas_cumprod"], atol=1e-12, rtol=0)
-    x0, eps = ref["in/x0"], ref["in/eps"]
-    for t in ref.config["t"]:
-        torch.testing.assert_close(q.combine(x0, eps, t + 1), ref[f"out/sample_q/t{t}"], atol=2e-6, rtol=0)
-        step = q.advance(x0, t, t + 1, lambda like, level: eps)
-        torch.testing.assert_close(step, ref[f"out/sample_q_gradual/t{t}"], atol=2e-6, rtol=0)
-
-
-def clipped(model: Denoiser, x: Tensor, t: int) -> Prediction:
-    return Clip().denoised(model(x, t))
-
-
-def vlb(model: Denoiser, x: Tensor, t: int, x0: Tensor) -> Tensor:
-    """The bound with the reference's fixed variance, which is the lower end of the range in the last step."""
-    pred = clipped(model, x, t)
-    return bound(model.process, replace(pred, fraction=torch.full_like(x, float(t != 1))), x0)
-
-
-@torch.no_grad()
-def test_one_reverse_step(ref: Any) -> None:
-    model, x = denoiser(ref), ref["in/xt"]
-    for t in ref.config["t"]:
-        wanted = ref.under(f"out/p_mean_variance/t{t}")
-        pred = clipped(model, x, t + 1)
-        torch.testing.assert_close(pred.x0, wanted["pred_x_0"], atol=1e-4, rtol=0)
-        dist, _ = Ancestral("large").step(model.process, pred, t)
-        assert isinstance(dist, Gaussian)
-        torch.testing.assert_close(dist.mean, wanted["mean"], atol=1e-5, rtol=0)
-        if t > 0:
-            assert float(dist.std) ** 2 == pytest.approx(float(wanted["variance"]), rel=1e-5)
-
-
-@torch.no_grad()
-def test_variational_bound_and_losses(ref: Any) -> None:
-    model, x0 = denoiser(ref), ref["in/x0"]
-    for t in ref.config["t"]:
-        found = vlb(model, model.process.combine(x0, ref["in/eps"], t + 1), t + 1, x0)
-        torch.testing.assert_close(found, ref[f"out/vlb_xt/t{t}"], atol=1e-4, rtol=1e-4)
-    t, wanted = ref.config["t"][1] + 1, ref.under("out/calc_loss")
-    eps = ref["noise/calc_loss_l2/000"]
-    torch.testing.assert_close(model.loss(x0, t, eps), wanted["l2/loss"], atol=1e-5, rtol=1e-5)
-    eps = ref["noise/calc_loss_hybrid/000"]
-    both = vlb(model, model.process.combine(x0, eps, t), t, x0)
-    torch.testing.assert_close(both, wanted["hybrid/vlb"], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(model.loss(x0, t, eps) + both, wanted["hybrid/loss"], atol=1e-4, rtol=1e-4)
-    eps = Tape(ref.under("noise/calc_loss_simplex").values())(x0, t)
-    noised = model.process.combine(x0, eps, t)
-    torch.testing.assert_close(noised, wanted["simplex_l2/x_t"], atol=1e-5, rtol=0)
-    torch.testing.assert_close(model.loss(x0, t, eps), wanted["simplex_l2/loss"], atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["simplex_simplex", "simplex_gauss", "gauss_gauss", "whole"])
-def test_up_and_back(ref: Any, name: str) -> None:
-    """Noised in one go, or step by step, and denoised."""
-    level = ref.config["lambda"]
-    plan = [0, 1, 2, 3, 2, 1, 0] if name == "whole" else [0, *range(level, -1, -1)]
+@pytest.mark.parametrize("name", ["simplex_simplex", "simplex_gauss", "gauss_gauss"])
+@pytest.mark.parametrize("file", FILES)
+def test_reconstruction_and_map_are_the_references(golden: Any, file: str, name: str) -> None:
+    ref = golden(f"anoddpm/{file}")
+    model, image = denoiser(ref), ref["in/x0"]
     tape = Tape(ref.under(f"noise/forward_backward_{name}").values())
-    with torch.no_grad():
-        steps = list(reverse(denoiser(ref), ref["in/x0"], plan, Ancestral("large"), [Clip()], tape))
-    found = torch.stack([ref["in/x0"], *(step.x for step in steps)])
-    torch.testing.assert_close(found, ref[f"out/forward_backward/{name}/seq"], atol=1e-4, rtol=0)
-
-
-def test_fields_are_those_that_the_law_draws(ref: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Simplex.draw` itself, given the reference's seeds at our levels."""
-    wanted = ref["out/forward_backward/simplex_simplex/fields"]
-    seeds = [int(s) for s in ref.under("noise/forward_backward_simplex_simplex").values()]
-    level, channels = ref.config["lambda"], wanted.shape[2]
-    drawn = iter(seeds)
-    monkeypatch.setattr("headwater.noise.simplex.tables", lambda ours: tables([next(drawn) for _ in ours]))
-    stream = LAW.stream([0])
-    for at, there in zip([level, *range(level, 0, -1)], wanted, strict=True):
-        torch.testing.assert_close(stream(ref["in/x0"], at), there, atol=1e-6, rtol=0)
-    assert len(seeds) == channels * len(wanted)
+    prior = SimpleNamespace(
+        denoiser=model,
+        process=model.process,
+        noise=SimpleNamespace(stream=lambda seeds: tape),
+        controls=[Clip()],
+        check=lambda image: None,
+    )
+    found = AnoDDPM(ref.config["lambda"]).apply(cast(Prior, prior), image, progress=False, device="cpu")
+    wanted = ref[f"out/forward_backward/{name}/seq"][-1]
+    close(found.reconstruction, wanted, atol=1e-4)
+    close(found.map, (image - wanted).square().mean(1, keepdim=True), atol=4e-4)

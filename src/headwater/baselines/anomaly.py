@@ -1,4 +1,7 @@
-"""What AnoDDPM has to beat: an autoencoder trained on the same pictures, and their plain mean."""
+"""What an anomaly detector has to beat: an autoencoder of the healthy pictures, and their plain mean.
+
+Both give reconstructions; the squared difference from the picture is the map, as for any other detector.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from headwater.methods.anomaly.anoddpm.method import Anomalies
 from headwater.methods.base import Images
 from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
@@ -32,8 +34,12 @@ class Autoencoder(nn.Module):
         self.decoder = nn.Sequential(*up, nn.Conv2d(back[-1], 1, 3, padding=1), nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode and decode."""
         return self.decoder(self.expand(self.encoder(x)).unflatten(1, (-1, self.coarse, self.coarse)))
+
+    @torch.inference_mode()
+    def reconstruct(self, image: Images, run: Run) -> Images:
+        """Reconstructions of images (B, 1, side, side), in batches."""
+        return torch.cat([self(batch.take(image)).cpu() for batch in run.batches(len(image))])
 
 
 def _down(inside: int, out: int) -> nn.Module:
@@ -47,7 +53,7 @@ def _up(inside: int, out: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class AutoencoderBaseline:
-    """Reconstruct with an autoencoder of healthy pictures; the error is the map (Baur et al. 2021, AE)."""
+    """An autoencoder of healthy pictures (Baur et al. 2021, AE)."""
 
     steps: int
     """Adam steps, the learning rate falling from 0.002 to 0 along half a cosine."""
@@ -77,23 +83,13 @@ class AutoencoderBaseline:
         return network.eval()
 
 
-@torch.inference_mode()
-def autoencoder_anomalies(network: Autoencoder, image: Images, run: Run) -> Anomalies:
-    """Squared error of the reconstruction of images (B, 1, H, W) in [-1, 1]."""
-    return _against(image, torch.cat([network(b.take(image)).cpu() for b in run.batches(len(image))]))
+def mean_of_neighbours(place: Tensor, healthy: Images, its_place: Tensor, reach: float) -> Images:
+    """For each of B pictures the mean of the healthy images (N, C, H, W) within `reach` of its place.
 
-
-def mean_anomalies(image: Images, place: Tensor, healthy: Images, its_place: Tensor, reach: int) -> Anomalies:
-    """Squared difference from the mean of the healthy images within `reach` of an image's place.
-
-    place: (B,) where each image comes from, such as the height of a slice in mm; its_place: (N,) the same of
-    the healthy ones. Raises ValueError when an image has no healthy neighbour.
+    place: (B,) where each picture comes from, such as the height of a slice in mm; its_place: (N,) the same
+    of the healthy ones. Returns (B, C, H, W). Raises ValueError when a picture has no healthy neighbour.
     """
     near = ((place[:, None] - its_place[None]).abs() <= reach).to(healthy.dtype)
     if bool((near.sum(1) == 0).any()):
         raise ValueError("a picture has no healthy neighbour: choose a larger reach.")
-    return _against(image, torch.einsum("bn,nchw->bchw", near / near.sum(1, keepdim=True), healthy))
-
-
-def _against(image: Images, reconstruction: Images) -> Anomalies:
-    return Anomalies.of((image - reconstruction).square().mean(1, keepdim=True), reconstruction)
+    return torch.einsum("bn,nchw->bchw", near / near.sum(1, keepdim=True), healthy)

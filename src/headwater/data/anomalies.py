@@ -1,4 +1,4 @@
-"""Pictures with inserted lesions and defects, and healthy ones: what anomaly detection is tested on."""
+"""Test sets of anomaly detection: pictures with inserted lesions or defects, and healthy ones among them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from headwater.data import Set, load
 from headwater.data.lesions import Inserted, defect, lesion
+from headwater.data.shipped import Set, load
 from headwater.noise import derive
 
 RADII = {"small": (0.04, 0.06), "large": (0.09, 0.13)}
