@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from headwater.core import Diffusion, Prediction
+from headwater.core import Ancestral, Control, Diffusion, Prediction
 from headwater.core.prediction import labels
 from headwater.core.transition import Level, fit
+from headwater.models import Prior
+from headwater.noise import Noise, White
 
 F64 = torch.float64
 
@@ -43,6 +46,13 @@ class Memory:
         weights = (-gap / (2 * b * b)).softmax(-1)
         x0 = (weights @ self.data.flatten(1)).reshape(x.shape)
         return Prediction(x, t, x0, labels(self.process.label, t, x), a, b)
+
+
+def prior_of(denoiser: Any, noise: Noise | None = None, controls: Sequence[Control] = ()) -> Prior:
+    """What methods ask of a prior, around a denoiser in closed form."""
+    asked = {"process": denoiser.process, "noise": noise or White(), "controls": list(controls)}
+    asked |= {"sampler": Ancestral(), "network": nn.Identity(), "check": lambda image: None}
+    return cast(Prior, SimpleNamespace(denoiser=denoiser, **asked))
 
 
 class Tape:

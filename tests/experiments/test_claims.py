@@ -23,6 +23,7 @@ from headwater.experiments.harness import (
     claim_of,
 )
 from headwater.methods.catalogue import METHODS
+from headwater.metrics.statistics import wilson_interval
 from headwater.report import Estimate, Heat, Page
 from headwater.report.blocks import Claim as ClaimBlock
 from headwater.report.blocks import plain
@@ -172,6 +173,23 @@ def test_figures_of_the_first_seed_come_back_from_disk(how: Reproduction, tmp_pa
         "other": ([50.0, 100.0], [53.5, 103.5]),
         "none": ([50.0, 100.0], [2.5, 2.5]),
     }
+
+
+def test_shares_have_tables_of_their_own_with_wilsons_intervals(how: Reproduction) -> None:
+    def right(settings: float, trial: Trial) -> None:
+        for arm, n in (("ours", 8), ("other", 3)):
+            trial.found.add("right", arm, [1.0] * (n + trial.seed) + [0.0] * (10 - n - trial.seed))
+            trial.found.add("error", arm, [float(n)] * 10)
+
+    measures = {"right": Measure("larger", share=True), "error": Measure("smaller")}
+    replace(MADE_UP, measure=right, measures=measures).reproduce(how)
+    shares, errors, *_ = how.page.sections[0].numbers()["blocks"]
+    assert shares["header"] == ["arm", "right"]
+    low, high = wilson_interval(9, 10)
+    assert shares["rows"][0][1] == {"mean": pytest.approx(0.9), "low": low, "high": high}
+    assert "Wilson" in shares["caption"]
+    assert errors["header"] == ["arm", "error"]
+    assert "<strong>0.900 [0.596, 0.982]</strong>" in how.page.html()
 
 
 def test_a_measure_without_a_better_way_is_not_compared() -> None:

@@ -48,6 +48,8 @@ class Measure:
     """False where the claim shows it in a way of its own."""
     axis: str = ""
     """What its cases count, where they are numbers: it is drawn over them then, a line for each arm."""
+    share: bool = False
+    """Whether each unit gives 0 or 1: its table then has shares of the units with Wilson's intervals."""
 
 
 @dataclass(frozen=True)

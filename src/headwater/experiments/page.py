@@ -9,8 +9,8 @@ from typing import Any
 from headwater.experiments.comparison import Comparison, Condition
 from headwater.experiments.harness import Measure, Outcome, Results, Values
 from headwater.experiments.recorded import recorded as full_effort
-from headwater.metrics.statistics import bootstrap_interval
-from headwater.report import Estimate, Interval, Page, Section, Series
+from headwater.metrics.statistics import bootstrap_interval, wilson_interval
+from headwater.report import Estimate, Interval, Page, Section, Series, Share
 from headwater.report.blocks import Best
 
 _WAYS: Mapping[str, Best] = {"larger": "max", "smaller": "min"}
@@ -65,21 +65,37 @@ def measure_tables(section: Section, results: Results[Any], measures: Mapping[st
         best: dict[str, Best] = dict.fromkeys(columns, _WAYS[way]) if way else {}
         section.table([name, *columns], rows, _caption(results, [measures[name]]), best)
     rest = [n for n in taken if n not in several]
-    # Measures that were taken of the same arms stand side by side.
-    for arms in dict.fromkeys(tuple(results.arms(n)) for n in rest):
-        group = [n for n in rest if tuple(results.arms(n)) == arms]
+    # Measures that were taken of the same arms stand side by side, shares apart from others.
+    groups: dict[tuple[bool, tuple[str, ...]], list[str]] = {}
+    for name in rest:
+        groups.setdefault((measures[name].share, tuple(results.arms(name))), []).append(name)
+    for (_, arms), group in groups.items():
         best = {n: _WAYS[w] for n in group if (w := measures[n].better) and len(arms) > 1}
         rows = [[arm, *(cell(results, n, arm) for n in group)] for arm in arms]
         section.table(["arm", *group], rows, _caption(results, [measures[n] for n in group]), best)
 
 
-def cell(results: Results[Any], measure: str, arm: str, case: str | None = None) -> Estimate | float | None:
-    """Mean and spread, over units if every seed brought its own, else over seeds; one seed has no spread."""
+def cell(
+    results: Results[Any], measure: str, arm: str, case: str | None = None
+) -> Estimate | Share | float | None:
+    """Mean and spread, over units if every seed brought its own, else over seeds; one seed has no spread. Of
+    a share, its interval."""
     if case is not None and case not in results.cases(measure, arm):
         return None
+    if (known := results.claim.measures.get(measure)) and known.share:
+        return share(results, measure, arm, case)
     rows = results.rows(measure, arm, case)
     values = (rows[0] if results.claim.new_units else rows.mean(1)).tolist()
     return Estimate.of(values) if len(values) > 1 else values[0]
+
+
+def share(results: Results[Any], measure: str, arm: str, case: str | None = None) -> Share:
+    """Share of the units, over all seeds, with Wilson's interval for as many units as there are: seeds that
+    measure the same ones bring no new ones."""
+    rows = results.rows(measure, arm, case)
+    mean, units = float(rows.mean()), rows.shape[1]
+    low, high = wilson_interval(round(mean * units), units)
+    return Share(low, mean, high)
 
 
 def measure_curves(section: Section, results: Results[Any], measures: Mapping[str, Measure]) -> None:
@@ -108,6 +124,8 @@ def _caption(results: Results[Any], measures: Sequence[Measure]) -> str:
     spread = f"{results.claim.unit}s and seeds" if results.claim.new_units else "seeds"
     one = len(results.seeds) == 1 and not results.claim.new_units
     head = f"Means over {results.claim.unit}s." if one else f"Mean and standard deviation over {spread}."
+    if all(measure.share for measure in measures):
+        head = f"Shares of the {results.claim.unit}s, over all seeds, with Wilson's 95 % intervals."
     return " ".join([head, *dict.fromkeys(m.about for m in measures if m.about)])
 
 

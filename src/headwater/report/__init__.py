@@ -4,7 +4,7 @@ from headwater.report.blocks import Claim, Note, Table, Text, Verdict
 from headwater.report.chart import Axes, Series
 from headwater.report.figures import Curve, Heatmap, Histogram
 from headwater.report.gallery import ContactSheet, PictureCell, Pictures
-from headwater.report.markup import Estimate, Interval
+from headwater.report.markup import Estimate, Interval, Share
 from headwater.report.page import Page
 from headwater.report.picture import Cell, Classes, Heat, Picture, Signed
 from headwater.report.section import Section
@@ -12,7 +12,7 @@ from headwater.report.section import Section
 DRAWN: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        Text, Note, Table, Estimate, Interval, Pictures, ContactSheet, PictureCell, Picture,
+        Text, Note, Table, Estimate, Interval, Share, Pictures, ContactSheet, PictureCell, Picture,
         Curve, Histogram, Heatmap, Axes, Series,
     )
 }  # fmt: skip
@@ -29,6 +29,7 @@ __all__ = [
     "Page",
     "Section",
     "Series",
+    "Share",
     "Signed",
     "Verdict",
 ]

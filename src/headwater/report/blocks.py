@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from headwater.report.markup import Estimate, Interval, decimals_for, number, paragraphs, text
+from headwater.report.markup import Estimate, Interval, Share, decimals_for, number, paragraphs, text
 
 Verdict = Literal["held", "partly", "not held"]
 Best = Literal["max", "min"]
@@ -45,7 +45,7 @@ def plain(value: object) -> Any:
     """`value` as JSON can hold it: estimates become objects, what is not finite becomes null."""
     if isinstance(value, Estimate):
         return {"mean": plain(value.mean), "sd": plain(value.sd), "n": value.n}
-    if isinstance(value, Interval):
+    if isinstance(value, Interval | Share):
         return {"mean": plain(value.mean), "low": plain(value.low), "high": plain(value.high)}
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -224,7 +224,7 @@ class Table:
 
 
 def _size(value: object) -> float | None:
-    if isinstance(value, Estimate):
+    if isinstance(value, Estimate | Share):
         return value.mean
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 

@@ -67,6 +67,18 @@ class Interval:
         )
 
 
+@dataclass(frozen=True)
+class Share:
+    """A share of some units, 0 to 1, with the interval around it."""
+
+    low: float
+    mean: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
 def decimals_for(values: Sequence[float]) -> int | None:
     """Digits after the point that show about three significant figures; None: scientific."""
     finite = [abs(v) for v in values if math.isfinite(v)]

@@ -70,7 +70,7 @@ class Section:
         best: Mapping[str, Best] | None = None,
         decimals: Mapping[str, int] | None = None,
     ) -> None:
-        """A table of text, ints, floats and `Estimate`s (mean ± sd).
+        """A table of text, ints, floats, `Estimate`s (mean ± sd) and `Share`s.
 
         `best` maps a column to "max" or "min": its best value is bold and the header says which
         way is better. Raises ValueError for rows of another length or unknown column names.

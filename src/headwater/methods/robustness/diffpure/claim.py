@@ -11,24 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from headwater.attacks import APGD, PGD, Attack, Report, Threat, suite
+from headwater.attacks import APGD, PGD, Attack, Report, Threat, suite, usual_attacks
 from headwater.attacks.report import KNOWN, WORST
 from headwater.core import Denoiser
 from headwater.data import load
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
+from headwater.experiments.page import share
 from headwater.methods.robustness.diffpure.method import DiffPure, OnUnitRange, Purified
 from headwater.metrics.classifier import train_classifier
-from headwater.metrics.statistics import wilson_interval
 from headwater.models import Prior, PriorConfig, ProcessConfig
-from headwater.nets.adm_blocks import timestep_embedding
+from headwater.nets.perceptron import Perceptron
 from headwater.noise import derive, seeds
-from headwater.report import Section, Series, Signed
+from headwater.report import Cell, Section, Series, Signed
 from headwater.sampling import Run
 from headwater.training import TrainerConfig, train
 from headwater.training.timesteps import stratified
@@ -41,10 +41,10 @@ RADII: dict[Norm, tuple[float, ...]] = {
 }
 BROKEN = 0.1
 """The radius is the smallest that leaves the bare classifier no more than this on training pictures."""
-NAIVE, BLIND, EXACT, CLEAN = "classifier only", "BPDA + EOT", "exact gradient + EOT", "no attack"
+NAIVE, BLIND, EXACT = "classifier only", "BPDA + EOT", "exact gradient + EOT"
+APGD_EXACT, NOISE_KNOWN, CLEAN = "exact APGD + EOT", f"({KNOWN})", "no attack"
+ABOUT = "Larger is safer: what is still right."
 BARE, SDE, ODE = "no purifier", "DiffPure, SDE", "DiffPure, ODE"
-ARMS = {BARE: BARE, SDE: SDE, ODE: ODE, f"{BARE}, L2": "no purifier, Euclidean attack",
-        f"{SDE}, L2": "DiffPure, SDE, Euclidean attack"}  # fmt: skip
 Labelled = tuple[Tensor, Tensor]
 
 
@@ -71,27 +71,6 @@ class Settings:
 
 
 # What is trained anew for each seed
-
-
-class Perceptron(nn.Module):
-    """Residual blocks on all pixels at once: for 8 x 8 pictures thirty times cheaper than a U-Net."""
-
-    def __init__(self, pixels: int, width: int = 256, blocks: int = 3) -> None:
-        super().__init__()
-        self.width = width
-        self.inward, self.time = nn.Linear(pixels, width), nn.Linear(width, width)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-            for _ in range(blocks)
-        )
-        self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, pixels))
-
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        """(B, C, H, W), (B,) -> (B, C, H, W)."""
-        h = self.inward(x.flatten(1)) + self.time(timestep_embedding(label, self.width).to(x))
-        for block in self.blocks:
-            h = h + block(h)
-        return self.outward(h).view_as(x)
 
 
 def train_prior(pictures: Tensor, seed: int, steps: int, progress: bool) -> Prior:
@@ -148,7 +127,7 @@ def attacks(settings: Settings) -> dict[str, Attack]:
         NAIVE: PGD(settings.steps, 1, "classifier"),
         BLIND: PGD(settings.steps, settings.draws, "bpda"),
         EXACT: PGD(settings.steps, settings.draws),
-        "exact APGD + EOT": APGD(settings.steps, settings.draws),
+        APGD_EXACT: APGD(settings.steps, settings.draws),
     }
 
 
@@ -204,39 +183,51 @@ def measure(settings: Settings, trial: Trial) -> None:
     samples |= {"threat": str(threats["linf"]), "level": level, "reports": {}}
 
     def attack(
-        arm: str, model: nn.Module, threat: Threat, against: Mapping[str, Attack] | None = None,
+        arm: str, model: nn.Module, norm: Norm = "linf", against: Mapping[str, Attack] | None = None,
         known: int = 0, case: str = "",
     ) -> None:  # fmt: skip
-        report = models.attacked(model, pictures, threat, against, known)
+        report = models.attacked(model, pictures, threats[norm], against, known)
         taken = {WORST: report.worst, **report.held, CLEAN: report.clean}
         if report.known is not None:
-            taken[f"({KNOWN})"] = report.known
+            taken[NOISE_KNOWN] = report.known
         for name, held in taken.items():
-            trial.found.add(f"{name} {case}".strip(), arm, held)
-        samples["reports"][f"{arm} {case}".strip()] = report.to_dict()
+            trial.found.add(f"{name}{case}", arm, held)
+        samples["reports"][f"{arm}{case}"] = report.to_dict()
 
-    attack(BARE, models.classifier, threats["linf"])
-    attack(SDE, models.purified(level), threats["linf"], strong, settings.steps)
-    attack(ODE, models.purified(level, "ode"), threats["linf"], strong, settings.steps)
+    attack(BARE, models.classifier)
+    attack(SDE, models.purified(level), "linf", strong, settings.steps)
+    attack(ODE, models.purified(level, "ode"), "linf", strong, settings.steps)
     if settings.l2:
-        attack(f"{BARE}, L2", models.classifier, threats["l2"])
-        attack(f"{SDE}, L2", models.purified(level), threats["l2"], strong)
+        attack(f"{BARE}, L2", models.classifier, "l2")
+        attack(f"{SDE}, L2", models.purified(level), "l2", strong)
     for at in settings.levels:
-        attack(SDE, models.purified(at), threats["linf"], sweep_attacks(settings), case=f"at level {at}")
+        attack(SDE, models.purified(at), "linf", sweep_attacks(settings), case=f" at level {at}")
     if trial.index == 0:
-        samples["way"] = way(models, level, threats["linf"], strong[EXACT], pictures)
+        draw(trial.section, models, level, threats["linf"], strong[EXACT], pictures)
 
 
 @torch.no_grad()
-def way(models: Models, level: int, threat: Threat, attack: Attack, pictures: Labelled) -> dict[str, Any]:
-    """The first pictures in [0, 1]: clean, attacked by one who knows the purifier, the attack, purified; and
-    what the classifier calls each."""
+def draw(
+    section: Section, models: Models, level: int, threat: Threat, attack: Attack, pictures: Labelled
+) -> None:
+    """The first pictures: clean, attacked by one who knows the purifier, the attack, purified; and what the
+    classifier calls each."""
     x, y, own = pictures[0][:6], pictures[1][:6], seeds(0, 77, n=min(6, len(pictures[0])))
     purified = models.purified(level)
     hostile = attack.perturb(purified, threat, x, y, own)[-1]
-    stages = [x, hostile, hostile - x, purified.purified(hostile, own), purified.purified(x, own)]
-    calls = [[] if i == 2 else models.classifier(s).argmax(1).tolist() for i, s in enumerate(stages)]
-    return {"truth": y.tolist(), "stages": stages, "called": calls, "eps": threat.eps}
+    stages = [x, hostile, purified.purified(hostile, own), purified.purified(x, own)]
+    cells: list[list[Cell]] = [[2 * image - 1 for image in stage] for stage in stages]
+    called = [[f"seen as {c}" for c in models.classifier(stage).argmax(1).tolist()] for stage in stages]
+    cells.insert(2, [Signed(difference, threat.eps) for difference in hostile - x])
+    called.insert(2, [""] * len(x))
+    section.pictures(
+        ["picture", "attacked", "attack", "purified", "purified picture"],
+        list(zip(*cells, strict=True)),
+        [f"a {digit}" for digit in y.tolist()],
+        list(zip(*called, strict=True)),
+        f"Attack by exact gradients through the purifier at level {level}, {threat}. It aims at the purified "
+        "picture (fourth column), not at what the bare classifier sees.",
+    )
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
@@ -262,61 +253,43 @@ def rule(results: Results[Settings]) -> list[Comparison]:
     ]  # fmt: skip
 
 
-def share(results: Results[Settings], measure: str, arm: str) -> tuple[float, float, float]:
-    """Share over seeds, with Wilson's interval of as many pictures as there are: seeds bring no new ones."""
-    rows = results.rows(measure, arm)
-    return float(rows.mean()), *wilson_interval(round(float(rows.mean()) * rows.shape[1]), rows.shape[1])
-
-
 def show(section: Section, results: Results[Settings]) -> None:
-    """Pictures on their way, the curve over levels, and every attack on every arm."""
-    first, levels = results.first, results.settings.levels
-    found = first["way"]
-    named = [[f"seen as {c}" for c in calls] or [""] * len(found["truth"]) for calls in found["called"]]
-    section.pictures(
-        ["picture", "attacked", "attack", "purified", "purified picture"],
-        [
-            [Signed(s[i], found["eps"]) if k == 2 else s[i] * 2 - 1 for k, s in enumerate(found["stages"])]
-            for i in range(len(found["truth"]))
-        ],
-        [f"a {digit}" for digit in found["truth"]],
-        [list(row) for row in zip(*named, strict=True)],
-        caption=f"Attack by exact gradients through the purifier at level {first['level']}, "
-        f"{first['threat']}. It aims at the purified picture (fourth column), not at what the bare "
-        "classifier sees.",
-    )  # fmt: skip
+    """The curve over levels, and the strongest attack on every arm."""
+    first, levels, votes = results.first, results.settings.levels, results.settings.votes
     lines = []
     for name, measure in (("no attack", CLEAN), ("worst case", WORST)):
-        rows = [share(results, f"{measure} at level {t}", SDE) for t in levels]
-        lines.append(Series(name, levels, *map(list, zip(*rows, strict=True))))
+        found = [share(results, f"{measure} at level {t}", SDE) for t in levels]
+        low, mean, high = zip(*((s.low, s.mean, s.high) for s in found), strict=True)
+        lines.append(Series(name, levels, mean, low, high))
     section.curve(
         lines,
         x="level t* (of 1,000)",
         y="share still right",
         caption="More noise washes out more of the attack, then of the digit. Worst case of "
         f"{len(sweep_attacks(results.settings))} attacks; all attacks at full length leave "
-        f"{share(results, WORST, SDE)[0]:.3f} at level {first['level']}. Bands: Wilson 95 %.",
+        f"{results.mean(WORST, SDE):.3f} at level {first['level']}. Bands: Wilson 95 %.",
     )
-    for arm in (a for a in ARMS if a in first["reports"]):
-        report = first["reports"][arm]
-        taken = [m for m in results.parts[0].values if " at level " not in m and arm in results.arms(m)]
-        section.table(
-            [ARMS[arm], "still right", "95 % interval, from", "to"],
-            [[name, *share(results, name, arm)] for name in taken],
-            caption=f"{report['threat']}, {report['n']} pictures, mean of {len(results.seeds)} seeds, "
-            f"{report['votes']} votes; strongest single attack: {report['strongest']}. Wilson's interval for "
-            "that many pictures.",
-            decimals={"still right": 3, "95 % interval, from": 3, "to": 3},
-        )
+    arms = {arm: report for arm, report in first["reports"].items() if " at level " not in arm}
+    section.table(
+        ["arm", "threat", "strongest single attack", "still right under it", "worst case of all"],
+        [
+            [arm, r["threat"], r["strongest"], *(share(results, m, arm) for m in (r["strongest"], WORST))]
+            for arm, r in arms.items()
+        ],
+        f"{results.settings.pictures} pictures; a purified one is right if its class wins strictly most of "
+        f"{votes} votes with fresh noise, for every candidate of an attack. Strongest: with the first seed.",
+    )
+    for arm in arms:
         for warning in sorted(
             {w for reports in results.collect("reports") for w in reports[arm]["warnings"]}
         ):
-            section.note(warning)
+            section.note(f"{arm}: {warning}.")
 
 
+TABLED = (WORST, CLEAN, NAIVE, BLIND, EXACT, APGD_EXACT, NOISE_KNOWN, *usual_attacks(nn.Identity()))
 QUICK = Settings(32, 32, (25, 100, 300), 8, 4, 5, 8, 1000)
 FULL = Settings(128, 64, (25, 50, 100, 150, 200, 300), 20, 16, 10, 20, 3000, l2=True)
-_COMPARED = [f"{m} at level {t}" for m in (WORST, CLEAN) for t in {*QUICK.levels, *FULL.levels}]
+SWEPT = [f"{m} at level {t}" for m in (WORST, CLEAN) for t in {*QUICK.levels, *FULL.levels}]
 CLAIM = Claim(
     "diffpure",
     "Attacks washed out: DiffPure",
@@ -325,8 +298,8 @@ CLAIM = Claim(
     tiny=Settings(4, 4, (25, 50, 200), 2, 2, 2, 1, 20, l2=True),
     quick=QUICK,
     full=FULL,
-    # Shares have tables with Wilson's intervals instead of the usual ones.
-    measures={m: Measure("larger", tabled=False) for m in (WORST, NAIVE, BLIND, *_COMPARED)},
+    measures={m: Measure("larger", ABOUT, share=True) for m in TABLED}
+    | {m: Measure("larger", tabled=False, share=True) for m in SWEPT},
     measure=measure,
     rule=rule,
     show=show,

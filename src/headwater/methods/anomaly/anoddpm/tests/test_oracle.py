@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from closed_form import Exact, Memory
+from closed_form import Exact, Memory, prior_of
 from headwater.core import Diffusion, schedule
 from headwater.methods.anomaly.anoddpm.method import AnoDDPM
-from headwater.models import Prior
-from headwater.noise import Noise, PowerLaw, Simplex, White
+from headwater.noise import Noise, PowerLaw, Simplex
 
 Q = Diffusion.vp(schedule.betas("linear", 1000))
 QUIET: Any = {"progress": False, "device": "cpu"}
-
-
-def prior(denoiser: Any, noise: Noise | None = None) -> Prior:
-    """What AnoDDPM asks of a prior, around a denoiser in closed form."""
-    asked = {"noise": noise or White(), "controls": (), "process": Q, "check": lambda image: None}
-    return cast(Prior, SimpleNamespace(denoiser=denoiser, **asked))
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +34,12 @@ def sick(members: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_a_finite_data_set_is_reconstructed_as_its_members(members: Tensor, sick: Any) -> None:
     image, truth = sick
-    found = AnoDDPM(level=300, steps=20).apply(prior(Memory(Q, members)), image, **QUIET)
+    found = AnoDDPM(level=300, steps=20).apply(prior_of(Memory(Q, members)), image, **QUIET)
     torch.testing.assert_close(found.reconstruction, members, atol=1e-3, rtol=0)
     torch.testing.assert_close(found.map, 0.36 * truth, atol=2e-3, rtol=0)
     judged = AnoDDPM().evaluate(found.map, found.score, truth)
     assert judged["pixel_auroc"] == judged["best_dice"] == 1
-    healthy = AnoDDPM(level=50, steps=10).apply(prior(Memory(Q, members)), members, **QUIET)
+    healthy = AnoDDPM(level=50, steps=10).apply(prior_of(Memory(Q, members)), members, **QUIET)
     assert float(healthy.map.max()) < 1e-6
     assert float(healthy.score.max()) < 1e-6
 
@@ -59,7 +51,7 @@ def test_what_is_left_of_a_lesion_follows_the_closed_form() -> None:
     for level in (100, 250, 500):
         a, b = Q.scales(level)
         kept = a * a * std * std / (a * a * std * std + b * b)
-        found = AnoDDPM(level).apply(prior(Exact(Q, mean, std)), image, **QUIET).reconstruction
+        found = AnoDDPM(level).apply(prior_of(Exact(Q, mean, std)), image, **QUIET).reconstruction
         assert float(found.mean()) == pytest.approx(mean + kept * 0.7, abs=4 * std / n**0.5 + 0.003)
 
 
@@ -67,7 +59,7 @@ def test_few_steps_leave_no_noise_behind() -> None:
     """Few steps err towards the mean; the forward step's variance would overshoot the data's spread."""
     std, image = 0.3, torch.zeros(1, 1, 1, 4000, dtype=torch.float64)
     spread = [
-        float(AnoDDPM(300, steps).apply(prior(Exact(Q, 0.0, std)), image, **QUIET).reconstruction.std())
+        float(AnoDDPM(300, steps).apply(prior_of(Exact(Q, 0.0, std)), image, **QUIET).reconstruction.std())
         for steps in (6, 10, None)
     ]
     assert spread == sorted(spread)
@@ -75,7 +67,7 @@ def test_few_steps_leave_no_noise_behind() -> None:
 
 
 def test_averaging_reconstructions_brings_the_mean_map(sick: Any) -> None:
-    known, image = prior(Exact(Q, 0.0, 0.3)), sick[0]
+    known, image = prior_of(Exact(Q, 0.0, 0.3)), sick[0]
     one, many = (AnoDDPM(200, 10, k).apply(known, image, **QUIET) for k in (1, 40))
     # The mean of 40 lies closer to its limit than that of one by about sqrt 40.
     a, b = Q.scales(200)
@@ -88,7 +80,7 @@ def test_averaging_reconstructions_brings_the_mean_map(sick: Any) -> None:
 
 @pytest.mark.parametrize("law", [Simplex(3, 0.8, 8.0), PowerLaw(3, 0.8, 8.0)])
 def test_the_batch_does_not_matter_to_fields(law: Noise, sick: Any) -> None:
-    known, method = prior(Exact(Q, 0.0, 0.3), law), AnoDDPM(120, 6, 2)
+    known, method = prior_of(Exact(Q, 0.0, 0.3), law), AnoDDPM(120, 6, 2)
     whole, parts = (method.apply(known, sick[0], seed=3, batch_size=b, **QUIET) for b in (8, 3))
     assert torch.equal(whole.map, parts.map)
     assert not torch.equal(whole.map[0], whole.map[1])

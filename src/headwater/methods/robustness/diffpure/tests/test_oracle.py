@@ -15,23 +15,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from headwater.core import Diffusion
+from closed_form import Exact, prior_of
+from headwater.core import Diffusion, schedule
 from headwater.methods.robustness.diffpure.method import DiffPure, Purified
-from headwater.models import Prior, PriorConfig, ProcessConfig
 
-MEAN, VAR, T = 0.3, 0.25, 1000
-
-
-class Exact(nn.Module):
-    """The exact noise predictor of N(MEAN, VAR) pixels."""
-
-    def __init__(self, q: Diffusion) -> None:
-        super().__init__()
-        self.alpha, self.sigma = q.alpha, q.sigma
-
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        a, s = (v[label.long() + 1].to(x).reshape(-1, 1, 1, 1) for v in (self.alpha, self.sigma))
-        return s * (x - a * MEAN) / (a * a * VAR + s * s)
+MEAN, VAR = 0.3, 0.25
+Q = Diffusion.vp(schedule.betas("linear", 1000))
+PRIOR = prior_of(Exact(Q, MEAN, math.sqrt(VAR)))
 
 
 class Sum(nn.Module):
@@ -42,15 +32,9 @@ class Sum(nn.Module):
         return torch.stack([total, -total], 1)
 
 
-@pytest.fixture(scope="module")
-def prior() -> Prior:
-    config = PriorConfig({"kind": "exact"}, (1, 16, 16), ProcessConfig(T=T), clip=False)
-    return Prior(Exact(config.process.build()), config)
-
-
-def truth(prior: Prior, kind: str, level: int, x: float) -> tuple[float, float, float]:
+def truth(kind: str, level: int, x: float) -> tuple[float, float, float]:
     """Mean, standard deviation and slope for a pixel of value x."""
-    a, s = prior.process.scales(level)
+    a, s = Q.scales(level)
     assert isinstance(a, float)
     assert isinstance(s, float)
     c = a * a * VAR + s * s
@@ -63,12 +47,12 @@ def truth(prior: Prior, kind: str, level: int, x: float) -> tuple[float, float, 
 
 @pytest.mark.parametrize("kind", ["sde", "ode", "ddpm"])
 @pytest.mark.parametrize("level", [100, 300])
-def test_mean_and_spread(prior: Prior, kind: str, level: int) -> None:
+def test_mean_and_spread(kind: str, level: int) -> None:
     x = torch.full((8, 1, 16, 16), 0.8, dtype=torch.float64)
     method = DiffPure(level, level, kind)  # type: ignore[arg-type]
     with torch.no_grad():
-        out = method.purify(prior, x, prior.noise.stream(range(8)))
-    mean, std, _ = truth(prior, kind, level, 0.8)
+        out = method.purify(PRIOR, x, PRIOR.noise.stream(range(8)))
+    mean, std, _ = truth(kind, level, 0.8)
     n = out.numel()
     assert float(out.mean()) == pytest.approx(mean, abs=3.5 * std / math.sqrt(n) + 0.003)
     assert float(out.std()) == pytest.approx(std, rel=3.5 / math.sqrt(2 * n) + 0.01)
@@ -76,11 +60,11 @@ def test_mean_and_spread(prior: Prior, kind: str, level: int) -> None:
 
 @pytest.mark.parametrize("kind", ["sde", "ode"])
 @pytest.mark.parametrize("level", [100, 300])
-def test_the_gradient_through_the_defence(prior: Prior, kind: str, level: int) -> None:
-    defended = Purified(Sum(), prior, DiffPure(level, level, kind))  # type: ignore[arg-type]
+def test_the_gradient_through_the_defence(kind: str, level: int) -> None:
+    defended = Purified(Sum(), PRIOR, DiffPure(level, level, kind))  # type: ignore[arg-type]
     x = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
     (gradient,) = torch.autograd.grad(defended(x)[:, 0].sum(), x)
-    slope = truth(prior, kind, level, 0.0)[2]
+    slope = truth(kind, level, 0.0)[2]
     # Linear, so the same for every pixel and every draw.
     assert float(gradient.std()) < 1e-12
     assert float(gradient.mean()) == pytest.approx(slope, rel=0.01)

@@ -1,4 +1,4 @@
-"""DiffPure's reversed SDE against the arrays of its reference: drift, diffusion, noising, Euler's states.
+"""The VP-SDE and its reversal against DiffPure's reference: drift, diffusion, noising, Euler's states.
 
 The network is told what the reference tells it: 999 t as it is (score_sde), or 1000 t rounded down in float32
 (guided-diffusion, whose second half of channels is ignored).
