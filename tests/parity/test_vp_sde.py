@@ -31,8 +31,8 @@ class Lin(nn.Module):
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        told = torch.sin(label / 300).reshape(-1, 1, 1, 1).to(x)
-        return F.conv2d(x, self.weight, self.bias, padding=1) + told
+        shift = torch.sin(label / 300).reshape(-1, 1, 1, 1).to(x)
+        return F.conv2d(x, self.weight, self.bias, padding=1) + shift
 
 
 def network(ref: Any) -> nn.Module:
@@ -56,12 +56,12 @@ def network(ref: Any) -> nn.Module:
     return net
 
 
-def denoiser(ref: Any, taus: Tensor, dtype: torch.dtype, told: Tensor | None = None) -> Denoiser:
-    """The network at levels 1.. for descending taus, t = 1 - tau; `told` replaces the label 999 t."""
+def denoiser(ref: Any, taus: Tensor, dtype: torch.dtype, label: Tensor | None = None) -> Denoiser:
+    """The network at levels 1.. for descending taus, t = 1 - tau; `label` replaces 999 t."""
     q = Diffusion.vp_sde(1 - taus.double())
     learned = ref.config["net"] != "lin"
-    if told is not None:
-        q = replace(q, label=torch.cat([torch.zeros(1, dtype=F64), told.double()]))
+    if label is not None:
+        q = replace(q, label=torch.cat([torch.zeros(1, dtype=F64), label.double()]))
     return Denoiser(network(ref).to(dtype).eval(), q, "eps", "learned_range" if learned else "fixed")
 
 
@@ -77,8 +77,8 @@ def test_drift_and_diffusion(ref: Any, dtype: torch.dtype, tolerance: float) -> 
     order = ref["in/tau"].argsort(descending=True)
     # The reference's clock is float32 in its float32 run and float64 in the other.
     tau = ref["in/tau"][order] if dtype == torch.float32 else ref["in/tau"].double()[order]
-    told = None if ref.config["net"] == "lin" else ref[f"{out}/labels"][order]
-    model = denoiser(ref, tau, dtype, told)
+    label = None if ref.config["net"] == "lin" else ref[f"{out}/labels"][order]
+    model = denoiser(ref, tau, dtype, label)
     for level, k in enumerate(order.tolist(), 1):
         q = model.process
         assert q.sde is not None
@@ -90,7 +90,7 @@ def test_drift_and_diffusion(ref: Any, dtype: torch.dtype, tolerance: float) -> 
         wanted = ref[f"{out}/f_{k}"].view_as(x)
         scale = float(wanted.abs().max())
         # The U-Net normalises and embeds time in float32 whatever its weights are.
-        tolerance = max(tolerance, 1e-7) if told is not None else tolerance
+        tolerance = max(tolerance, 1e-7) if label is not None else tolerance
         torch.testing.assert_close(drift, wanted, rtol=tolerance, atol=tolerance * scale)
         g = q.sde.diffusion[level].sqrt().to(dtype).expand_as(ref[f"{out}/g_{k}"])
         torch.testing.assert_close(g, ref[f"{out}/g_{k}"], rtol=tolerance, atol=0)
@@ -121,16 +121,16 @@ def test_euler_states(ref: Any, dtype: torch.dtype, tolerance: float) -> None:
     states = ref[f"{out}/euler_states"]
     intervals = ref[f"{out}/euler_intervals"].double()
     taus = torch.cat([intervals[:, 0], intervals[-1:, 1]]).flip(0)  # ascending in t = 1 - tau
-    told = None
+    label = None
     if f"{out}/euler_labels" in ref:
         labels = ref[f"{out}/euler_labels"][1:, 0]  # the first evaluation is repeated
-        told = torch.cat([labels[-1:], labels.flip(0)])  # the lowest level is never left
-    model = denoiser(ref, taus, dtype, told)
+        label = torch.cat([labels[-1:], labels.flip(0)])  # the lowest level is never left
+    model = denoiser(ref, taus, dtype, label)
     assert torch.equal(states[0], states[1])
-    tolerance = max(tolerance, 1e-7) if told is not None else tolerance
+    tolerance = max(tolerance, 1e-7) if label is not None else tolerance
     x = states[0].view_as(ref["in/x"])
     tape = Tape(ref.under("noise")[f"{k:03d}"].view_as(x) for k in range(1, len(intervals) + 1))
     top = len(intervals) + 1
-    walk = reverse(model, x, list(range(top, 0, -1)), ReverseSDE(), noise=tape)
-    for step, wanted in zip(walk, states[2:], strict=True):
+    steps = reverse(model, x, list(range(top, 0, -1)), ReverseSDE(), noise=tape)
+    for step, wanted in zip(steps, states[2:], strict=True):
         torch.testing.assert_close(step.x, wanted.view_as(x), rtol=0, atol=tolerance)

@@ -13,6 +13,7 @@ from headwater.metrics.statistics import wilson_interval
 
 WORST = "worst case over all attacks"
 KNOWN = "noise known to the attacker"
+CLEAN = "no attack"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,12 @@ class Report:
         return found
 
     @property
+    def by_name(self) -> dict[str, Tensor]:
+        """The worst case, every attack, no attack, and known noise if it was tried: bool (N,) each."""
+        known = {} if self.known is None else {KNOWN: self.known}
+        return {WORST: self.worst, **self.held, CLEAN: self.clean, **known}
+
+    @property
     def strongest(self) -> str:
         """The attack under which fewest pictures hold."""
         return min(self.held, key=lambda name: int(self.held[name].sum()))
@@ -60,10 +67,7 @@ class Report:
 
     def rows(self) -> list[tuple[str, float, float, float]]:
         """(name, accuracy, low, high) with Wilson's 95 % interval; the first is the worst case."""
-        named = {WORST: self.worst, **self.held, "no attack": self.clean}
-        if self.known is not None:
-            named[KNOWN] = self.known
-        return [(name, *_share(held)) for name, held in named.items()]
+        return [(name, *_share(held)) for name, held in self.by_name.items()]
 
     def summary(self) -> str:
         """The figure to quote."""

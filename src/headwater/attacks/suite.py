@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Unpack
 
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from headwater.attacks.ascent import APGD, PGD
 from headwater.attacks.gradient import Defended, Seeded, logits_of
-from headwater.attacks.report import Report
+from headwater.attacks.report import CLEAN, KNOWN, Report
 from headwater.attacks.threat import Threat
 from headwater.errors import need
 from headwater.noise import Purpose, derive
@@ -72,31 +73,27 @@ def suite(
     attacks = usual_attacks(model) if attacks is None else attacks
     need(len(attacks) > 0, "name at least one attack: robustness without an attack is accuracy")
     votes = votes if isinstance(model, Seeded) else 1
-    clean: list[Tensor] = []
-    held: dict[str, list[Tensor]] = {name: [] for name in attacks}
-    known: list[Tensor] = []
+    found: dict[str, list[Tensor]] = defaultdict(list)
     for batch in run.track(run.batches(len(images)), "pictures attacked"):
         x, y = batch.take(images), batch.take(labels)
         own = [derive(run.seed, run.first + i) for i in batch.items]
         right = holds(model, x, y, votes, [derive(seed, Purpose.VOTE) for seed in own])
-        clean.append(right.cpu())
+        found[CLEAN].append(right.cpu())
         for number, (name, attack) in enumerate(attacks.items()):
             left = right
-            candidates = attack.perturb(
-                model, threat, x, y, [derive(seed, Purpose.ATTACK, number) for seed in own]
-            )
-            for k, candidate in enumerate(candidates):
+            seeds = [derive(seed, Purpose.ATTACK, number) for seed in own]
+            for k, candidate in enumerate(attack.perturb(model, threat, x, y, seeds)):
                 seeds = [derive(seed, Purpose.VOTE, number, k) for seed in own]
                 left = left & holds(model, threat.project(candidate, x), y, votes, seeds)
-            held[name].append(left.cpu())
+            found[name].append(left.cpu())
         if known_noise and isinstance(model, Seeded):
             fixed = [derive(seed, Purpose.FIXED) for seed in own]
             left = _correct(model, x, y, fixed)
             for candidate in PGD(known_noise, fixed=True).perturb(model, threat, x, y, fixed):
                 left = left & _correct(model, candidate, y, fixed)
-            known.append(left.cpu())
-    under = {name: torch.cat(parts) for name, parts in held.items()}
-    return Report(threat, votes, torch.cat(clean), under, torch.cat(known) if known else None)
+            found[KNOWN].append(left.cpu())
+    held = {name: torch.cat(parts) for name, parts in found.items()}
+    return Report(threat, votes, held.pop(CLEAN), known=held.pop(KNOWN, None), held=held)
 
 
 @torch.no_grad()

@@ -73,20 +73,15 @@ GROUPS = {LESIONS: ("large", "small"), NOISES: ("large", "small"), TEXTURES: DEF
 SCORES = {"pixel AUROC": auroc, "best Dice": lambda scores, truth: best_dice(scores, truth)[0]}
 
 
-def noise(kind: str, octaves: int = 4, wavelength: float = 16.0) -> dict[str, Any]:
-    """What a recipe says of it."""
-    options = {"octaves": octaves, "persistence": 0.8, "wavelength": wavelength}
-    return {"noise": kind, "noise_options": options if kind != "white" else {}}
-
-
-STUDIED = {
-    "white": noise("white"),
-    "simplex, 8 px": noise("simplex", 3, 8.0),
-    "simplex, 16 px": noise("simplex"),
-    "simplex, 32 px": noise("simplex", 5, 32.0),
-    "power-law, 16 px": noise("power-law"),
+STUDIED: dict[str, dict[str, Any]] = {
+    "white": {"noise": "white", "noise_options": {}},
+    "simplex, 8 px": {"noise_options": {"octaves": 3, "persistence": 0.8, "wavelength": 8.0}},
+    "simplex, 16 px": {},
+    "simplex, 32 px": {"noise_options": {"octaves": 5, "persistence": 0.8, "wavelength": 32.0}},
+    "power-law, 16 px": {"noise": "power-law"},
 }
-"""The shortest octave is 2 px in each. power-law is exactly Gaussian with the spectrum of simplex noise."""
+"""What differs from recipes/prior/small.yaml, whose noise is simplex from 16 px. The shortest octave is 2 px
+in each; power-law is exactly Gaussian with the spectrum of simplex noise."""
 
 
 # What is measured
@@ -137,8 +132,8 @@ def examine(
             for t in at:
                 dice = score("best Dice", at[t], cases, group)
                 found.add(f"{study}Dice over level, {group}", arm, dice, f"{t}")
-        note(trial, study, arm, cases, {g: at[t] for g, t in chosen.items()})
         shown[arm] = every = at[chosen["all"]]
+        note(trial, study, arm, cases, every, {g: at[t] for g, t in chosen.items()})
         hit, truth = (v[cases.rows()].flatten(1) for v in (every.map >= threshold, cases.truth))
         dice = 2 * (hit & truth).sum(1) / (hit.sum(1) + truth.sum(1))
         found.add(f"{study}Dice at a chosen threshold", arm, dice)
@@ -147,23 +142,28 @@ def examine(
             level = chosen["all"]
             method = AnoDDPM(level, min(settings.steps, level), settings.reconstructions)
             many = method.apply(prior, cases.image, **run)
-            note(trial, study, f"{arm}, averaged", cases, dict.fromkeys((*GROUPS[study], "all"), many))
+            note(trial, study, f"{arm}, averaged", cases, many, {})
     return shown
 
 
-def note(trial: Trial, study: str, arm: str, cases: Cases, by_group: Mapping[str, Anomalies]) -> None:
-    """Score what an arm found: each group at the level chosen for it, the rest at the level for all."""
-    found, every = trial.found, by_group["all"]
+def note(
+    trial: Trial, study: str, arm: str, cases: Cases, every: Anomalies, by_group: Mapping[str, Anomalies]
+) -> None:
+    """Score what an arm found: each group at the level chosen for it, where there is one, the rest at the
+    level for all."""
+    found = trial.found
     for measure in SCORES:
         for group in GROUPS[study]:
-            found.add(f"{study}{measure}, {group}", arm, score(measure, by_group[group], cases, group))
+            values = score(measure, by_group.get(group, every), cases, group)
+            found.add(f"{study}{measure}, {group}", arm, values)
         found.add(f"{study}{measure}", arm, score(measure, every, cases))
     found.add(f"{study}error on healthy", arm, every.map[cases.rows("healthy")].mean((1, 2, 3)))
     found.samples.setdefault("scores", {}).setdefault(study, {})[arm] = every.score
     found.samples.setdefault("sick", {})[study] = cases.truth.flatten(1).any(1)
     if study == LESIONS:
         rows = cases.rows("large")
-        found.samples.setdefault("large", {})[arm] = [by_group["large"].map[rows], cases.truth[rows]]
+        maps = by_group.get("large", every).map[rows]
+        found.samples.setdefault("large", {})[arm] = [maps, cases.truth[rows]]
 
 
 def measure(settings: Settings, trial: Trial) -> None:
@@ -178,7 +178,7 @@ def measure(settings: Settings, trial: Trial) -> None:
     shown = examine(trial, LESIONS, priors, cases, choosing, settings)
     for arm, image in baselines(settings, trial, cases, choosing).items():
         shown[arm] = compared(cases.image, image)
-        note(trial, LESIONS, arm, cases, dict.fromkeys(("large", "small", "all"), shown[arm]))
+        note(trial, LESIONS, arm, cases, shown[arm], {})
     gallery(trial.section, trial, LESIONS, cases, shown)
     if not settings.training:
         return
@@ -374,7 +374,7 @@ def show_fields(page: Page, octaves: tuple[int, ...], wavelengths: tuple[float, 
 
 def measures(study: str) -> dict[str, Measure]:
     """What is drawn and tabled of a study."""
-    all_levels = "All levels on the scored pictures, each at its own best threshold: not chosen from."
+    all_levels = "On the scored pictures, each at its own best threshold: no level was chosen from these."
     about = "Each noise at the level chosen for the group; best Dice: at each picture's own best threshold."
     curves = {
         f"{study}Dice over level, {g}": Measure("larger", all_levels, False, "level lambda")

@@ -16,8 +16,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from headwater.attacks import APGD, PGD, Attack, Report, Threat, suite, usual_attacks
-from headwater.attacks.report import KNOWN, WORST
+from headwater.attacks import PGD, Attack, Report, Threat, suite, usual_attacks
+from headwater.attacks.report import CLEAN, KNOWN, WORST
 from headwater.core import Denoiser
 from headwater.data import load
 from headwater.experiments.comparison import Comparison
@@ -42,8 +42,7 @@ RADII: dict[Norm, tuple[float, ...]] = {
 BROKEN = 0.1
 """The radius is the smallest that leaves the bare classifier no more than this on training pictures."""
 NAIVE, BLIND, EXACT = "classifier only", "BPDA + EOT", "exact gradient + EOT"
-APGD_EXACT, NOISE_KNOWN, CLEAN = "exact APGD + EOT", f"({KNOWN})", "no attack"
-ABOUT = "Larger is safer: what is still right."
+APGD_EXACT, NOISE_KNOWN = "exact APGD + EOT", f"({KNOWN})"
 BARE, SDE, ODE = "no purifier", "DiffPure, SDE", "DiffPure, ODE"
 Labelled = tuple[Tensor, Tensor]
 
@@ -121,14 +120,10 @@ class Models:
 # What is measured
 
 
-def attacks(settings: Settings) -> dict[str, Attack]:
-    """Every attack with the same steps and candidates, so that only what it knows differs."""
-    return {
-        NAIVE: PGD(settings.steps, 1, "classifier"),
-        BLIND: PGD(settings.steps, settings.draws, "bpda"),
-        EXACT: PGD(settings.steps, settings.draws),
-        APGD_EXACT: APGD(settings.steps, settings.draws),
-    }
+def attacks(settings: Settings, defended: Purified) -> dict[str, Attack]:
+    """The usual ones, all but the last as PGD with the same steps, so that only what they know differs."""
+    usual = usual_attacks(defended, settings.steps, settings.draws)
+    return usual | {NAIVE: PGD(settings.steps, 1, "classifier")}
 
 
 def sweep_attacks(settings: Settings) -> dict[str, Attack]:
@@ -179,7 +174,8 @@ def measure(settings: Settings, trial: Trial) -> None:
     """Attack this seed's models on test pictures."""
     every, threats, level = trial.once("models", lambda: prepare(settings, trial))
     models, pictures = every[trial.index], first_pictures("test", settings.pictures)
-    strong, samples = attacks(settings), trial.found.samples
+    defended, samples = models.purified(level), trial.found.samples
+    strong = attacks(settings, defended)
     samples |= {"threat": str(threats["linf"]), "level": level, "reports": {}}
 
     def attack(
@@ -187,15 +183,12 @@ def measure(settings: Settings, trial: Trial) -> None:
         known: int = 0, case: str = "",
     ) -> None:  # fmt: skip
         report = models.attacked(model, pictures, threats[norm], against, known)
-        taken = {WORST: report.worst, **report.held, CLEAN: report.clean}
-        if report.known is not None:
-            taken[NOISE_KNOWN] = report.known
-        for name, held in taken.items():
-            trial.found.add(f"{name}{case}", arm, held)
+        for name, held in report.by_name.items():
+            trial.found.add(f"{NOISE_KNOWN if name == KNOWN else name}{case}", arm, held)
         samples["reports"][f"{arm}{case}"] = report.to_dict()
 
     attack(BARE, models.classifier)
-    attack(SDE, models.purified(level), "linf", strong, settings.steps)
+    attack(SDE, defended, "linf", strong, settings.steps)
     attack(ODE, models.purified(level, "ode"), "linf", strong, settings.steps)
     if settings.l2:
         attack(f"{BARE}, L2", models.classifier, "l2")
@@ -298,7 +291,7 @@ CLAIM = Claim(
     tiny=Settings(4, 4, (25, 50, 200), 2, 2, 2, 1, 20, l2=True),
     quick=QUICK,
     full=FULL,
-    measures={m: Measure("larger", ABOUT, share=True) for m in TABLED}
+    measures={m: Measure("larger", "What is still right.", share=True) for m in TABLED}
     | {m: Measure("larger", tabled=False, share=True) for m in SWEPT},
     measure=measure,
     rule=rule,

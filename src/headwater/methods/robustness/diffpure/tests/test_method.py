@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from contract.specimens import exact_prior, network_prior
-from headwater.attacks import PGD
+from headwater.attacks import APGD, PGD
 from headwater.core import network_calls
 from headwater.data import load
 from headwater.errors import UserError
@@ -102,23 +102,14 @@ def test_pictures_that_do_not_fit_are_a_sentence(classifier: nn.Module) -> None:
 
 def judged(naive: int, blind: int, exact: int, ode: int, sweep: tuple[int, int, int]) -> list[str]:
     """What is lost if so many of 40 pictures hold."""
-    found = Measurements()
-
-    def add(measure: str, arm: str, n: int) -> None:
-        found.add(measure, arm, [1.0] * n + [0.0] * (40 - n))
-
-    for measure, n in (
-        (claim.NAIVE, naive),
-        (claim.BLIND, blind),
-        (claim.EXACT, exact),
-        (claim.WORST, exact),
-    ):
-        add(measure, claim.SDE, n)
-    add(claim.WORST, claim.BARE, 0)
-    add(claim.WORST, claim.ODE, ode)
+    held = {(claim.NAIVE, claim.SDE): naive, (claim.BLIND, claim.SDE): blind, (claim.EXACT, claim.SDE): exact}
+    held |= {(claim.WORST, claim.BARE): 0, (claim.WORST, claim.SDE): exact, (claim.WORST, claim.ODE): ode}
     for level, n in zip((25, 100, 300), sweep, strict=True):
-        add(f"{claim.WORST} at level {level}", claim.SDE, n)
-        add(f"{claim.CLEAN} at level {level}", claim.SDE, 40 - level // 10)
+        held[f"{claim.WORST} at level {level}", claim.SDE] = n
+        held[f"{claim.CLEAN} at level {level}", claim.SDE] = 40 - level // 10
+    found = Measurements()
+    for key, n in held.items():
+        found.add(*key, [1.0] * n + [0.0] * (40 - n))
     found.samples["level"] = 100
     results = Results(claim.CLAIM, claim.CLAIM.quick, "quick", (0,), [found])
     conditions = claim.rule(results)
@@ -144,9 +135,11 @@ def test_each_part_can_fail_alone(case: Any, lost: str) -> None:
 
 
 def test_attacks_differ_in_what_they_know_alone() -> None:
-    known = claim.attacks(claim.CLAIM.full)
+    known = claim.attacks(claim.CLAIM.full, Purified(nn.Identity(), PRIOR, METHOD))
+    assert known[claim.NAIVE] == PGD(20, 1, "classifier")
     assert known[claim.BLIND] == PGD(20, 16, "bpda")
     assert known[claim.EXACT] == PGD(20, 16, "exact")
+    assert known[claim.APGD_EXACT] == APGD(20, 16)
 
 
 def test_training_the_prior_learns() -> None:
