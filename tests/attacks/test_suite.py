@@ -91,7 +91,7 @@ def test_no_figure_comes_without_the_strongest_attack() -> None:
     for rendered in (str(report), report.summary()):
         assert "exact" in rendered
         assert "25.0 %" in rendered
-    assert report.rows()[0][:2] == (WORST, 0.25)
+    assert report.shares[WORST].mean == 0.25
     assert report.warnings == []
     # An attack that knows less and breaks more is a sign that gradients are masked.
     turned = Report(report.threat, 3, clean, {"BPDA": a & b, "exact": a | b})

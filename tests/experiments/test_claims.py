@@ -189,7 +189,7 @@ def test_shares_have_tables_of_their_own_with_wilsons_intervals(how: Reproductio
     assert shares["rows"][0][1] == {"mean": pytest.approx(0.9), "low": low, "high": high}
     assert "Wilson" in shares["caption"]
     assert errors["header"] == ["arm", "error"]
-    assert "<strong>0.900 [0.596, 0.982]</strong>" in how.page.html()
+    assert "<strong>90.0 % [59.6, 98.2]</strong>" in how.page.html()
 
 
 def test_a_measure_without_a_better_way_is_not_compared() -> None:

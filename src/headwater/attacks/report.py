@@ -10,6 +10,7 @@ from torch import Tensor
 
 from headwater.attacks.threat import Threat
 from headwater.metrics.statistics import wilson_interval
+from headwater.report import Share
 
 WORST = "worst case over all attacks"
 KNOWN = "noise known to the attacker"
@@ -65,24 +66,28 @@ class Report:
             found.append("knowing the noise helps the attacker less than not knowing it: add steps")
         return found
 
-    def rows(self) -> list[tuple[str, float, float, float]]:
-        """(name, accuracy, low, high) with Wilson's 95 % interval; the first is the worst case."""
-        return [(name, *_share(held)) for name, held in self.by_name.items()]
+    @property
+    def shares(self) -> dict[str, Share]:
+        """Share of pictures that hold, for each of `by_name`, with Wilson's 95 % interval."""
+        found: dict[str, Share] = {}
+        for name, held in self.by_name.items():
+            right, n = int(held.sum()), len(held)
+            low, high = wilson_interval(right, n)
+            found[name] = Share(low, right / n, high)
+        return found
 
     def summary(self) -> str:
         """The figure to quote."""
         return (
-            f"{_text(*_share(self.worst))} in the worst case of {len(self.held)} attacks "
-            f"({self.threat}; strongest alone: {self.strongest}, {_text(*_share(self.held[self.strongest]))})"
+            f"{self.shares[WORST]} in the worst case of {len(self.held)} attacks "
+            f"({self.threat}; strongest alone: {self.strongest}, {self.shares[self.strongest]})"
         )
 
     def __str__(self) -> str:
-        width = max(len(name) for name, *_ in self.rows())
-        lines = [
-            f"{len(self.clean)} pictures, {self.threat}, {self.votes} votes; strongest: {self.strongest}"
-        ]
-        lines += [f"  {name:{width}}  {_text(*figures)}" for name, *figures in self.rows()]
-        return "\n".join([*lines, *self.warnings])
+        head = f"{len(self.clean)} pictures, {self.threat}, {self.votes} votes; strongest: {self.strongest}"
+        width = max(map(len, self.shares))
+        lines = [f"  {name:{width}}  {share}" for name, share in self.shares.items()]
+        return "\n".join([head, *lines, *self.warnings])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -91,15 +96,6 @@ class Report:
             "votes": self.votes,
             "n": len(self.clean),
             "strongest": self.strongest,
-            "accuracy": {name: {"share": p, "low": a, "high": b} for name, p, a, b in self.rows()},
+            "accuracy": {k: {"share": s.mean, "low": s.low, "high": s.high} for k, s in self.shares.items()},
             "warnings": self.warnings,
         }
-
-
-def _share(held: Tensor) -> tuple[float, float, float]:
-    right, n = int(held.sum()), len(held)
-    return right / n, *wilson_interval(right, n)
-
-
-def _text(share: float, low: float, high: float) -> str:
-    return f"{100 * share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
