@@ -33,10 +33,10 @@ from headwater.cli.bench import Options
 from headwater.core import DDIM, DPMSolver, Sampler
 from headwater.errors import UserError
 from headwater.methods.robustness.diffpure.method import DiffPure
-from headwater.methods.segmentation.ddpm_segmentation.method import PixelEnsemble
 from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.csdi import CSDINet
 from headwater.nets.image_conditioned import SummedUNet
+from headwater.nets.pixel_ensemble import PixelEnsemble
 from headwater.nets.text2im import Text2Im
 from headwater.noise import Simplex
 from headwater.sampling import Run

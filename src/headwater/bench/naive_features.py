@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headwater.methods.segmentation.ddpm_segmentation.method import PixelEnsemble
+from headwater.nets.pixel_ensemble import PixelEnsemble
 
 
 def feature_stack(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:

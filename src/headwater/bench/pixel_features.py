@@ -13,7 +13,7 @@ from headwater.bench.naive_features import naive_logits
 from headwater.bench.row import Row
 from headwater.bench.timing import agreement, alternate
 from headwater.bench.weighing import peak
-from headwater.methods.segmentation.ddpm_segmentation.method import PixelEnsemble
+from headwater.nets.pixel_ensemble import PixelEnsemble
 from headwater.sampling import Run
 
 TOLERANCE = 1e-4

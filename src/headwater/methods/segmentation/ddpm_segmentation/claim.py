@@ -10,7 +10,7 @@ and uncertainty ranks pictures by their error, with a correlation above 0.3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import cast
@@ -21,16 +21,20 @@ from torch import Tensor
 from headwater.baselines.supervised import SupervisedUNet, course
 from headwater.core import DDIM, descend
 from headwater.data import Set, load
-from headwater.errors import need
 from headwater.experiments.comparison import Bound
 from headwater.experiments.harness import Claim, Measure, Results, Trial
-from headwater.methods.segmentation.ddpm_segmentation.classifiers import Segmentation, predict
-from headwater.methods.segmentation.ddpm_segmentation.features import depth
-from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation, label_samples
-from headwater.methods.segmentation.ddpm_segmentation.study import block_step_grid, feature_clusters
+from headwater.methods.segmentation.ddpm_segmentation.method import (
+    DDPMSegmentation,
+    Segmentation,
+    block_step_grid,
+    depth,
+    feature_clusters,
+    label_samples,
+    predict,
+)
 from headwater.metrics.statistics import spearman
 from headwater.models import Prior
-from headwater.report import Cell, Classes, Heat, Page, Section, Series
+from headwater.report import Cell, Classes, Heat, Section
 from headwater.sampling import Run
 
 Pair = tuple[Tensor, Tensor]
@@ -100,31 +104,27 @@ def with_coordinates(image: Tensor) -> Tensor:
 
 def segmented(
     settings: Settings, prior: Prior, learn: Pair, image: Tensor, run: Run, samples: int
-) -> dict[str, Segmentation]:
-    """Every way to segment, fitted on `learn` and applied to `image`."""
+) -> tuple[Segmentation, dict[str, Tensor]]:
+    """Our answer in full, and the label maps of every arm, fitted on `learn` and applied to `image`."""
     method = settings.method
     fitted = method.fit(prior, *learn, **run)
-    found = {OURS: method.apply(prior, image, fitted, **run)}
+    ours = method.apply(prior, image, fitted, **run)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         fresh = replace(prior, network=prior.config.build_network().eval())
-    found[UNTRAINED] = method.apply(fresh, image, method.fit(fresh, *learn, **run), **run)
+    untrained = method.apply(fresh, image, method.fit(fresh, *learn, **run), **run)
     ensemble = method.fit_maps([with_coordinates(learn[0])], learn[1], run)
-    found[RAW] = predict(ensemble, [with_coordinates(image)], (image.shape[-2], image.shape[-1]))
+    raw = predict(ensemble, [with_coordinates(image)], (image.shape[-2], image.shape[-1]))
+    found = {OURS: ours.labels, UNTRAINED: untrained.labels, RAW: raw.labels}
     augmented = settings.supervised
-    arms = {
-        PLAIN: (replace(augmented, mirror=False, shift=0, hue=False), learn),
-        SUPERVISED: (augmented, learn),
-    }
+    plain = replace(augmented, mirror=False, shift=0, hue=False)
+    arms = {PLAIN: (plain, learn), SUPERVISED: (augmented, learn)}
     if samples:
         drawn = label_samples(prior, fitted, samples, descend(prior.process.T, 50), DDIM(), **run)
         arms[DATASET] = augmented, (drawn.image, drawn.labels)
     for name, (unet, pairs) in arms.items():
-        labels = unet.fit(prior.config, *pairs, **run.child(name)).predict(image, **run)
-        # It states no uncertainty.
-        nothing = torch.zeros(len(labels), 1, *labels.shape[1:])
-        found[name] = Segmentation(labels, nothing, nothing[:, 0, 0, 0])
-    return found
+        found[name] = unet.fit(prior.config, *pairs, **run.child(name)).predict(image, **run)
+    return ours, found
 
 
 def measure(settings: Settings, trial: Trial) -> None:
@@ -132,36 +132,86 @@ def measure(settings: Settings, trial: Trial) -> None:
     classifiers to every block at every step."""
     prior = trial.once("prior", lambda: Prior.from_pretrained("emoji-parts"))
     pool, test = (load("emoji-parts-hue", split, prior.shape[-1]) for split in ("pool", "test"))
-    learn, judge = (labelled(some) for some in draw(pool, settings, trial.seed))
-    image, truth = labelled(test.select(torch.arange(min(len(test), settings.tested))))
+    test = test.select(torch.arange(min(len(test), settings.tested)))
+    learn, judge, (image, truth) = (pair(some) for some in (*draw(pool, settings, trial.seed), test))
     run, first = trial.run(), trial.index == 0
-    arms = segmented(settings, prior, learn, image, run, settings.samples if first else 0)
-    for name, found in arms.items():
-        trial.found.add("mean IoU", name, [settings.method.evaluate(found.labels, truth)["miou"]])
-    wrong = (arms[OURS].labels != truth).flatten(1).double().mean(1)
-    trial.found.add(RANK, OURS, [spearman(arms[OURS].score.numpy(), wrong.numpy())])
-    if not first:
-        return
-    blocks, steps = list(range(depth(prior))), settings.grid_steps
-    last = blocks[-1]
-    trial.found.samples |= {
-        "learn": list(learn),
-        "test": [image, truth, list(test.classes)],
-        "labels": {name: found.labels for name, found in arms.items()},
-        "ours": [arms[OURS].uncertainty, arms[OURS].score, wrong],
-        "grid": block_step_grid(settings.grid_method, prior, learn, judge, steps, blocks, run),
-        "clusters": {
-            f"block {b}, t {t}": feature_clusters(prior, image[:32], t, b, 5, run)
-            for b in (last // 4, (last + 1) // 2, last)
-            for t in (steps[0], steps[-1])
-        },
-    }
+    ours, labels = segmented(settings, prior, learn, image, run, settings.samples if first else 0)
+    for name, found in labels.items():
+        trial.found.add("mean IoU", name, [settings.method.evaluate(found, truth)["miou"]])
+    wrong = (ours.labels != truth).flatten(1).double().mean(1)
+    trial.found.add(RANK, OURS, [spearman(ours.score.numpy(), wrong.numpy())])
+    if first:
+        draw_labels(trial.section, learn, test, ours, {**labels, "truth": truth})
+        draw_errors(trial.section, ours.score, wrong)
+        trial.found.samples["grid"] = study_blocks(settings, trial.section, prior, learn, judge, image, run)
 
 
-def labelled(found: Set) -> Pair:
-    """A set that has label maps, as a pair."""
-    need(found.labels is not None, f"{found.name} has no label maps: choose another set")
+def pair(found: Set) -> Pair:
+    """The pictures of a set with their label maps."""
     return found.images, cast(Tensor, found.labels)
+
+
+def draw_labels(
+    section: Section, learn: Pair, test: Set, ours: Segmentation, labels: Mapping[str, Tensor]
+) -> None:
+    """The labels given, and predictions from the most certain test picture to the least."""
+    classes, top = len(test.classes), float(ours.uncertainty.max())
+    given = [cell for image, map_ in zip(*learn, strict=True) for cell in (image, Classes(map_, classes))]
+    caption = f"The labelled pictures of the first seed. Classes: {', '.join(test.classes)}."
+    section.contact_sheet(given, 10, caption=caption)
+    ranks, rows = torch.linspace(0, len(test) - 1, min(6, len(test))).long(), list[list[Cell]]()
+    for i in ours.score.argsort()[ranks].tolist():
+        mine, *others = (Classes(maps[i], classes) for maps in labels.values())
+        rows.append([test.images[i], mine, Heat(ours.uncertainty[i], high=top), *others])
+    section.pictures(
+        ["picture", OURS, "uncertainty", *list(labels)[1:]],
+        rows,
+        [f"rank {int(r) + 1}" for r in ranks],
+        caption="Test pictures from the most certain to the least, at even ranks: not selected.",
+    )
+
+
+def draw_errors(section: Section, score: Tensor, wrong: Tensor) -> None:
+    """What setting the uncertain pictures aside would gain."""
+    counts = [max(1, round(len(wrong) * share / 10)) for share in range(1, 11)]
+    shares = [k / len(wrong) for k in counts]
+    orders = {"most certain first": wrong[score.argsort()], "by true error": wrong.sort().values}
+    section.curve(
+        {name: (shares, [float(v[:k].mean()) for k in counts]) for name, v in orders.items()},
+        "share of pictures kept",
+        "wrong pixels",
+        "Error of the pictures kept when the most uncertain are set aside; the lower line is the true order.",
+    )
+
+
+def study_blocks(
+    settings: Settings, section: Section, prior: Prior, learn: Pair, judge: Pair, image: Tensor, run: Run
+) -> Tensor:
+    """Mean IoU by block and step, and clusters of features that were found without any label."""
+    blocks, steps = list(range(depth(prior))), settings.grid_steps
+    grid = block_step_grid(settings.grid_method, prior, learn, judge, steps, blocks, run)
+    section.note(
+        "Where the knowledge sits: classifiers that read one block at one noise level, judged on pool "
+        "pictures, not on the test split."
+    )
+    names, columns = [f"block {b}" for b in blocks], [f"t {t}" for t in steps]
+    section.heatmap(grid, names, columns, "Mean IoU; block 0 is the deepest.", "block, step", 3)
+    section.curve(
+        {"small noise": (blocks, block_curve(grid, steps))},
+        "decoder block, deepest first",
+        "mean IoU",
+        "Mean over the small steps. The paper finds the maximum inside the decoder.",
+    )
+    last = blocks[-1]
+    places = [(b, t) for b in (last // 4, (last + 1) // 2, last) for t in (steps[0], steps[-1])]
+    clusters = [feature_clusters(prior, image[:32], t, b, 5, run) for b, t in places]
+    section.pictures(
+        ["picture", *(f"block {b}, t {t}" for b, t in places)],
+        [[image[i], *(Classes(found[i], 5) for found in clusters)] for i in range(4)],
+        caption="k-means with 5 clusters on the features of one block at one step, over 32 test pictures at "
+        "once and without any label. Each column has its own colours.",
+    )
+    return grid
 
 
 def block_curve(grid: Tensor, steps: Sequence[int], low: int = 0, high: int = SMALL) -> Tensor:
@@ -191,65 +241,6 @@ def rule(results: Results[Settings]) -> list[Bound]:
     ]
 
 
-def show(section: Section, results: Results[Settings]) -> None:
-    """The labels given, predictions from the most certain test picture to the least, and what setting the
-    uncertain ones aside would gain."""
-    images, truth, classes = results.first["test"]
-    uncertainty, score, wrong = results.first["ours"]
-
-    def colours(labels: Tensor) -> Classes:
-        return Classes(labels, len(classes))
-
-    pairs = [cell for image, m in zip(*results.first["learn"], strict=True) for cell in (image, colours(m))]
-    caption = f"The labelled pictures of the first seed. Classes: {', '.join(classes)}."
-    section.contact_sheet(pairs, 10, caption=caption)
-    ranks = torch.linspace(0, len(images) - 1, min(6, len(images))).long()
-    others, top = dict(results.first["labels"]), float(uncertainty.max())
-    mine, rows = others.pop(OURS), list[list[Cell]]()
-    for i in score.argsort()[ranks].tolist():
-        rest = (colours(v[i]) for v in (*others.values(), truth))
-        rows.append([images[i], colours(mine[i]), Heat(uncertainty[i], high=top), *rest])
-    section.pictures(
-        ["picture", OURS, "uncertainty", *others, "truth"],
-        rows,
-        [f"rank {int(r) + 1}" for r in ranks],
-        caption="Test pictures from the most certain to the least, at even ranks: not selected.",
-    )
-    counts = [max(1, round(len(wrong) * share / 10)) for share in range(1, 11)]
-    lines = {"most certain first": wrong[score.argsort()], "by true error": wrong.sort().values}
-    shares = [k / len(wrong) for k in counts]
-    section.curve(
-        [Series(name, shares, [float(v[:k].mean()) for k in counts]) for name, v in lines.items()],
-        "share of pictures kept",
-        "wrong pixels",
-        "Error of the pictures kept when the most uncertain are set aside; the lower line is the true order.",
-    )
-
-
-def more(page: Page, results: Results[Settings]) -> None:
-    """Mean IoU by block and step, and clusters of features that were found without any label."""
-    grid, steps = results.first["grid"], results.settings.grid_steps
-    section = page.section(
-        "DDPM-Seg: where the knowledge sits",
-        "Classifiers that read one block at one noise level, judged on pool pictures, not on the test split.",
-    )
-    blocks, columns = [f"block {b}" for b in range(len(grid))], [f"t {t}" for t in steps]
-    section.heatmap(grid, blocks, columns, "Mean IoU; block 0 is the deepest.", "block, step", 3)
-    section.curve(
-        {"small noise": (list(range(len(grid))), block_curve(grid, steps))},
-        "decoder block, deepest first",
-        "mean IoU",
-        "Mean over the small steps. The paper finds the maximum inside the decoder.",
-    )
-    maps = results.first["clusters"]
-    section.pictures(
-        ["picture", *maps],
-        [[results.first["test"][0][i], *(Classes(m[i], 5) for m in maps.values())] for i in range(4)],
-        caption="k-means with 5 clusters on the features of one block at one step, over 32 test pictures at "
-        "once and without any label. Each column has its own colours.",
-    )
-
-
 CLAIM = Claim(
     "ddpm-segmentation",
     "DDPM-Seg: parts from 20 labelled pictures",
@@ -277,8 +268,6 @@ CLAIM = Claim(
     },
     measure=measure,
     rule=rule,
-    show=show,
-    more=more,
     extra=lambda results: {"grid": results.first["grid"].tolist()},
     statement="With 20 labelled pictures, DDPM features beat raw pixels, features of the untrained network "
     "and a supervised U-Net of the same size; the best block lies inside; small t beats large t.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Unpack
 
 import torch
@@ -11,23 +11,76 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from headwater.core import Sampler
+from headwater.core.prediction import labels as network_labels
 from headwater.errors import need
-from headwater.methods.base import Images, Labels, Method, Paper, Scores
-from headwater.methods.segmentation.ddpm_segmentation.classifiers import (
-    PixelClassifiers,
-    PixelEnsemble,
-    Segmentation,
-    predict,
-)
-from headwater.methods.segmentation.ddpm_segmentation.features import (
-    PixelFeatures,
-    read_features,
-    shared_noise,
-)
+from headwater.methods.base import Images, Labels, Map, Method, Paper, Scores
+from headwater.metrics.clusters import kmeans
 from headwater.metrics.segmentation import mean_iou, mean_iou_ddpm_seg
 from headwater.models import Prior
+from headwater.models.filling import Parts
+from headwater.models.pretrained import Pretrained
+from headwater.nets.features import activations, block_names
+from headwater.nets.pixel_ensemble import PixelEnsemble, PixelFeatures
 from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
+
+
+@dataclass(frozen=True)
+class PixelClassifiersConfig:
+    """Sizes of the ensemble and the features that it reads."""
+
+    members: int
+    dim: int
+    """Numbers that describe one pixel."""
+    classes: int
+    shape: tuple[int, int, int]
+    """(C, H, W) of the images."""
+    steps: tuple[int, ...]
+    """As in `DDPMSegmentation`, and so are `blocks`, which ascend."""
+    blocks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        sizes = (self.members, self.dim, self.classes, *self.shape)
+        need(min(sizes) >= 1, "members, dim, classes and the sides of images are 1 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class PixelClassifiers(Pretrained):
+    """What `DDPMSegmentation.fit` returns: an ensemble, and the noise that its features are read with."""
+
+    network: PixelEnsemble
+    config: PixelClassifiersConfig
+    noise: Tensor
+    """(1, C, H, W), the one field that every image, training or new, is noised with."""
+
+    kind = "ddpm-segmentation"
+    tags = ("image-segmentation",)
+
+    @classmethod
+    def networks(cls, config: PixelClassifiersConfig) -> Parts:
+        ensemble = PixelEnsemble(config.members, config.dim, config.classes)
+        return {"network": ensemble, "noise": torch.zeros(1, *config.shape)}
+
+    @classmethod
+    def of(
+        cls, ensemble: PixelEnsemble, noise: Tensor, steps: tuple[int, ...], blocks: tuple[int, ...]
+    ) -> PixelClassifiers:
+        """Those of an ensemble, whose sizes it takes."""
+        _, C, H, W = noise.shape
+        sizes = ensemble.members, ensemble.dim, ensemble.classes
+        return cls(ensemble, PixelClassifiersConfig(*sizes, (C, H, W), steps, blocks), noise)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What `DDPMSegmentation.apply` returns."""
+
+    labels: Labels
+    """Majority vote of the classifiers, the smallest label on ties."""
+    uncertainty: Map
+    """Jensen-Shannon divergence of the classifiers, H(mean_k p_k) - mean_k H(p_k), in nats."""
+    score: Scores
+    """Uncertainty of the image: mean over its most uncertain tenth."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +163,8 @@ class DDPMSegmentation(Method):
         run = Run(**how)
         need(
             labels.shape == (len(image), *image.shape[-2:]),
-            f"label maps are {tuple(labels.shape)}, images "
-            f"{tuple(image.shape)}: give one label map of the same size for each image",
+            f"label maps are {tuple(labels.shape)}, images {tuple(image.shape)}: give one label map of the "
+            "same size for each image",
         )
         need(self.stored in ("float32", "float16"), f"stored is {self.stored!r}: choose float32 or float16")
         blocks = tuple(sorted(set(self.blocks)))
@@ -136,10 +189,8 @@ class DDPMSegmentation(Method):
         classes = int(labels[labels != self.ignore].max()) + 1
         features = PixelFeatures(maps, (labels.shape[-2], labels.shape[-1]))
         pool, truth = used.flatten().nonzero()[:, 0], labels.flatten()
-        generators = [
-            torch.Generator().manual_seed(derive(run.seed, Purpose.CLASSIFIER_MEMBER, k))
-            for k in range(members)
-        ]
+        seeds = [derive(run.seed, Purpose.CLASSIFIER_MEMBER, k) for k in range(members)]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         ensemble = PixelEnsemble(members, features.dim, classes)
         ensemble.draw(generators)
         ensemble.to(maps[0].device, features.dtype)
@@ -161,7 +212,7 @@ class DDPMSegmentation(Method):
             optimiser.zero_grad()
             loss.sum().backward()
             optimiser.step()
-            if step < _SETTLED * per_epoch:
+            if step < 4 * per_epoch:
                 continue
             now = loss.detach().cpu()
             stale = torch.where(now < lowest, 0, stale + 1)
@@ -228,11 +279,81 @@ def usable(labels: Tensor, ignore: int, smallest: int) -> Tensor:
 
 
 def _copy_members(final: dict[str, Tensor], ensemble: PixelEnsemble, which: Tensor) -> None:
-    """Copy the state of the given members; every array is ordered by member."""
+    """Copy the state of the members for which (members,) is True; every array is ordered by member."""
     for name, value in ensemble.state_dict().items():
         if value.ndim:
-            index = which.nonzero()[:, 0].to(value.device)
-            final[name].view(ensemble.members, -1)[index] = value.view(ensemble.members, -1)[index]
+            rows, own = value.view(ensemble.members, -1), which.to(value.device)
+            final[name].view_as(rows)[own] = rows[own]
+
+
+def depth(prior: Prior) -> int:
+    """Number of decoder blocks of the prior's network."""
+    return sum(name.startswith("output_blocks") for name in block_names(prior.network))
+
+
+def shared_noise(prior: Prior, image: Images, run: Run) -> Tensor:
+    """The one field (1, C, H, W) that all images of that size are noised with: a function of run.seed."""
+    like = torch.empty(1, *image.shape[1:], device=run.device)
+    return prior.noise.stream([derive(run.seed, Purpose.FEATURE_FIELD)])(like)
+
+
+@torch.no_grad()
+def read_features(prior: Prior, image: Images, steps: Sequence[int], blocks: Sequence[int], noise: Tensor,
+                  run: Run, stored: torch.dtype | None = None) -> list[Tensor]:  # fmt: skip
+    """Outputs of decoder blocks, (N, channels, h, w) each, for t in steps, for b in ascending blocks.
+
+    image: (N, C, H, W); noise: (1, C, H, W), added to every image. stored: type of the answer, the network's
+    by default. One network call per step and batch. Memory: the answer and the maps of one batch.
+    """
+    process, count = prior.process, depth(prior)
+    need(len(image) > 0, "there is no image to read features of: give some")
+    need(len(steps) > 0 and len(blocks) > 0, "give at least one step and one block")
+    need(
+        all(0 <= t < process.T for t in steps),
+        f"this prior has {process.T} steps: choose from 0 to {process.T - 1}",
+    )
+    need(
+        all(0 <= b < count for b in blocks),
+        f"this network has {count} decoder blocks, not block "
+        f"{max(blocks)}: choose blocks from 0 to {count - 1}",
+    )
+    need(not prior.config.classes, "this prior asks for the class of an image: use an unconditional one")
+    found: list[Tensor] = []
+    for batch in run.batches(len(image)):
+        x0, maps = batch.take(image), []
+        for t in steps:
+            x = process.combine(x0, noise.to(x0).expand_as(x0), t + 1)
+            label = network_labels(process.label, t + 1, x)
+            maps += activations(prior.network, x, label, list(blocks)).values()
+        if not found:
+            # Channels last, as single pixels are looked up: no further copy is needed then.
+            shapes = [(len(image), *m.shape[1:]) for m in maps]
+            found = [
+                torch.empty(s, dtype=stored or m.dtype, device=m.device, memory_format=torch.channels_last)
+                for s, m in zip(shapes, maps, strict=True)
+            ]
+        for whole, rows in zip(found, maps, strict=True):
+            whole[batch.rows] = rows
+    return found
+
+
+@torch.inference_mode()
+def predict(ensemble: PixelEnsemble, maps: Sequence[Tensor], size: tuple[int, int]) -> Segmentation:
+    """Majority vote and disagreement of the members on whole images. maps: (B, C, h, w) each."""
+    votes = mean = entropy = torch.zeros(())
+    for k in range(ensemble.members):
+        logits = ensemble.logits(k, maps, size)
+        votes = votes + F.one_hot(logits.argmax(1), ensemble.classes)
+        p = logits.softmax(1)
+        mean, entropy = mean + p / ensemble.members, entropy + _entropy(p) / ensemble.members
+    uncertainty = (_entropy(mean) - entropy).clamp(min=0)
+    pixels = uncertainty.flatten(1)
+    score = pixels.topk(max(1, pixels.shape[1] // 10), dim=1).values.mean(1)
+    return Segmentation(votes.argmax(-1), uncertainty, score)
+
+
+def _entropy(p: Tensor) -> Tensor:
+    return torch.special.entr(p).sum(1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -268,4 +389,42 @@ def label_samples(
     return LabelledSamples(image[kept], found.labels[kept], found.score[kept])
 
 
-_SETTLED = 4
+def block_step_grid(
+    method: DDPMSegmentation,
+    prior: Prior,
+    learn: tuple[Images, Labels],
+    judge: tuple[Images, Labels],
+    steps: Sequence[int],
+    blocks: Sequence[int],
+    run: Run,
+) -> Tensor:
+    """Mean IoU of classifiers that read one block at one step: float64 (blocks, steps), blocks ascending.
+
+    learn, judge: images (N, C, H, W) with label maps (N, H, W), to fit on and to measure on. `method` gives
+    all settings but steps and blocks; fewer classifiers and passes than for a result will do.
+    The paper's figure of blocks against steps (Baranchuk et al. 2022, sec. 3).
+    """
+    blocks = sorted(set(blocks))
+    size = (judge[1].shape[-2], judge[1].shape[-1])
+    noise = shared_noise(prior, learn[0], run)
+    grid = torch.zeros(len(blocks), len(steps), dtype=torch.float64)
+    for column, step in run.track(list(enumerate(steps)), "blocks and steps"):
+        pairs = (read_features(prior, image, [step], blocks, noise, run) for image in (learn[0], judge[0]))
+        for row, (fitted_on, judged_on) in enumerate(zip(*pairs, strict=True)):
+            ensemble = method.fit_maps([fitted_on], learn[1], replace(run, progress=False))
+            labels = predict(ensemble, [judged_on], size).labels
+            grid[row, column] = method.evaluate(labels.cpu(), judge[1])["miou"]
+    return grid
+
+
+def feature_clusters(prior: Prior, image: Images, step: int, block: int, k: int, run: Run) -> Labels:
+    """k-means clusters of one block's features over all images: int64 (N, h, w) at the block's resolution.
+
+    No label is used: what clusters show, the prior has found by itself (Baranchuk et al. 2022, sec. 3).
+    """
+    need(k >= 1, f"k is {k}: ask for at least one cluster")
+    noise = shared_noise(prior, image, run)
+    (found,) = read_features(prior, image, [step], [block], noise, run)
+    rows = found.permute(0, 2, 3, 1)
+    generator = torch.Generator().manual_seed(derive(run.seed, Purpose.CLUSTERS))
+    return kmeans(rows.flatten(0, 2).cpu(), k, generator).view(rows.shape[:3])

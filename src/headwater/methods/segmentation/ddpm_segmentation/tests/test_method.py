@@ -1,28 +1,28 @@
-"""Pixel classifiers where the answer is known, the studies, DatasetDDPM and its supervised network."""
+"""Pixel classifiers where the answer is known, the studies, and DatasetDDPM."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
-from headwater.baselines.supervised import SupervisedUNet, course
-from headwater.bench.naive_features import feature_stack, naive_logits
 from headwater.core import DDIM, descend
 from headwater.errors import UserError
-from headwater.methods.segmentation.ddpm_segmentation.classifiers import PixelEnsemble, predict
-from headwater.methods.segmentation.ddpm_segmentation.features import PixelFeatures, read_features
-from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation, label_samples, usable
-from headwater.methods.segmentation.ddpm_segmentation.study import block_step_grid, feature_clusters, kmeans
+from headwater.methods.segmentation.ddpm_segmentation.method import (
+    DDPMSegmentation,
+    block_step_grid,
+    feature_clusters,
+    label_samples,
+    predict,
+    read_features,
+    usable,
+)
 from headwater.models import Prior, PriorConfig
+from headwater.nets.pixel_ensemble import PixelEnsemble, PixelFeatures
 from headwater.sampling import Run
 
 QUIET = Run(progress=False)
@@ -30,17 +30,6 @@ QUIET = Run(progress=False)
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def random_ensemble(members: int, dim: int, classes: int) -> PixelEnsemble:
-    """Weights and batch statistics far from their initial values."""
-    ensemble, dtype = PixelEnsemble(members, dim, classes).double(), torch.float64
-    state = {
-        k: v if v.ndim == 0 else torch.rand(v.shape, generator=generator(i), dtype=dtype) + 0.5 * ("var" in k)
-        for i, (k, v) in enumerate(ensemble.state_dict().items())
-    }
-    ensemble.load_state_dict(state)
-    return ensemble.eval()
 
 
 @pytest.fixture
@@ -59,25 +48,6 @@ def halves(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
         truth[i, cut:] = 1
     noise = torch.randn(n, 3, 16, 16, generator=generator(seed + 100))
     return (truth[:, None] - 0.5 + 0.2 * noise).clamp(-1, 1), truth
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    sizes=st.lists(
-        st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4
-    ),
-    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
-    classes=st.sampled_from([2, 30]),
-)
-def test_resizing_commutes_with_the_first_layer_and_is_what_lookups_do(
-    sizes: list[tuple[int, int, int]], size: tuple[int, int], classes: int
-) -> None:
-    maps = [torch.randn(2, *s, generator=generator(i), dtype=torch.float64) for i, s in enumerate(sizes)]
-    ensemble = random_ensemble(2, sum(s[0] for s in sizes), classes)
-    ours = torch.stack([ensemble.logits(k, maps, size) for k in range(2)])
-    torch.testing.assert_close(ours, naive_logits(ensemble, maps, size), atol=1e-10, rtol=1e-10)
-    found = PixelFeatures(maps, size)(torch.arange(2 * size[0] * size[1]).view(2, *size))
-    torch.testing.assert_close(found.permute(0, 3, 1, 2), feature_stack(maps, size), atol=1e-12, rtol=0)
 
 
 def test_maps_are_kept_once_in_half_precision_and_looked_up_where_they_were_read_into(prior: Prior) -> None:
@@ -112,22 +82,26 @@ def test_one_noise_for_all_images_and_steps(prior: Prior) -> None:
 
 
 def test_agreement_and_disagreement_of_members() -> None:
-    one, twins = random_ensemble(1, 3, 4), PixelEnsemble(5, 3, 4).double()
-    state = {k: v.repeat(5, *[1] * (v.ndim - 1)) if v.ndim else v for k, v in one.state_dict().items()}
-    twins.load_state_dict(state)
-    maps = [torch.randn(2, 3, 6, 6, generator=generator(), dtype=torch.float64)]
-    found = predict(twins.eval(), maps, (6, 6))
+    """Weights and batch statistics far from their initial values."""
+    three = PixelEnsemble(3, 3, 4).double().eval()
+    state = {k: v for k, v in three.state_dict().items() if v.ndim}
+    for i, (name, value) in enumerate(state.items()):
+        value.uniform_(generator=generator(i)).add_(0.5 * ("var" in name))
+    maps = [torch.randn(2, 3, 15, 7, generator=generator(), dtype=torch.float64)]
+    found = predict(three, maps, (15, 7))
+    score = found.uncertainty.flatten(1).sort().values[:, -10:].mean(1)
+    torch.testing.assert_close(found.score, score)
+    for value in state.values():  # every member becomes the first one
+        value.view(3, -1)[1:] = value.view(3, -1)[0].clone()
+    found = predict(three, maps, (15, 7))
     assert found.uncertainty.max() < 1e-12
-    assert torch.equal(found.labels, one.logits(0, maps, (6, 6)).argmax(1))
+    assert torch.equal(found.labels, three.logits(0, maps, (15, 7)).argmax(1))
     certain = PixelEnsemble(2, 1, 2).double().eval()
     with torch.no_grad():
         certain.biases[2].copy_(torch.tensor([[1000.0, 0.0], [0.0, 1000.0]]))
     found = predict(certain, [torch.zeros(1, 1, 3, 3, dtype=torch.float64)], (3, 3))
     torch.testing.assert_close(found.uncertainty, torch.full_like(found.uncertainty, 2).log())
     assert not found.labels.any(), "a tie goes to the smallest label"
-    maps = [torch.randn(1, 3, 15, 7, generator=generator(), dtype=torch.float64)]
-    found = predict(random_ensemble(3, 3, 4), maps, (15, 7))
-    assert float(found.score) == pytest.approx(float(found.uncertainty.flatten().sort().values[-10:].mean()))
 
 
 def test_one_hot_features_are_learned_perfectly() -> None:
@@ -204,11 +178,6 @@ def test_wrong_settings_are_refused(prior: Prior, method: DDPMSegmentation, sent
 
 
 def test_studies(prior: Prior) -> None:
-    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
-    truth = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
-    points = centres[truth] + torch.randn(100, 2, generator=generator())
-    assert torch.equal(kmeans(points, 3, generator(1)), truth)
-    assert kmeans(torch.zeros(5, 2), 3, generator()).eq(0).all()
     image, labels = halves(3)
     method = DDPMSegmentation(ensemble=1, epochs=1, smallest=1)
     pairs = ((image[:2], labels[:2]), (image[2:], labels[2:]))
@@ -232,31 +201,3 @@ def test_only_the_most_uncertain_samples_are_dropped(prior: Prior) -> None:
     assert every.image.abs().max() <= 1
     with pytest.raises(UserError, match="share"):
         label_samples(prior, fitted, 5, drop=1.0, **QUIET)
-
-
-def test_the_supervised_network_learns_and_is_a_function_of_the_seed(prior: Prior, tmp_path: Path) -> None:
-    image, truth = halves(6)
-    fitted = SupervisedUNet(replace(course(40), batch_size=4)).fit(
-        prior.config, image[:4], truth[:4], **QUIET
-    )
-    new, labels = halves(4, seed=1)
-    assert (fitted.predict(new, **QUIET) == labels).double().mean() > 0.95
-    short = SupervisedUNet(replace(course(2), batch_size=2))
-    kept = Run(3, progress=False, checkpoint_dir=tmp_path)
-    once, again, other = (
-        short.fit(prior.config, image, truth, **run).network.state_dict()["out.2.bias"]
-        for run in (replace(kept, checkpoint_dir=None), kept, replace(kept, seed=4, checkpoint_dir=None))
-    )
-    assert torch.equal(once, again)
-    assert not torch.equal(once, other)
-    with pytest.raises(UserError, match="hue is False"):
-        replace(short, hue=False).fit(prior.config, image, truth, **kept)
-    hidden = torch.where(torch.arange(16)[:, None] < 2, 255, truth)
-    fitted = SupervisedUNet(course(1)).fit(prior.config, image, hidden, **QUIET)
-    assert fitted.network(image, torch.zeros(6)).shape == (6, 2, 16, 16)  # an ignored label is no class
-    with pytest.raises(UserError, match="ignore"):
-        short.fit(prior.config, image, torch.full_like(truth, 255), **QUIET)
-    solid = (truth[:, None].expand(-1, 3, -1, -1).float() - 0.5) * 2
-    x, y = SupervisedUNet(hue=False).change(solid, truth, generator())
-    assert torch.equal(x[:, 0] > 0, y == 1)  # images and labels change as one
-    assert not torch.equal(y, truth)

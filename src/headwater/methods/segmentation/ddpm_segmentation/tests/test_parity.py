@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from arrays import close
 from headwater.bench.naive_features import naive_logits
-from headwater.methods.segmentation.ddpm_segmentation.classifiers import (
+from headwater.methods.segmentation.ddpm_segmentation.method import (
+    DDPMSegmentation,
     PixelClassifiers,
-    PixelEnsemble,
     predict,
+    read_features,
 )
-from headwater.methods.segmentation.ddpm_segmentation.features import PixelFeatures, read_features
-from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation
 from headwater.models import Prior, PriorConfig
+from headwater.nets.pixel_ensemble import PixelEnsemble, PixelFeatures
 from headwater.sampling import Run
 
 TOLERANCE = 2e-5  # stated with the arrays
@@ -51,8 +52,7 @@ class Case:
         self.prior = Prior(network, prior)
         self.steps, self.blocks = config["steps"], config["blocks"]
         self.size = (config["dim"][0], config["dim"][1])
-        members = range(config["ensemble"])
-        self.ensemble = stacked([data.under(f"w/mlp{k}") for k in members])
+        self.ensemble = stacked([data.under(f"w/mlp{k}") for k in range(config["ensemble"])])
 
     def maps(self, image: int) -> list[Tensor]:
         x0, noise = self.data["in/x0"][image : image + 1], self.data["in/noise"]
@@ -64,26 +64,22 @@ def case(request: pytest.FixtureRequest, golden: Callable[[str], Any]) -> Case:
     return Case(golden(f"ddpm-seg/{request.param}"))
 
 
-def close(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
-    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
-
-
 def test_activations_agree_in_order(case: Case) -> None:
     stored = list(case.data.under("out/activation").values())
     maps = case.maps(0)
     assert len(maps) == len(stored) == len(case.steps) * len(case.blocks)
-    for actual, expected in zip(maps, stored, strict=True):
-        close(actual, expected)
+    for found, expected in zip(maps, stored, strict=True):
+        close(found, expected, TOLERANCE)
 
 
 def test_looked_up_features_agree(case: Case) -> None:
     height, width = case.size
     pixel = torch.arange(height * width).view(height, width)
     found = PixelFeatures(case.maps(0), case.size)(pixel).permute(2, 0, 1)
-    close(found, case.data["out/features"])
+    close(found, case.data["out/features"], TOLERANCE)
     both = [torch.cat(pair) for pair in zip(case.maps(0), case.maps(1), strict=True)]
     second = PixelFeatures(both, case.size)(height * width + pixel.flatten())
-    close(second.mean(0), case.data["out/features_image1_mean"])
+    close(second.mean(0), case.data["out/features_image1_mean"], TOLERANCE)
 
 
 def test_logits_agree_without_the_stack_and_pixel_by_pixel(case: Case) -> None:
@@ -91,14 +87,13 @@ def test_logits_agree_without_the_stack_and_pixel_by_pixel(case: Case) -> None:
     for image in (0, 1):
         maps = case.maps(image)
         ours = torch.stack([case.ensemble.logits(k, maps, case.size) for k in range(members)])
-        close(ours, naive_logits(case.ensemble, maps, case.size))
+        close(ours, naive_logits(case.ensemble, maps, case.size), TOLERANCE)
         if not image:
-            close(ours.flatten(3)[:, 0].mT, case.data["out/logits"])
+            close(ours.flatten(3)[:, 0].mT, case.data["out/logits"], TOLERANCE)
     with torch.no_grad():
-        found = case.ensemble(
-            PixelFeatures(case.maps(0), case.size)(torch.arange(pixels).expand(members, -1))
-        )
-    close(found, case.data["out/logits"])
+        rows = torch.arange(pixels).expand(members, -1)
+        found = case.ensemble(PixelFeatures(case.maps(0), case.size)(rows))
+    close(found, case.data["out/logits"], TOLERANCE)
 
 
 def test_vote_and_uncertainty_agree(case: Case) -> None:
@@ -111,23 +106,18 @@ def test_vote_and_uncertainty_agree(case: Case) -> None:
 
 
 def test_mean_iou_agrees(case: Case) -> None:
-    method = DDPMSegmentation(ignore=case.data.config["ignore_label"])
-    truth = case.data["in/gt"]
+    method, truth = DDPMSegmentation(ignore=case.data.config["ignore_label"]), case.data["in/gt"]
     labels = torch.stack([case.data[f"out/labels/{i}"] for i in (0, 1)])
-    assert method.evaluate(labels, truth)["miou_reference"] == pytest.approx(
-        float(case.data["out/miou"]), abs=1e-12
-    )
-    truth = torch.cat([labels[:1], truth[1:]])
-    found = method.evaluate(labels, truth)["miou_reference"]
-    assert found == pytest.approx(float(case.data["out/miou_labels_as_gt"]), abs=1e-12)
+    for gold, name in ((truth, "miou"), (torch.cat([labels[:1], truth[1:]]), "miou_labels_as_gt")):
+        found = method.evaluate(labels, gold)["miou_reference"]
+        assert found == pytest.approx(float(case.data[f"out/{name}"]), abs=1e-12)
 
 
 def test_apply_is_the_whole_chain(case: Case) -> None:
     if case.size != tuple(case.data.config["size"]):
         pytest.skip("apply gives labels of the image's own size")
-    fitted = PixelClassifiers.of(
-        case.ensemble, case.data["in/noise"], tuple(case.steps), tuple(sorted(case.blocks))
-    )
+    read = (tuple(case.steps), tuple(sorted(case.blocks)))
+    fitted = PixelClassifiers.of(case.ensemble, case.data["in/noise"], *read)
     found = DDPMSegmentation().apply(case.prior, case.data["in/x0"], fitted, batch_size=1)
     close(found.labels[1], case.data["out/labels/1"])
     close(found.score, torch.stack([case.data[f"out/js_top10/{i}"] for i in (0, 1)]), 1e-5)

@@ -1,9 +1,9 @@
-"""Pixel classifiers: an ensemble of small networks that read the features of one pixel at a time.
+"""An ensemble of small networks that read the features of one pixel at a time.
 
-Features come as maps (N, C, h, w) at the resolution at which the prior computed them. The feature vector
-of a pixel is every map, bilinearly resized (align_corners False), joined on channels: D numbers. It is
-never stored for a whole image. Training looks up its minibatches in the maps (`PixelFeatures`), and
-prediction moves the resizing behind the first linear layer, which commutes with it:
+Features come as maps (N, C, h, w) at the resolution at which a prior computed them. The feature vector of a
+pixel is every map, bilinearly resized (align_corners False), joined on channels: D numbers. It is never
+stored for a whole image. Training looks up its minibatches in the maps (`PixelFeatures`), and prediction
+moves the resizing behind the first linear layer, which commutes with it:
 
     W resize(F) + b  =  sum over resolutions of resize(sum over maps of that resolution of W_m F_m) + b
 
@@ -13,18 +13,12 @@ so D channels at H x W become as many as the first hidden layer has.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from headwater.errors import need
-from headwater.methods.base import Labels, Map, Scores
-from headwater.models.filling import Parts
-from headwater.models.pretrained import Pretrained
 
 
 class PixelEnsemble(nn.Module):
@@ -89,78 +83,40 @@ class PixelEnsemble(nn.Module):
         return scale, own(norm.bias) - own(norm.running_mean) * scale
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """What `DDPMSegmentation.apply` returns."""
+class PixelFeatures:
+    """Looks feature vectors of single pixels up in maps, bilinearly, without resizing any map.
 
-    labels: Labels
-    """Majority vote of the classifiers, the smallest label on ties."""
-    uncertainty: Map
-    """Jensen-Shannon divergence of the classifiers, H(mean_k p_k) - mean_k H(p_k), in nats."""
-    score: Scores
-    """Uncertainty of the image: mean over its most uncertain tenth."""
+    maps: (N, C, h, w) each, in half precision if need be; size: (H, W) of the label maps. Answers are float32
+    at least. Memory: the maps themselves where they are channels last, else a copy.
+    """
 
+    def __init__(self, maps: Sequence[Tensor], size: tuple[int, int]) -> None:
+        self.size, self.dim = size, sum(m.shape[1] for m in maps)
+        self.dtype = torch.promote_types(maps[0].dtype, torch.float32)
+        self.maps = [((m.shape[2], m.shape[3]), m.permute(0, 2, 3, 1).flatten(0, 2)) for m in maps]
+        self.axes = {(h, w): (_taps(h, size[0]), _taps(w, size[1])) for (h, w), _ in self.maps}
 
-@torch.inference_mode()
-def predict(ensemble: PixelEnsemble, maps: Sequence[Tensor], size: tuple[int, int]) -> Segmentation:
-    """Majority vote and disagreement of the members on whole images. maps: (B, C, h, w) each."""
-    votes = mean = entropy = torch.zeros(())
-    for k in range(ensemble.members):
-        logits = ensemble.logits(k, maps, size)
-        votes = votes + F.one_hot(logits.argmax(1), ensemble.classes)
-        p = logits.softmax(1)
-        mean, entropy = mean + p / ensemble.members, entropy + _entropy(p) / ensemble.members
-    uncertainty = (_entropy(mean) - entropy).clamp(min=0)
-    pixels = uncertainty.flatten(1)
-    score = pixels.topk(max(1, pixels.shape[1] // 10), dim=1).values.mean(1)
-    return Segmentation(votes.argmax(-1), uncertainty, score)
-
-
-def _entropy(p: Tensor) -> Tensor:
-    return torch.special.entr(p).sum(1, keepdim=True)
-
-
-@dataclass(frozen=True)
-class PixelClassifiersConfig:
-    """Sizes of the ensemble and the features that it reads."""
-
-    members: int
-    dim: int
-    """Numbers that describe one pixel."""
-    classes: int
-    shape: tuple[int, int, int]
-    """(C, H, W) of the images."""
-    steps: tuple[int, ...]
-    """As in `DDPMSegmentation`, and so are `blocks`, which ascend."""
-    blocks: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        sizes = (self.members, self.dim, self.classes, *self.shape)
-        need(min(sizes) >= 1, "members, dim, classes and the sides of images are 1 or more")
+    def __call__(self, pixel: Tensor) -> Tensor:
+        """Pixel numbers ((n H + y) W + x), any shape (...), to features (..., D)."""
+        height, width = self.size
+        n, y, x = pixel // (height * width), pixel // width % height, pixel % width
+        found = []
+        for (h, w), rows in self.maps:
+            (top, bottom, down), (left, right, over) = (
+                [v[i] for v in axis] for axis, i in zip(self.axes[h, w], (y, x), strict=True)
+            )
+            if (h, w) == self.size:
+                found.append(rows[pixel].to(self.dtype))
+                continue
+            down, over = (v[..., None].to(rows.device, self.dtype) for v in (down, over))
+            corners = [rows[(n * h + i) * w + j].to(self.dtype) for i in (top, bottom) for j in (left, right)]
+            above, below = (torch.lerp(corners[i], corners[i + 1], over) for i in (0, 2))
+            found.append(torch.lerp(above, below, down))
+        return torch.cat(found, dim=-1)
 
 
-@dataclass(frozen=True, eq=False)
-class PixelClassifiers(Pretrained):
-    """What `DDPMSegmentation.fit` returns: an ensemble, and the noise that its features are read with."""
-
-    network: PixelEnsemble
-    config: PixelClassifiersConfig
-    noise: Tensor
-    """(1, C, H, W), the one field that every image, training or new, is noised with."""
-
-    kind = "ddpm-segmentation"
-    tags = ("image-segmentation",)
-
-    @classmethod
-    def networks(cls, config: PixelClassifiersConfig) -> Parts:
-        ensemble = PixelEnsemble(config.members, config.dim, config.classes)
-        return {"network": ensemble, "noise": torch.zeros(1, *config.shape)}
-
-    @classmethod
-    def of(
-        cls, ensemble: PixelEnsemble, noise: Tensor, steps: tuple[int, ...], blocks: tuple[int, ...]
-    ) -> PixelClassifiers:
-        """Those of an ensemble, whose sizes it takes."""
-        _, C, H, W = noise.shape
-        sizes = ensemble.members, ensemble.dim, ensemble.classes
-        return cls(ensemble, PixelClassifiersConfig(*sizes, (C, H, W), steps, blocks), noise)
+def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Per target index: both source indices and the weight of the second, (target,) each."""
+    place = ((torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5).clamp(min=0)
+    low = place.long()
+    return low, (low + 1).clamp(max=source - 1), place - low
