@@ -11,12 +11,11 @@ from torch import Tensor
 
 from headwater.baselines.supervised import SupervisedUNet, course
 from headwater.errors import UserError
-from headwater.models import PriorConfig
 from headwater.sampling import Run
 
 QUIET = Run(progress=False)
-NETWORK = {"kind": "adm", "in_channels": 3, "out_channels": 3, "model_channels": 32, "channel_mult": [1, 2]}
-ARCHITECTURE = PriorConfig({**NETWORK, "num_res_blocks": 1, "attention_resolutions": []}, (3, 16, 16))
+NETWORK = {"kind": "adm", "model_channels": 32, "channel_mult": [1, 2], "num_res_blocks": 1}
+NETWORK["attention_resolutions"] = []
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -35,28 +34,28 @@ def halves(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def test_it_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> None:
     image, truth = halves(6)
     learner = SupervisedUNet(replace(course(40), batch_size=4))
-    fitted = learner.fit(ARCHITECTURE, image[:4], truth[:4], **QUIET)
+    fitted = learner.fit(NETWORK, image[:4], truth[:4], **QUIET)
     new, labels = halves(4, seed=1)
     assert (fitted.predict(new, **QUIET) == labels).double().mean() > 0.95
     short = SupervisedUNet(replace(course(2), batch_size=2))
     kept = Run(3, progress=False, checkpoint_dir=tmp_path)
     once, again, other = (
-        short.fit(ARCHITECTURE, image, truth, **run).network.state_dict()["out.2.bias"]
+        short.fit(NETWORK, image, truth, **run).network.state_dict()["out.2.bias"]
         for run in (replace(kept, checkpoint_dir=None), kept, replace(kept, seed=4, checkpoint_dir=None))
     )
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
     with pytest.raises(UserError, match="hue is False"):
-        replace(short, hue=False).fit(ARCHITECTURE, image, truth, **kept)
+        replace(short, hue=False).fit(NETWORK, image, truth, **kept)
 
 
 def test_ignored_pixels_do_not_count() -> None:
     image, truth = halves(6)
     hidden = torch.where(torch.arange(16)[:, None] < 2, 255, truth)
-    fitted = SupervisedUNet(course(1)).fit(ARCHITECTURE, image, hidden, **QUIET)
+    fitted = SupervisedUNet(course(1)).fit(NETWORK, image, hidden, **QUIET)
     assert fitted.network(image, torch.zeros(6)).shape == (6, 2, 16, 16)  # an ignored label is no class
     with pytest.raises(UserError, match="ignore"):
-        SupervisedUNet(course(2)).fit(ARCHITECTURE, image, torch.full_like(truth, 255), **QUIET)
+        SupervisedUNet(course(2)).fit(NETWORK, image, torch.full_like(truth, 255), **QUIET)
 
 
 def test_images_and_labels_change_as_one() -> None:

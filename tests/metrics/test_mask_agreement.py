@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 from torch import Tensor
 
+from arrays import Golden, close
 from headwater.metrics.mask_agreement import (
     agreement,
     area_ratio,
@@ -17,6 +20,7 @@ from headwater.metrics.mask_agreement import (
     regions,
     weighted_coverage,
 )
+from headwater.metrics.segmentation import dice
 
 
 def box(top: int, left: int, height: int, width: int, side: int = 12) -> Tensor:
@@ -88,3 +92,19 @@ def test_label_maps() -> None:
     assert agreement(guess * 0, guess * 0)["dice"] == 1
     with pytest.raises(ValueError, match="one shape"):
         agreement(guess, truth[:1])
+
+
+def test_segdiffs_measures(golden: Callable[[str], Golden]) -> None:
+    """Against the arrays of SegDiff's reference code."""
+    data = golden("segdiff/metrics")
+    p, t = data["in/pred"].bool(), data["in/gt"].bool()
+    for found, name in (
+        (boundary_f1_over_tolerances(p, t), "fbound"),
+        (area_ratio(p, t), "wcov_area"),
+        (dice(p, t), "f1"),
+        (jaccard(p, t), "jaccard"),
+    ):
+        close(found, data[f"out/{name}"], 1e-12)
+    # What the reference calls weighted coverage is 1 for the disjoint pair; the real one is 0.
+    assert area_ratio(p, t)[1] == 1
+    assert weighted_coverage(p, t)[1] == 0

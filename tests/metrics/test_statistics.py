@@ -12,6 +12,7 @@ from headwater.metrics.statistics import (
     ranks,
     sign_test,
     spearman,
+    spearman_interval,
     summarize,
 )
 
@@ -26,6 +27,12 @@ def test_rank_correlation_is_that_of_scipy(digits: int) -> None:
     np.testing.assert_array_equal(ranks(a), stats.rankdata(a))
     assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-14)
     assert math.isnan(spearman(a, np.zeros(12)))
+
+
+def test_spearman_interval_of_an_order_and_of_a_constant() -> None:
+    a = np.arange(9.0)
+    assert spearman_interval(a, a**2, seed=0) == pytest.approx((1, 1, 1))
+    assert spearman_interval(a, 0 * a, seed=0) == (0, 0, 0)
 
 
 def test_summary() -> None:

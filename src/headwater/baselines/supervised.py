@@ -5,8 +5,9 @@ DatasetDDPM's second stage, and the baseline of the claims about segmentation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -68,19 +69,19 @@ class SupervisedUNet:
     """Label of pixels that do not count."""
 
     def fit(
-        self, architecture: PriorConfig, image: Images, labels: Labels, **how: Unpack[RunOptions]
+        self, network: Mapping[str, Any], image: Images, labels: Labels, **how: Unpack[RunOptions]
     ) -> FittedUNet:
         """Train from fresh weights. image (N, C, H, W) in [-1, 1]; labels int64 (N, H, W).
 
-        architecture: the prior whose network is used, without class labels and with one output channel per
-        class. Raises UserError where no pixel is labelled.
+        network: what `PriorConfig` says of it; it takes no class labels, and its channels are those of the
+        images and one for each class. Raises UserError where no pixel is labelled.
         """
         run, counted = Run(**how), labels != self.ignore
         need(bool(counted.any()), "no labelled pixel is left to learn from: check ignore")
-        network = {k: v for k, v in architecture.network.items() if k != "num_classes"}
         channels, height, width = image.shape[1:]
-        outputs = {"out_channels": int(labels[counted].max()) + 1}
-        config = PriorConfig(network | outputs, (channels, height, width))
+        plain = {k: v for k, v in network.items() if k != "num_classes"}
+        own = {"in_channels": channels, "out_channels": int(labels[counted].max()) + 1}
+        config = PriorConfig(plain | own, (channels, height, width))
         fitted = FittedUNet.fresh(config, derive(run.seed, Purpose.SUPERVISED))
 
         def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:

@@ -18,7 +18,6 @@ from headwater.core import Denoises, Prediction, last, respaced, reverse
 from headwater.core.sampler import DDIM, Ancestral
 from headwater.core.transition import Level
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
-from headwater.methods.segmentation.shared.mask_diffusion import draw_masks
 from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfig, Scale, Windows
 from headwater.methods.synthesis.glide.method import FittedGlide
 from headwater.nets.csdi import CSDIConfig, CSDINet
@@ -127,7 +126,7 @@ class ComputedOnce:
         quiet = Run(device="cpu", batch_size=self.batch, progress=False)
 
         def masks(one: FittedSegDiff) -> Tensor:
-            return draw_masks(method, one, image, Ancestral("large"), quiet)
+            return method.draw(image, one, Ancestral("large"), quiet)
 
         size = f"SegDiff in a network {self.scale} times thinner than the paper's"
         said = f"{size}, {self.batch} masks of one 3 x {self.side} x {self.side} picture"

@@ -67,6 +67,19 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def spearman_interval(a: ArrayLike, b: ArrayLike, seed: int) -> tuple[float, float, float]:
+    """Spearman's rank correlation of a and b (N,), and its 95 % bootstrap interval over pairs; it counts as 0
+    where either side is constant."""
+    x, y = _vector(a), _vector(b)
+
+    def correlation(rows: Floats) -> float:
+        value = spearman(x[rows.astype(int)], y[rows.astype(int)])
+        return 0.0 if math.isnan(value) else value
+
+    every = np.arange(x.size, dtype=np.float64)
+    return correlation(every), *bootstrap_interval(every, seed, statistic=correlation)
+
+
 def permutation_test(a: ArrayLike, b: ArrayLike, seed: int, draws: int = 10_000) -> float:
     """Two-sided p-value of paired a (N,) and b (N,) having one mean, by flipping signs.
 

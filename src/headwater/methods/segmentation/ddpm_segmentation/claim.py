@@ -123,7 +123,7 @@ def segmented(
         drawn = label_samples(prior, fitted, samples, descend(prior.process.T, 50), DDIM(), **run)
         arms[DATASET] = augmented, (drawn.image, drawn.labels)
     for name, (unet, pairs) in arms.items():
-        found[name] = unet.fit(prior.config, *pairs, **run.child(name)).predict(image, **run)
+        found[name] = unet.fit(prior.config.network, *pairs, **run.child(name)).predict(image, **run)
     return ours, found
 
 

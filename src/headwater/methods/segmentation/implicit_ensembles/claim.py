@@ -10,5 +10,4 @@ CLAIM = mask_claim(
     "beats a plain network trained as long.",
     quick=Settings((IMPLICIT,), 200, pictures=24),
     full=Settings((IMPLICIT,)),
-    tiny=Settings((IMPLICIT,), updates=2, side=8, pictures=3, smaller=True),
 )

@@ -6,15 +6,13 @@ from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal, Unpack
 
 from headwater.core import Ancestral
-from headwater.methods.base import Images, Labels, Paper
+from headwater.methods.base import Images, Paper
 from headwater.methods.segmentation.shared.mask_diffusion import (
     FittedMasks,
     MaskEnsemble,
     MaskMethod,
     MasksConfig,
     channels_of,
-    draw_masks,
-    fit_masks,
     merge,
 )
 from headwater.nets.adm import UNetConfig
@@ -31,7 +29,7 @@ class FittedImplicitEnsembles(FittedMasks):
 
 
 @dataclass(frozen=True)
-class ImplicitEnsembles(MaskMethod):
+class ImplicitEnsembles(MaskMethod[FittedImplicitEnsembles]):
     """One network, many masks: their mean segments, their variance says where to look twice (Wolleb et al.
     2022, sec. 2 and 3).
 
@@ -69,6 +67,7 @@ class ImplicitEnsembles(MaskMethod):
         claim="An ensemble of masks drawn from one network segments better than one mask, and the variance "
         "of the masks shows where the segmentation is wrong.",
     )
+    makes = FittedImplicitEnsembles
     needs: ClassVar[tuple[str, ...]] = ("pictures with a mask or a label map each, to train on",)
     applied: ClassVar[tuple[str, ...]] = ("samples", "steps", "clip")
 
@@ -102,17 +101,7 @@ class ImplicitEnsembles(MaskMethod):
     )
     """Settings of the training, by default those for BRATS 2020: about a day on one GPU."""
 
-    def fit(self, image: Images, labels: Labels, **how: Unpack[RunOptions]) -> FittedImplicitEnsembles:
-        """Train from fresh weights; all draws are functions of the seed.
-
-        image: (N, C, H, W) in [-1, 1]. labels: int64 (N, H, W), 0 for background, or soft masks float
-        (N, K, H, W) in [0, 1] (K = 1 for two classes). Several annotators: repeat the image, one row each.
-        Raises UserError when shapes disagree, or a pixel has no class.
-        """
-        return fit_masks(FittedImplicitEnsembles, self, image, labels, Run(**how), self.bound_weight)
-
     def sizes(self, shape: tuple[int, int, int], classes: int) -> MasksConfig:
-        """The model for images of that shape and masks of so many classes."""
         masks = channels_of(classes)
         unet = UNetConfig(in_channels=shape[0] + masks, out_channels=2 * masks, **asdict(self.network))
         return MasksConfig(unet, None, shape, classes, self.T, self.background, self.predicts)
@@ -121,4 +110,4 @@ class ImplicitEnsembles(MaskMethod):
         self, image: Images, fitted: FittedImplicitEnsembles, **how: Unpack[RunOptions]
     ) -> MaskEnsemble:
         """Draw and merge masks. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
-        return merge(draw_masks(self, fitted, image, Ancestral("learned"), Run(**how)))
+        return merge(self.draw(image, fitted, Ancestral("learned"), Run(**how)))

@@ -11,5 +11,4 @@ CLAIM = mask_claim(
     "picture's features beats concatenating the picture; the average beats a plain network trained as long.",
     quick=Settings((SUM,), pictures=24, shipped=True),
     full=Settings((SUM, CONCATENATED)),
-    tiny=Settings((SUM, CONCATENATED), updates=2, side=8, pictures=3, smaller=True),
 )

@@ -6,15 +6,13 @@ from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal, Unpack
 
 from headwater.core import Ancestral
-from headwater.methods.base import Images, Labels, Paper
+from headwater.methods.base import Images, Paper
 from headwater.methods.segmentation.shared.mask_diffusion import (
     FittedMasks,
     MaskEnsemble,
     MaskMethod,
     MasksConfig,
     channels_of,
-    draw_masks,
-    fit_masks,
     merge,
 )
 from headwater.nets.adm import UNetConfig
@@ -32,7 +30,7 @@ class FittedSegDiff(FittedMasks):
 
 
 @dataclass(frozen=True)
-class SegDiff(MaskMethod):
+class SegDiff(MaskMethod[FittedSegDiff]):
     """Learn q(mask | image) as a diffusion over the mask, draw several masks, and threshold their mean
     (Amit et al. 2021, sec. 3).
 
@@ -68,6 +66,7 @@ class SegDiff(MaskMethod):
         claim="Masks drawn by a diffusion that sees the picture, by adding its features, segment better the "
         "more of them are averaged, and better than a plain network.",
     )
+    makes = FittedSegDiff
     needs: ClassVar[tuple[str, ...]] = ("pictures with a mask or a label map each, to train on",)
     applied: ClassVar[tuple[str, ...]] = ("samples", "steps", "clip", "variance")
 
@@ -107,17 +106,7 @@ class SegDiff(MaskMethod):
     )
     """Settings of the training, by default those for Cityscapes."""
 
-    def fit(self, image: Images, labels: Labels, **how: Unpack[RunOptions]) -> FittedSegDiff:
-        """Train from fresh weights; all draws are functions of the seed.
-
-        image: (N, C, H, W) in [-1, 1]. labels: int64 (N, H, W), 0 for background, or soft masks float
-        (N, K, H, W) in [0, 1] (K = 1 for two classes). Several masks of one image: repeat the image.
-        Raises UserError when shapes disagree, or a pixel has no class.
-        """
-        return fit_masks(FittedSegDiff, self, image, labels, Run(**how))
-
     def sizes(self, shape: tuple[int, int, int], classes: int) -> MasksConfig:
-        """The model for images of that shape and masks of so many classes."""
         masks, summed = channels_of(classes), self.condition == "sum"
         inputs = masks if summed else masks + shape[0]
         unet = UNetConfig(in_channels=inputs, out_channels=masks, **asdict(self.network))
@@ -127,4 +116,4 @@ class SegDiff(MaskMethod):
 
     def apply(self, image: Images, fitted: FittedSegDiff, **how: Unpack[RunOptions]) -> MaskEnsemble:
         """Draw and merge masks. image: (B, C, H, W) in [-1, 1], of the size that was fitted on."""
-        return merge(draw_masks(self, fitted, image, Ancestral(self.variance), Run(**how)).clamp(0, 1))
+        return merge(self.draw(image, fitted, Ancestral(self.variance), Run(**how)).clamp(0, 1))

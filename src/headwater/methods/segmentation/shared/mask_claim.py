@@ -14,26 +14,25 @@ other arm; their variance ranks wrong pixels, and pictures with many of them.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from headwater.baselines.supervised import FittedUNet, SupervisedUNet, course
 from headwater.data import Set, load
 from headwater.experiments.comparison import Bound, Condition
-from headwater.experiments.harness import Claim, Measure, Results, Trial
+from headwater.experiments.harness import Claim, Measure, Results, Trial, Values
 from headwater.gallery import names
 from headwater.methods.segmentation.implicit_ensembles.method import ImplicitEnsembles
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
-from headwater.methods.segmentation.shared.mask_diffusion import merge
+from headwater.methods.segmentation.shared.mask_diffusion import MaskEnsemble, merge
 from headwater.metrics.segmentation import dice
-from headwater.metrics.statistics import bootstrap_interval, spearman
-from headwater.models import Pretrained, PriorConfig
+from headwater.metrics.statistics import bootstrap_interval, spearman, spearman_interval
+from headwater.models import Pretrained
 from headwater.nets.adm_blocks import UNetArchitecture
-from headwater.report import Cell, Heat, Section, Series
+from headwater.report import Heat, Section
 from headwater.sampling import Run
 
 DATA, SIDE, SKIN = "emoji-parts-hue", 24, "skin"
@@ -54,7 +53,6 @@ CONSENSUS = 9
 DICE, RANK = "Dice", "rank correlation of variance and error over pixels"
 
 Learner = SegDiff | ImplicitEnsembles | SupervisedUNet
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,8 @@ class Settings:
 
 UNET = UNetArchitecture(32, (1, 1, 1), 1, (4,), use_scale_shift_norm=False)
 """Of every arm."""
+SMALL = replace(UNET, channel_mult=(1,), attention_resolutions=())
+"""The same with a single level: for tests."""
 # Ten steps with the posterior's variance, v for the noise, masks kept in range: what minutes of training
 # allow. With the noise three in ten masks of `pool` were white all over, in 10 steps as in 100.
 _SEGDIFF = SegDiff(
@@ -99,21 +99,14 @@ def arm(name: str, updates: int, rate: float | None = None, smaller: bool = Fals
     if isinstance(made, SupervisedUNet):
         return replace(made, training=training)
     if smaller:  # untrained networks that predict the noise still mask something
-        made = replace(made, network=sizes(smaller), steps=2, predicts="eps")
+        made = replace(made, network=SMALL, steps=2, predicts="eps")
     return replace(made, training=replace(training, weight_decay=0.0, grad_clip=0.0, ema=0.99))
-
-
-def sizes(smaller: bool) -> UNetArchitecture:
-    """The U-Net of every arm, or one of a single level."""
-    return replace(UNET, channel_mult=(1,), attention_resolutions=()) if smaller else UNET
 
 
 def pictures(split: str, side: int = SIDE) -> tuple[Set, Tensor]:
     """A split with its masks: int64 (N, H, W), 1 where the picture shows skin."""
     found = load(DATA, split, side)
-    if found.labels is None:
-        raise ValueError(f"{found.name} has no label maps: choose another set")
-    return found, (found.labels == found.classes.index(SKIN)).long()
+    return found, (cast(Tensor, found.labels) == found.classes.index(SKIN)).long()
 
 
 def places(n: int, count: int) -> Tensor:
@@ -122,12 +115,10 @@ def places(n: int, count: int) -> Tensor:
 
 
 def fit(learner: Learner, learn: Tensor, masks: Tensor, run: Run, smaller: bool = False) -> Pretrained:
-    """Train an arm from fresh weights; the plain U-Net is that of the methods, with two classes."""
-    if not isinstance(learner, SupervisedUNet):
-        return learner.fit(learn, masks, **run)
-    channels, height, width = learn.shape[1:]
-    network = {"in_channels": channels, "out_channels": 2, **asdict(sizes(smaller))}
-    return learner.fit(PriorConfig(network, (channels, height, width)), learn, masks, **run)
+    """Train an arm from fresh weights."""
+    if isinstance(learner, SupervisedUNet):
+        return learner.fit(asdict(SMALL if smaller else UNET), learn, masks, **run)
+    return learner.fit(learn, masks, **run)
 
 
 def shipped(name: str, seed: int, updates: int) -> Pretrained | None:
@@ -161,8 +152,8 @@ def measure(settings: Settings, trial: Trial) -> None:
     learn, masks = trial.once("train", lambda: pictures("train", settings.side))
     test, every = trial.once("test", lambda: pictures("test", settings.side))
     rows = places(len(test), settings.pictures)
-    image, truth, found = test.images[rows], every[rows], trial.found
-    found.samples |= {"picture": image, "truth": truth, "arms": {}}
+    image, truth, merged = test.images[rows], every[rows], dict[str, MaskEnsemble]()
+    parameters = trial.found.samples["parameters"] = dict[str, int]()
     for name in (*settings.arms, PLAIN):
         learner = arm(name, settings.updates, smaller=settings.smaller)
         own = trial.seeds[0] if settings.shipped else trial.seed
@@ -173,38 +164,35 @@ def measure(settings: Settings, trial: Trial) -> None:
                 lambda run, arm=learner: fit(arm, learn.images, masks, run, settings.smaller),
                 1 if settings.shipped else None,
             )
+        parameters[name] = sum(p.numel() for p in fitted.network.parameters())
         drawn = masks_of(learner, fitted, image, max(COUNTS), trial.run(64))
         for count in COUNTS if drawn.shape[1] > 1 else (1,):
-            found.add(DICE, name, mean_dice(drawn, truth > 0, count), at(count))
-        nine = merge(drawn[:, :CONSENSUS])
-        wrong, variance = (nine.labels != truth).flatten(1).double(), nine.variance.flatten(1)
-        if name == settings.arms[0]:
-            ranks = [spearman(v, w) for v, w in zip(variance.numpy(), wrong.numpy(), strict=True)]
-            found.add(RANK, name, ranks)
-            found.add("mean variance", name, variance.mean(1))
-            found.add("wrong pixels", name, wrong.mean(1))
-        found.samples["arms"][name] = {
-            "samples": nine.samples[:, :2], "mean": nine.mean, "variance": nine.variance,
-            "mask": nine.labels > 0, "updates": learner.training.steps,
-            "parameters": sum(p.numel() for p in fitted.network.parameters()),
-        }  # fmt: skip
+            trial.found.add(DICE, name, mean_dice(drawn, truth > 0, count), at(count))
+        merged[name] = merge(drawn[:, :CONSENSUS])
+    ours = merged[settings.arms[0]]
+    wrong, variance = (ours.labels != truth).flatten(1).double(), ours.variance.flatten(1)
+    ranks = [spearman(v, w) for v, w in zip(variance.numpy(), wrong.numpy(), strict=True)]
+    trial.found.add(RANK, settings.arms[0], ranks)
+    trial.found.add("mean variance", settings.arms[0], variance.mean(1))
+    trial.found.add("wrong pixels", settings.arms[0], wrong.mean(1))
+    shown, top = places(len(image), min(8, len(image))).tolist(), float(ours.variance.max()) or 1.0
+    trial.section.pictures(
+        ["picture", "sample 1", "sample 2", "mean", "spread", "mask", PLAIN, "truth"],
+        [
+            [image[i], *(ours.samples[i, :2] > 0.5), Heat(ours.mean[i], high=1.0),
+             Heat(ours.variance[i], high=top), ours.labels[i] > 0, merged[PLAIN].labels[i] > 0, truth[i] > 0]
+            for i in shown
+        ],
+        [f"test {i}" for i in shown],
+        caption="At even places of the test pictures: not selected. Mean, spread (variance) and mask are "
+        "of nine samples; brighter is larger.",
+    )  # fmt: skip
 
 
 def over_pixels(ranks: Values) -> Values:
     """Per picture the mean over seeds (seeds, pictures); one without any error has no rank correlation and
     is left out."""
-    return np.array([row[~np.isnan(row)].mean() for row in ranks.T if not np.isnan(row).all()])
-
-
-def over_pictures(variance: Values, wrong: Values) -> tuple[float, float, float]:
-    """Rank correlation over pictures with its 95 % bootstrap interval; 0 where nothing varies."""
-
-    def correlation(rows: Values) -> float:
-        value = spearman(variance[rows.astype(int)], wrong[rows.astype(int)])
-        return 0.0 if np.isnan(value) else value
-
-    every = np.arange(len(variance), dtype=np.float64)
-    return correlation(every), *bootstrap_interval(every, seed=0, statistic=correlation)
+    return np.nanmean(ranks[:, ~np.isnan(ranks).all(0)], axis=0)
 
 
 def correlations(results: Results[Settings]) -> dict[str, tuple[float, float, float]]:
@@ -213,16 +201,14 @@ def correlations(results: Results[Settings]) -> dict[str, tuple[float, float, fl
     pixels = over_pixels(results.rows(RANK, ours))
     inside = (float(pixels.mean()), *bootstrap_interval(pixels, seed=0)) if pixels.size else (0.0, 0.0, 0.0)
     of = [results.rows(m, ours).mean(0) for m in ("mean variance", "wrong pixels")]
-    return {"the pixels of a picture": inside, "pictures": over_pictures(of[0], of[1])}
+    return {"the pixels of a picture": inside, "pictures": spearman_interval(of[0], of[1], seed=0)}
 
 
 def rule(results: Results[Settings]) -> list[Condition]:
     """The rule of the head of this file."""
     ours, *others = (*results.settings.arms, PLAIN)
-    nine = (DICE, ours, at(CONSENSUS))
-    found: list[Condition] = [
-        results.compare(f"Dice of {CONSENSUS} samples against 1", nine, (DICE, ours, at(1)))
-    ]
+    nine, one = (DICE, ours, at(CONSENSUS)), (DICE, ours, at(1))
+    found: list[Condition] = [results.compare(f"Dice of {CONSENSUS} samples against 1", nine, one)]
     for other in others:
         theirs = (DICE, other, at(1 if other == PLAIN else CONSENSUS))
         found.append(results.compare(f"Dice against the {other}", nine, theirs))
@@ -232,59 +218,42 @@ def rule(results: Results[Settings]) -> list[Condition]:
     return found
 
 
+def updates(results: Results[Settings]) -> dict[str, int]:
+    """How long each arm was trained, in its own updates."""
+    arms = results.first["parameters"]
+    return {name: arm(name, results.settings.updates).training.steps for name in arms}
+
+
 def extra(results: Results[Settings]) -> dict[str, Any]:
     """Correlations, and the size and training of every network."""
-    arms = results.first["arms"]
-    return {
-        "variance_error_spearman": correlations(results),
-        "updates": {name: a["updates"] for name, a in arms.items()},
-        "parameters": {name: a["parameters"] for name, a in arms.items()},
-    }
+    trained = {"updates": updates(results), "parameters": results.first["parameters"]}
+    return {"variance_error_spearman": correlations(results), **trained}
 
 
 def show(section: Section, results: Results[Settings]) -> None:
-    """Masks of the first seed, Dice over the number of samples, and what each network cost."""
-    first, arms, ours = results.first, results.first["arms"], results.settings.arms[0]
-    own, order = arms[ours], places(len(first["picture"]), min(8, len(first["picture"]))).tolist()
-    top = float(own["variance"].max()) or 1.0
-    rows: list[list[Cell]] = [
-        [first["picture"][i], *(s > 0.5 for s in own["samples"][i]), Heat(own["mean"][i], high=1.0),
-         Heat(own["variance"][i], high=top), own["mask"][i], arms[PLAIN]["mask"][i], first["truth"][i] > 0]
-        for i in order
-    ]  # fmt: skip
-    section.pictures(
-        ["picture", "sample 1", "sample 2", "mean", "spread", "mask", PLAIN, "truth"],
-        rows,
-        [f"test {i}" for i in order],
-        caption="At even places of the test pictures: not selected. Mean, spread (variance) and mask are "
-        "of nine samples; brighter is larger.",
-    )
-    lines = [
-        Series(name, list(COUNTS), [results.mean(DICE, name, at(1 if name == PLAIN else c)) for c in COUNTS])
-        for name in arms
-    ]
+    """Dice over the number of samples, and what each network cost."""
     section.curve(
-        lines,
+        {
+            name: (COUNTS, [results.mean(DICE, name, at(1 if name == PLAIN else n)) for n in COUNTS])
+            for name in results.arms(DICE)
+        },
         "samples merged",
         DICE,
         "Mean over test pictures and seeds. The plain network gives one mask; its line is level.",
     )
-    seconds = results.training_seconds
+    seconds = {name: float(np.mean(took)) for name, took in results.training_seconds.items()}
     section.table(
         ["arm", "parameters", "updates", "cost of one", "seconds of training"],
         [
-            [n, a["parameters"], a["updates"], COSTS[n],
-             float(np.mean(seconds[n])) if n in seconds else "ships"]
-            for n, a in arms.items()
+            [name, results.first["parameters"][name], count, COSTS[name], seconds.get(name, "ships")]
+            for name, count in updates(results).items()
         ],
         "Every arm has the time that the plain U-Net takes for its updates; a network that ships was trained "
         "for as long beforehand.",
-    )  # fmt: skip
+    )
 
 
-def mask_claim(
-    method: str, title: str, statement: str, quick: Settings, full: Settings, tiny: Settings
-) -> Claim[Settings]:
+def mask_claim(method: str, title: str, statement: str, quick: Settings, full: Settings) -> Claim[Settings]:
     """The claim of one of the two methods."""
     return Claim(
         method,
@@ -292,12 +261,10 @@ def mask_claim(
         "The skin of emoji people in random hues. Each mask is drawn anew from noise; nine are averaged. "
         "Masks of the first seed.",
         unit="picture",
-        tiny=tiny,
+        tiny=replace(full, updates=2, side=8, pictures=3, smaller=True),
         quick=quick,
         full=full,
-        measures={
-            DICE: Measure("larger", "With as many samples merged, averaged over groups of samples."),
-        },
+        measures={DICE: Measure("larger", "With as many samples merged, averaged over groups of samples.")},
         measure=measure,
         rule=rule,
         show=show,

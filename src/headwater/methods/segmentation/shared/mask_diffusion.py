@@ -4,10 +4,11 @@ drawn and merged. SegDiff and implicit ensembles differ in the network, the vari
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ from headwater.nets.image_conditioned import ConcatenatedUNet, ImageConditioned,
 from headwater.nets.infer import unet_fields
 from headwater.nets.rrdb import RRDBConfig, infer_encoder
 from headwater.noise import Purpose, White, derive
-from headwater.sampling import Batch, Run, Start, sample, timesteps_of
+from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 from headwater.training import TrainerConfig, train
 from headwater.training.timesteps import uniform
 
@@ -134,9 +135,11 @@ class MaskEnsemble:
     """The samples themselves: float32 (B, n, K, H, W), 0 outside and 1 inside the mask."""
 
 
-class MaskMethod(Method):
-    """What training and sampling ask of a method of this family; values and help stand in each."""
+class MaskMethod(Method, ABC, Generic[AnyFitted]):
+    """Training and sampling; the hyper-parameters with their values and help stand in each method."""
 
+    makes: type[AnyFitted]
+    """What `fit` returns."""
     samples: int
     steps: int
     T: int
@@ -144,46 +147,78 @@ class MaskMethod(Method):
     network: UNetArchitecture
     mirror: bool
     training: TrainerConfig
+    bound_weight: float = 1.0
+    """Weight of the variational bound, in bits, where the variance is learned."""
 
+    @abstractmethod
     def sizes(self, shape: tuple[int, int, int], classes: int) -> MasksConfig:
         """The model for images of that shape and masks of so many classes."""
-        raise NotImplementedError
+
+    def fit(self, image: Images, labels: Labels, **how: Unpack[RunOptions]) -> AnyFitted:
+        """Train from fresh weights: squared error at uniform timesteps, plus the weighted bound where the
+        variance is learned. All draws are functions of the seed.
+
+        image: (N, C, H, W) in [-1, 1]. labels: int64 (N, H, W), 0 for background, or soft masks float
+        (N, K, H, W) in [0, 1] (K = 1 for two classes). Several masks of one image: repeat the image.
+        Raises UserError when shapes disagree, a pixel has no class, or T is too small.
+        """
+        run = Run(**how)
+        need(self.T >= LEAST_T, f"T is {self.T}: give {LEAST_T} or more, and take fewer `steps` of them")
+        classes = count_classes(image, labels, 2 ** (len(self.network.channel_mult) - 1))
+        channels, height, width = image.shape[1:]
+        config = self.sizes((channels, height, width), classes)
+        fitted = self.makes.fresh(config, derive(run.seed, Purpose.MASK_WEIGHTS))
+        denoiser, masks = fitted.denoiser, fitted.encode(labels)
+
+        def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
+            draws = torch.Generator().manual_seed(derive(run.seed, Purpose.MASK_TIMESTEPS, number))
+            t = uniform(len(rows), self.T, draws)
+            mirrored = ((torch.rand(len(rows), generator=draws) < 0.5) & self.mirror)[:, None, None, None]
+            condition, x0 = (
+                torch.where(mirrored, v[rows].flip(-1), v[rows]).to(run.device) for v in (image, masks)
+            )
+            seeds = [derive(run.seed, Purpose.MASK_NOISE, number, k) for k in range(len(rows))]
+            features = network.encode(condition)  # pyright: ignore[reportCallIssue]
+            own = replace(denoiser, network=network)
+            mse, bits = own.terms(x0, t, White().stream(seeds)(x0), features=features)
+            return mse.mean() if bits is None else (mse + self.bound_weight * bits).mean()
+
+        trained = train(fitted.network, loss, len(image), self.training, run, self.learnt())
+        return replace(fitted, network=trained)
+
+    def draw(self, image: Images, fitted: FittedMasks, sampler: Sampler, run: Run) -> Tensor:
+        """`samples` masks of each image, float32 (B, n, K, H, W) in the scale of 0 to 1, not clamped.
+
+        Sample i of image j is a function of (run.seed, run.first + j, i). Images are encoded once, whatever
+        the number of samples and steps; a network call has at most run.batch_size samples. Raises UserError
+        for images of another shape than was fitted on.
+        """
+        need(
+            image.ndim == 4 and tuple(image.shape[1:]) == fitted.shape,
+            f"images are {tuple(image.shape[1:])}, this was fitted on {fitted.shape}: resize the images or "
+            "fit again",
+        )
+        controls = () if self.clip is None else (Clip(*self.clip),)
+
+        @lru_cache(maxsize=1)
+        def features(rows: range) -> Tensor:
+            return fitted.network.encode(image[rows.start : rows.stop].to(run.device))
+
+        def begin(batch: Batch) -> Start:
+            like = batch.empty(channels_of(fitted.config.classes), *image.shape[-2:])
+            condition = {"features": batch.repeat(features(batch.items))}
+            return Start(fitted.denoiser.process.start(like, batch.noise), controls, condition)
+
+        drawn = sample(
+            fitted.denoiser, timesteps_of(fitted.config.T, self.steps), len(image), begin, run,
+            sampler=sampler, draws=self.samples, label="masks",
+            key=lambda item, draw: (Purpose.MASK_SAMPLES, run.first + item, draw),
+        )  # fmt: skip
+        return fitted.decode(drawn).unflatten(0, (len(image), self.samples))
 
     def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:
         """Agreement of int64 (B, H, W) label maps; see `headwater.metrics.mask_agreement.agreement`."""
         return agreement(labels, truth)
-
-
-def fit_masks(
-    kind: type[AnyFitted], method: MaskMethod, image: Images, labels: Tensor, run: Run, bound: float = 1.0
-) -> AnyFitted:
-    """Train the method's network from fresh weights: squared error at uniform timesteps, plus `bound` times
-    the variational bound in bits where the variance is learned.
-
-    image (N, C, H, W); labels as `count_classes` takes them. All draws are functions of the seed.
-    Raises UserError when shapes disagree, a pixel has no class, or T is too small.
-    """
-    need(method.T >= LEAST_T, f"T is {method.T}: give {LEAST_T} or more, and take fewer `steps` of them")
-    classes = count_classes(image, labels, 2 ** (len(method.network.channel_mult) - 1))
-    channels, height, width = image.shape[1:]
-    config = method.sizes((channels, height, width), classes)
-    fitted = kind.fresh(config, derive(run.seed, Purpose.MASK_WEIGHTS))
-    denoiser, masks = fitted.denoiser, fitted.encode(labels)
-
-    def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
-        draws = torch.Generator().manual_seed(derive(run.seed, Purpose.MASK_TIMESTEPS, number))
-        t = uniform(len(rows), method.T, draws)
-        mirrored = ((torch.rand(len(rows), generator=draws) < 0.5) & method.mirror)[:, None, None, None]
-        condition, x0 = (
-            torch.where(mirrored, v[rows].flip(-1), v[rows]).to(run.device) for v in (image, masks)
-        )
-        eps = White().stream([derive(run.seed, Purpose.MASK_NOISE, number, k) for k in range(len(rows))])(x0)
-        features = network.encode(condition)  # pyright: ignore[reportCallIssue]
-        mse, bits = replace(denoiser, network=network).terms(x0, t, eps, features=features)
-        return mse.mean() if bits is None else (mse + bound * bits).mean()
-
-    trained = train(fitted.network, loss, len(image), method.training, run, method.learnt())
-    return replace(fitted, network=trained)
 
 
 def count_classes(image: Images, labels: Tensor, fold: int) -> int:
@@ -214,37 +249,6 @@ def count_classes(image: Images, labels: Tensor, fold: int) -> int:
 def channels_of(classes: int) -> int:
     """Channels of a mask of so many classes."""
     return 1 if classes == 2 else classes
-
-
-def draw_masks(method: MaskMethod, fitted: FittedMasks, image: Images, sampler: Sampler, run: Run) -> Tensor:
-    """`method.samples` masks of each image, float32 (B, n, K, H, W) in the scale of 0 to 1, not clamped.
-
-    Sample i of image j is a function of (run.seed, run.first + j, i). Images are encoded once, whatever the
-    number of samples and steps; a network call has at most run.batch_size samples. Raises UserError for
-    images of another shape than was fitted on.
-    """
-    need(
-        image.ndim == 4 and tuple(image.shape[1:]) == fitted.shape,
-        f"images are {tuple(image.shape[1:])}, this was fitted on {fitted.shape}: resize the images or fit "
-        "again",
-    )
-    controls = () if method.clip is None else (Clip(*method.clip),)
-    timesteps = timesteps_of(fitted.config.T, method.steps)
-
-    @lru_cache(maxsize=1)
-    def features(rows: range) -> Tensor:
-        return fitted.network.encode(image[rows.start : rows.stop].to(run.device))
-
-    def begin(batch: Batch) -> Start:
-        like = batch.empty(channels_of(fitted.config.classes), *image.shape[-2:])
-        condition = {"features": batch.repeat(features(batch.items))}
-        return Start(fitted.denoiser.process.start(like, batch.noise), controls, condition)
-
-    drawn = sample(
-        fitted.denoiser, timesteps, len(image), begin, run, sampler=sampler, draws=method.samples,
-        key=lambda item, draw: (Purpose.MASK_SAMPLES, run.first + item, draw), label="masks",
-    )  # fmt: skip
-    return fitted.decode(drawn).unflatten(0, (len(image), method.samples))
 
 
 def merge(samples: Tensor) -> MaskEnsemble:

@@ -22,7 +22,7 @@ from headwater.core.transition import fit
 from headwater.errors import UserError
 from headwater.methods.segmentation.implicit_ensembles.method import ImplicitEnsembles
 from headwater.methods.segmentation.segdiff.method import SegDiff
-from headwater.methods.segmentation.shared.mask_diffusion import FittedMasks, draw_masks, merge
+from headwater.methods.segmentation.shared.mask_diffusion import FittedMasks, merge
 from headwater.metrics.mask_agreement import energy_distance
 from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
@@ -71,7 +71,7 @@ def oracle(background: float, predicts: Target = "eps") -> Any:
 def test_mean_and_variance_are_the_posteriors(background: float, variance: Any, predicts: Target) -> None:
     n, run = 1500, Run(seed=1, batch_size=1500, progress=False)
     method, fitted = SegDiff(samples=n), oracle(background, predicts)
-    drawn = draw_masks(method, fitted, IMAGES, Ancestral(variance), run)
+    drawn = method.draw(IMAGES, fitted, Ancestral(variance), run)
     found = merge(drawn)
     mean = torch.einsum("bm,mhw->bhw", PROBABLE, MASKS)
     # Five standard errors of a share among n draws; the variance of a 0/1 value is p (1 - p).
@@ -96,7 +96,7 @@ def test_an_image_is_encoded_once_and_a_sample_depends_on_its_own_seed_alone() -
 
     def draw(image: Tensor, n: int, batch: int, first: int = 0) -> Tensor:
         run = Run(seed=3, batch_size=batch, progress=False, first=first)
-        return draw_masks(SegDiff(samples=n, steps=10), fitted, image, Ancestral("large"), run)
+        return SegDiff(samples=n, steps=10).draw(image, fitted, Ancestral("large"), run)
 
     whole = draw(IMAGES, 7, 32)
     assert fitted.network.encoded == 2
