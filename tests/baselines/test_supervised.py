@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from headwater.baselines.supervised import SupervisedUNet, course
+from headwater.data.augment import with_labels
 from headwater.errors import UserError
 from headwater.sampling import Run
 
@@ -61,6 +62,6 @@ def test_ignored_pixels_do_not_count() -> None:
 def test_images_and_labels_change_as_one() -> None:
     truth = halves(6)[1]
     solid = (truth[:, None].expand(-1, 3, -1, -1).float() - 0.5) * 2
-    x, y = SupervisedUNet(hue=False).change(solid, truth, generator())
+    x, y = with_labels(solid, truth, generator(), shift=3, mirror=True, hue=False)
     assert torch.equal(x[:, 0] > 0, y == 1)
     assert not torch.equal(y, truth)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headwater.data.augment import rotate_hue
+from headwater.data.augment import with_labels
 from headwater.errors import need
 from headwater.methods.base import Images, Labels
 from headwater.models import PriorConfig
@@ -86,26 +86,9 @@ class SupervisedUNet:
 
         def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
             draws = torch.Generator().manual_seed(derive(run.seed, Purpose.SUPERVISED, number))
-            x, truth = (v.to(run.device) for v in self.change(image[rows], labels[rows], draws))
+            both = with_labels(image[rows], labels[rows], draws, self.shift, self.mirror, self.hue)
+            x, truth = (v.to(run.device) for v in both)
             return F.cross_entropy(network(x, x.new_zeros(len(x))), truth, ignore_index=self.ignore)
 
         about = {k: v for k, v in asdict(self).items() if k != "training"}
         return replace(fitted, network=train(fitted.network, loss, len(image), self.training, run, about))
-
-    def change(self, image: Images, labels: Labels, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Each image with its label map mirrored, shifted and hue-turned at random, as one."""
-        n, (height, width) = len(image), image.shape[-2:]
-        reach = self.shift
-        x = F.pad(image, (reach,) * 4, mode="replicate")
-        y = F.pad(labels[:, None].float(), (reach,) * 4, mode="replicate").long()[:, 0]
-        mirrored = (torch.rand(n, generator=generator) < 0.5) & self.mirror
-        corners = torch.randint(2 * reach + 1, (n, 2), generator=generator).tolist()
-        rows: list[tuple[Tensor, Tensor]] = []
-        for i, (top, left) in enumerate(corners):
-            cut = (slice(top, top + height), slice(left, left + width))
-            one, its = x[i][:, cut[0], cut[1]], y[i][cut]
-            rows.append((one.flip(-1), its.flip(-1)) if mirrored[i] else (one, its))
-        x, y = (torch.stack(v) for v in zip(*rows, strict=True))
-        if self.hue and x.shape[1] == 3:
-            x = rotate_hue(x, 360 * torch.rand(n, generator=generator))
-        return x, y

@@ -71,6 +71,38 @@ def rotate_hue(images: Tensor, degrees: Tensor) -> Tensor:
     return torch.stack(channels, 1)
 
 
+def with_labels(
+    images: Tensor, labels: Tensor, generator: torch.Generator, shift: int, mirror: bool, hue: bool
+) -> tuple[Tensor, Tensor]:
+    """Each picture with its label map mirrored, shifted and hue-turned at random, as one.
+
+    Args:
+        images: float32 (N, C, H, W) in [-1, 1].
+        labels: int64 (N, H, W).
+        generator: source of every random number; its state advances.
+        shift: largest shift in pixels; what comes in at the rim repeats the border.
+        mirror: whether half of the pictures are mirrored, left to right.
+        hue: whether the hue of each picture in colour is turned.
+
+    Returns:
+        Pictures and label maps of the same shapes.
+    """
+    n, (height, width) = len(images), images.shape[-2:]
+    x = F.pad(images, (shift,) * 4, mode="replicate")
+    y = F.pad(labels[:, None].float(), (shift,) * 4, mode="replicate").long()[:, 0]
+    mirrored = (torch.rand(n, generator=generator) < 0.5) & mirror
+    corners = torch.randint(2 * shift + 1, (n, 2), generator=generator).tolist()
+    rows: list[tuple[Tensor, Tensor]] = []
+    for i, (top, left) in enumerate(corners):
+        cut = (slice(top, top + height), slice(left, left + width))
+        one, its = x[i][:, cut[0], cut[1]], y[i][cut]
+        rows.append((one.flip(-1), its.flip(-1)) if mirrored[i] else (one, its))
+    x, y = (torch.stack(v) for v in zip(*rows, strict=True))
+    if hue and x.shape[1] == 3:
+        x = rotate_hue(x, 360 * torch.rand(n, generator=generator))
+    return x, y
+
+
 def _between(generator: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * torch.rand((), generator=generator).item()
 

@@ -120,8 +120,8 @@ def segmented(
     plain = replace(augmented, mirror=False, shift=0, hue=False)
     arms = {PLAIN: (plain, learn), SUPERVISED: (augmented, learn)}
     if samples:
-        drawn = label_samples(prior, fitted, samples, descend(prior.process.T, 50), DDIM(), **run)
-        arms[DATASET] = augmented, (drawn.image, drawn.labels)
+        drawn, said = label_samples(prior, fitted, samples, descend(prior.process.T, 50), DDIM(), **run)
+        arms[DATASET] = augmented, (drawn, said.labels)
     for name, (unet, pairs) in arms.items():
         found[name] = unet.fit(prior.config.network, *pairs, **run.child(name)).predict(image, **run)
     return ours, found

@@ -356,16 +356,6 @@ def _entropy(p: Tensor) -> Tensor:
     return torch.special.entr(p).sum(1, keepdim=True)
 
 
-@dataclass(frozen=True)
-class LabelledSamples:
-    """Images that a prior drew, with the labels of the pixel classifiers, the most certain first."""
-
-    image: Images
-    labels: Labels
-    score: Scores
-    """Uncertainty of each image."""
-
-
 def label_samples(
     prior: Prior,
     fitted: PixelClassifiers,
@@ -375,9 +365,9 @@ def label_samples(
     *,
     drop: float = 0.1,
     **how: Unpack[RunOptions],
-) -> LabelledSamples:
+) -> tuple[Images, Segmentation]:
     """DatasetDDPM: draw n images, label them, drop the floor(n drop) most uncertain ones, and train any
-    network on the rest (Baranchuk et al. 2022, sec. 4.2).
+    network on the rest (Baranchuk et al. 2022, sec. 4.2). The most certain image comes first.
 
     timesteps, sampler: as in `Prior.sample`; the paper takes all 1000 steps and 50,000 images.
     """
@@ -386,7 +376,7 @@ def label_samples(
     image = prior.sample(n, timesteps, sampler, **how).clamp(-1, 1)
     found = DDPMSegmentation().apply(prior, image, fitted, **how)
     kept = found.score.argsort(stable=True)[: n - int(n * drop)]
-    return LabelledSamples(image[kept], found.labels[kept], found.score[kept])
+    return image[kept], Segmentation(found.labels[kept], found.uncertainty[kept], found.score[kept])
 
 
 def block_step_grid(

@@ -14,44 +14,31 @@ import yaml
 from headwater import gallery
 from headwater.cli.options import fill
 from headwater.experiments.harness import Measurements, Results, Trial, claim_of
-from headwater.methods.segmentation.shared import mask_claim
-from headwater.methods.segmentation.shared.mask_claim import (
-    CONSENSUS,
-    COUNTS,
-    DICE,
-    IMPLICIT,
-    PLAIN,
-    RANK,
-    SHIPPED,
-    SUM,
-    Settings,
-    arm,
-    at,
-    measure,
-)  # fmt: skip
+from headwater.methods.segmentation.shared import mask_claim as claim
+from headwater.methods.segmentation.shared.mask_claim import DICE, PLAIN, SUM, Settings, arm, at
 from headwater.sampling import Run
 
 
 def test_every_arm_gets_the_same_time() -> None:
-    for name, cost in mask_claim.COSTS.items():
+    for name, cost in claim.COSTS.items():
         training = arm(name, 3000).training
         assert training.steps * cost == pytest.approx(3000, rel=1e-3)
         assert training.batch_size == 16
 
 
 def test_networks_that_ship_are_not_trained_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(mask_claim, "UPDATES", 2)
-    learn, masks = mask_claim.pictures("train", 8)
-    for name, called in SHIPPED.items():
-        fitted = mask_claim.fit(arm(name, 2, smaller=True), learn.images, masks, Run(progress=False), True)
+    monkeypatch.setattr(claim, "UPDATES", 2)
+    learn, masks = claim.pictures("train", 8)
+    for name, called in claim.SHIPPED.items():
+        fitted = claim.fit(arm(name, 2, smaller=True), learn.images, masks, Run(progress=False), True)
         fitted.save_pretrained(tmp_path / called.format(seed=0) / "fitted")
     monkeypatch.setitem(gallery.FOLDERS, "fitted", tmp_path)
 
     def trained(**how: Any) -> list[Measurements]:
-        settings, shared = Settings((SUM,), updates=2, side=8, pictures=3, smaller=True, **how), {}
-        found = [Measurements(), Measurements()]
+        settings = Settings((SUM,), updates=2, side=8, pictures=3, smaller=True, **how)
+        found, shared = [Measurements(), Measurements()], {}
         for i, each in enumerate(found):
-            measure(settings, Trial(i, i, (0, 1), "quick", False, None, each, shared))
+            claim.measure(settings, Trial(i, i, (0, 1), "quick", False, None, each, shared))
         return found
 
     first, second = trained(shipped=True)
@@ -62,7 +49,7 @@ def test_networks_that_ship_are_not_trained_again(monkeypatch: pytest.MonkeyPatc
     assert values[1][0] == values[1][1]
     # Each seed for itself: the second one has to be trained; so has an arm that gets another time.
     assert list(trained()[1].training_seconds) == [SUM, PLAIN]
-    assert mask_claim.shipped(PLAIN, 0, 3) is None
+    assert claim.shipped(PLAIN, 0, 3) is None
 
 
 RISING = (0.5, 0.6, 0.65, 0.7, 0.7)
@@ -75,15 +62,15 @@ def judged(
     draws, per, parts = np.random.default_rng(0), np.linspace(-0.05, 0.05, 30), []
     for _ in range(3):
         found, variance = Measurements(), np.linspace(0.1, 0.2, 30)
-        for count, level in zip(COUNTS, ours, strict=True):
+        for count, level in zip(claim.COUNTS, ours, strict=True):
             found.add(DICE, SUM, level + per, at(count))
         found.add(DICE, PLAIN, plain + per, at(1))
-        found.add(RANK, SUM, way * (0.4 + 0.1 * draws.standard_normal(30)))
+        found.add(claim.RANK, SUM, way * (0.4 + 0.1 * draws.standard_normal(30)))
         found.add("mean variance", SUM, variance)
         found.add("wrong pixels", SUM, (variance + wobble * draws.standard_normal(30))[::way])
         parts.append(found)
-    claim = claim_of("segdiff")
-    return claim.judge(Results(claim, Settings((SUM,)), effort, (0, 1, 2), parts))[1]
+    made = claim_of("segdiff")
+    return made.judge(Results(made, Settings((SUM,)), effort, (0, 1, 2), parts))[1]
 
 
 def test_verdict() -> None:
@@ -100,16 +87,16 @@ def test_measures() -> None:
     truth[:, :2] = True
     right, empty = truth[:, None, None].float(), torch.zeros(1, 1, 1, 4, 4)
     samples = torch.cat([right, right, empty, right, right, empty], 1)
-    assert float(mask_claim.mean_dice(samples, truth, 1)) == pytest.approx(4 / 6)
-    assert float(mask_claim.mean_dice(samples, truth, 3)) == 1
-    found = mask_claim.over_pixels(np.array([[0.5, np.nan, 0.1], [0.3, np.nan, np.nan]]))
+    assert float(claim.mean_dice(samples, truth, 1)) == pytest.approx(4 / 6)
+    assert float(claim.mean_dice(samples, truth, 3)) == 1
+    found = claim.over_pixels(np.array([[0.5, np.nan, 0.1], [0.3, np.nan, np.nan]]))
     assert found.tolist() == pytest.approx([0.4, 0.1])
 
 
-@pytest.mark.parametrize(("name", "kind"), [(SUM, "segdiff"), (IMPLICIT, "implicit_ensembles")])
+@pytest.mark.parametrize(("name", "kind"), [(SUM, "segdiff"), (claim.IMPLICIT, "implicit_ensembles")])
 def test_recipes_are_the_defaults_and_the_claims_settings(name: str, kind: str) -> None:
-    small = arm(name, round(3000 * mask_claim.COSTS[name]))
-    for recipe, meant in (("paper", type(small)()), ("small", replace(small, samples=CONSENSUS))):
+    small = arm(name, round(3000 * claim.COSTS[name]))
+    for recipe, meant in (("paper", type(small)()), ("small", replace(small, samples=claim.CONSENSUS))):
         file = Path(__file__).parents[2] / kind / "recipes" / f"{recipe}.yaml"
         found: Any = fill(type(small), yaml.safe_load(file.read_text(encoding="utf-8")), str(file))
         assert replace(found, shape=None) == meant
