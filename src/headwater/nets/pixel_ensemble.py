@@ -53,7 +53,7 @@ class PixelEnsemble(nn.Module):
             x = torch.baddbmm(bias[:, None], x, weight)
         return x
 
-    def logits(self, member: int, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    def logits(self, member: int, maps: Sequence[Tensor], size: tuple[int, ...]) -> Tensor:
         """One member on whole images: maps (B, C, h, w) to (B, classes, *size), in evaluation mode.
 
         Holds the maps and about four hidden layers, B x 128 x H x W, at a time.
@@ -90,7 +90,7 @@ class PixelFeatures:
     at least. Memory: the maps themselves where they are channels last, else a copy.
     """
 
-    def __init__(self, maps: Sequence[Tensor], size: tuple[int, int]) -> None:
+    def __init__(self, maps: Sequence[Tensor], size: tuple[int, ...]) -> None:
         self.size, self.dim = size, sum(m.shape[1] for m in maps)
         self.dtype = torch.promote_types(maps[0].dtype, torch.float32)
         self.maps = [((m.shape[2], m.shape[3]), m.permute(0, 2, 3, 1).flatten(0, 2)) for m in maps]

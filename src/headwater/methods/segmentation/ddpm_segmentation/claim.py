@@ -114,14 +114,14 @@ def segmented(
         fresh = replace(prior, network=prior.config.build_network().eval())
     untrained = method.apply(fresh, image, method.fit(fresh, *learn, **run), **run)
     ensemble = method.fit_maps([with_coordinates(learn[0])], learn[1], run)
-    raw = predict(ensemble, [with_coordinates(image)], (image.shape[-2], image.shape[-1]))
+    raw = predict(ensemble, [with_coordinates(image)], image.shape[-2:])
     found = {OURS: ours.labels, UNTRAINED: untrained.labels, RAW: raw.labels}
     augmented = settings.supervised
     plain = replace(augmented, mirror=False, shift=0, hue=False)
     arms = {PLAIN: (plain, learn), SUPERVISED: (augmented, learn)}
     if samples:
-        drawn, said = label_samples(prior, fitted, samples, descend(prior.process.T, 50), DDIM(), **run)
-        arms[DATASET] = augmented, (drawn, said.labels)
+        drawn, answer = label_samples(prior, fitted, samples, descend(prior.process.T, 50), DDIM(), **run)
+        arms[DATASET] = augmented, (drawn, answer.labels)
     for name, (unet, pairs) in arms.items():
         found[name] = unet.fit(prior.config.network, *pairs, **run.child(name)).predict(image, **run)
     return ours, found

@@ -100,10 +100,10 @@ class DDPMSegmentation(Method):
 
     Deviates from the reference code: the annotator's slips are masked, not edited into the labels; all
     classifiers are trained side by side in one product; the noise is kept with them, so a prediction needs
-    no shared seed; any noise law and process of a prior may be used; DatasetDDPM drops exactly the most
-    uncertain share, whereas the reference's slice drops the 30 most certain images and keeps some of the most
-    uncertain; `evaluate` gives the standard mean IoU beside the reference's, which counts pixels with an
-    ignored true label as false positives and absent classes as 0.
+    no shared seed; any noise distribution and process of a prior may be used; DatasetDDPM drops exactly the
+    most uncertain share, whereas the reference's slice drops the 30 most certain images and keeps some of
+    the most uncertain; `evaluate` gives the standard mean IoU beside the reference's, which counts pixels
+    with an ignored true label as false positives and absent classes as 0.
 
     >>> import headwater as hw
     >>> prior = hw.Prior.from_pretrained("emoji-parts")
@@ -187,7 +187,7 @@ class DDPMSegmentation(Method):
         need(int(used.sum()) > 1, "no labelled pixel is left to learn from: lower smallest or check ignore")
         need(int(labels[used].min()) >= 0, "labels are negative: number the classes from 0")
         classes = int(labels[labels != self.ignore].max()) + 1
-        features = PixelFeatures(maps, (labels.shape[-2], labels.shape[-1]))
+        features = PixelFeatures(maps, labels.shape[-2:])
         pool, truth = used.flatten().nonzero()[:, 0], labels.flatten()
         seeds = [derive(run.seed, Purpose.CLASSIFIER_MEMBER, k) for k in range(members)]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -246,7 +246,7 @@ class DDPMSegmentation(Method):
                 "these classifiers were fitted on another prior's features: apply them with that prior, or "
                 "fit again",
             )
-            found.append(predict(fitted.network, maps, (image.shape[-2], image.shape[-1])))
+            found.append(predict(fitted.network, maps, image.shape[-2:]))
         columns = zip(*((s.labels, s.uncertainty, s.score) for s in found), strict=True)
         return Segmentation(*(torch.cat([v.cpu() for v in column]) for column in columns))
 
@@ -338,7 +338,7 @@ def read_features(prior: Prior, image: Images, steps: Sequence[int], blocks: Seq
 
 
 @torch.inference_mode()
-def predict(ensemble: PixelEnsemble, maps: Sequence[Tensor], size: tuple[int, int]) -> Segmentation:
+def predict(ensemble: PixelEnsemble, maps: Sequence[Tensor], size: tuple[int, ...]) -> Segmentation:
     """Majority vote and disagreement of the members on whole images. maps: (B, C, h, w) each."""
     votes = mean = entropy = torch.zeros(())
     for k in range(ensemble.members):
@@ -395,14 +395,13 @@ def block_step_grid(
     The paper's figure of blocks against steps (Baranchuk et al. 2022, sec. 3).
     """
     blocks = sorted(set(blocks))
-    size = (judge[1].shape[-2], judge[1].shape[-1])
     noise = shared_noise(prior, learn[0], run)
     grid = torch.zeros(len(blocks), len(steps), dtype=torch.float64)
     for column, step in run.track(list(enumerate(steps)), "blocks and steps"):
         pairs = (read_features(prior, image, [step], blocks, noise, run) for image in (learn[0], judge[0]))
         for row, (fitted_on, judged_on) in enumerate(zip(*pairs, strict=True)):
             ensemble = method.fit_maps([fitted_on], learn[1], replace(run, progress=False))
-            labels = predict(ensemble, [judged_on], size).labels
+            labels = predict(ensemble, [judged_on], judge[1].shape[-2:]).labels
             grid[row, column] = method.evaluate(labels.cpu(), judge[1])["miou"]
     return grid
 

@@ -156,8 +156,7 @@ def measure(settings: Settings, trial: Trial) -> None:
     parameters = trial.found.samples["parameters"] = dict[str, int]()
     for name in (*settings.arms, PLAIN):
         learner = arm(name, settings.updates, smaller=settings.smaller)
-        own = trial.seeds[0] if settings.shipped else trial.seed
-        fitted = shipped(name, 0 if settings.shipped else own, settings.updates)
+        fitted = shipped(name, 0 if settings.shipped else trial.seed, settings.updates)
         if fitted is None:
             fitted = trial.train(
                 name,
