@@ -145,7 +145,7 @@ class Pretrained(ABC):
         size, wanted, kind = tuple(image.shape[1:]), tuple(self.shape), self.kind
         need(
             size == wanted,
-            f"the pictures are {size}, this {kind} draws {wanted}: resize them or take another {kind}",
+            f"the pictures are {size}, this {kind} wants {wanted}: resize them or take another {kind}",
         )
 
     def parts(self) -> Parts:

@@ -233,11 +233,7 @@ class DDPMSegmentation(Method):
         Raises UserError for images of another shape, or a prior of another network, than was fitted on.
         """
         run, config, found = Run(**how), fitted.config, list[Segmentation]()
-        need(
-            image.shape[1:] == fitted.noise.shape[1:],
-            f"images are {tuple(image.shape[1:])}, the classifiers were fitted on "
-            f"{tuple(fitted.noise.shape[1:])}: resize the images or fit again",
-        )
+        fitted.check(image)
         need(len(image) > 0, "there is no image to label: give some")
         for batch in run.track(run.batches(len(image)), "images"):
             maps = read_features(prior, image[batch.rows], config.steps, config.blocks, fitted.noise, run)

@@ -193,11 +193,7 @@ class MaskMethod(Method, ABC, Generic[AnyFitted]):
         the number of samples and steps; a network call has at most run.batch_size samples. Raises UserError
         for images of another shape than was fitted on.
         """
-        need(
-            image.ndim == 4 and tuple(image.shape[1:]) == fitted.shape,
-            f"images are {tuple(image.shape[1:])}, this was fitted on {fitted.shape}: resize the images or "
-            "fit again",
-        )
+        fitted.check(image)
         controls = () if self.clip is None else (Clip(*self.clip),)
 
         @lru_cache(maxsize=1)
