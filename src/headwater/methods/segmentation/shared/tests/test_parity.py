@@ -7,6 +7,7 @@ Timesteps count from 0 = clean here, so the references' index k is timestep k + 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,13 @@ from headwater.controls import Clip
 from headwater.core import DDIM, Ancestral, reverse
 from headwater.core.likelihood import model_log_variance
 from headwater.core.timesteps import respaced
-from headwater.methods.segmentation.implicit_ensembles.method import FittedImplicitEnsembles
-from headwater.methods.segmentation.segdiff.method import FittedSegDiff
-from headwater.methods.segmentation.shared.mask_diffusion import FittedMasks, merge
+from headwater.methods.segmentation.implicit_ensembles.method import ImplicitEnsembles
+from headwater.methods.segmentation.segdiff.method import SegDiff
+from headwater.methods.segmentation.shared.mask_diffusion import merge
 
 # The tolerances that the arrays' README states.
 FORWARD, SEGDIFF, LOSS, GRAD, SAMPLE, PRED_X0 = 2e-5, 1e-5, 2e-5, 1e-4, 2e-4, 1e-3
-KINDS: dict[str, type[FittedMasks]] = {
-    "segdiff": FittedSegDiff,
-    "implicit-ensembles": FittedImplicitEnsembles,
-}
+METHODS = {"segdiff": SegDiff(encoder_blocks=1), "implicit-ensembles": ImplicitEnsembles()}
 
 
 class Case:
@@ -42,7 +40,8 @@ class Case:
         torch.save(self.data.under("w"), folder / "theirs.pt")
         settings = {"image_size": 16, "num_heads": self.config["net"]["num_heads"]}
         settings["diffusion_steps"] = self.config["T"]
-        self.fitted = KINDS[kind].from_published(folder / "theirs.pt", settings)
+        self.method = METHODS[kind]
+        self.fitted = self.method.makes.from_published(folder / "theirs.pt", settings)
         self.net, self.denoiser = self.fitted.network, self.fitted.denoiser
         self.features = self.net.encode(self.data["in/image"])
         self.x0 = self.fitted.encode((self.data["in/mask"][:, 0] > 0).long())
@@ -64,9 +63,13 @@ def of(*kinds: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", kinds, indirect=True)
 
 
-@of(*KINDS)
+@of(*METHODS)
 def test_network_and_schedule(case: Case) -> None:
     data, q, T = case.data, case.denoiser.process, case.config["T"]
+    net = {k: tuple(v) if isinstance(v, list) else v for k, v in case.config["net"].items()}
+    known = {k: v for k, v in net.items() if hasattr(case.method.network, k)}
+    method = replace(case.method, T=T, network=replace(case.method.network, **known))
+    assert method.sizes(case.fitted.shape, 2) == case.fitted.config
     for k in case.config["t"]:
         out = case.net(data["in/xt"], torch.full((2,), float(k)), features=case.features)
         close(out, data[f"out/forward/t{k}"], FORWARD)
