@@ -5,7 +5,16 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from headwater.metrics.image import border_continuity, hole_error, hole_scores, mse, psnr, ssim
+from headwater.errors import UserError
+from headwater.metrics.image import (
+    border_continuity,
+    hole_error,
+    hole_scores,
+    magnitude_scores,
+    mse,
+    psnr,
+    ssim,
+)
 
 
 def _pair(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,3 +121,12 @@ def test_hole_scores_see_the_hole_alone_and_its_seam() -> None:
     found = hole_scores(truth.where(known, torch.ones(())), truth, known)
     assert (found["seam"], found["hole_mse"]) == (pytest.approx(1.0), pytest.approx(1.0))
     assert hole_scores(truth.where(~known, torch.ones(())), truth, known)["hole_mse"] == 0
+
+
+def test_magnitudes_have_the_peak_of_their_truth() -> None:
+    truth = [torch.rand(16, 16, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    off = [t + 0.1 * float(t.max()) for t in truth]
+    assert magnitude_scores(off, truth)["psnr"] == pytest.approx(20, abs=1e-3)
+    assert magnitude_scores(truth, truth)["ssim"] == pytest.approx(1)
+    with pytest.raises(UserError, match="pairs"):
+        magnitude_scores(off[:1], truth)

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headwater.errors import need
+
 from .arrays import read_npy, read_volume
 from .pictures import Limits, UnreadableError
 
@@ -94,6 +96,37 @@ def _open(root: Path, suffixes: Sequence[str], complex_: bool, limits: Limits) -
         names += [stem] if count is None else [f"{stem}-{i:05d}" for i in range(count)]
         places += [(path, None)] if count is None else [(path, i) for i in range(count)]
     return Slices(names, places, complex_, limits)
+
+
+def stack_kspace(
+    kspace: Sequence[Tensor], known: Tensor | None, size: tuple[int, int], device: str
+) -> tuple[Tensor, Tensor]:
+    """Slices (H, W) or (coils, H, W) as one tensor (n, C, H, W), and masks of it, bool (n, 1, H, W).
+
+    known: bool (n or 1, 1, H, W), True = measured; without it, what is not 0 in any coil counts as measured.
+    k-space is set to 0 where it is not known.
+    Raises UserError for no slices, another size than `size`, slices of different numbers of coils, masks
+    that do not fit, or a slice of which nothing was measured.
+    """
+    need(len(kspace) > 0, "there is no k-space: give at least one slice")
+    slices = [k[None] if k.ndim == 2 else k for k in kspace]
+    for k in slices:
+        need(
+            k.ndim == 3 and k.is_complex() and tuple(k.shape[1:]) == size,
+            f"k-space is {tuple(k.shape)} of {k.dtype}, this prior draws {size}: crop k-space around its "
+            "middle to that size, or take another prior",
+        )
+    counts = sorted({len(k) for k in slices})
+    need(len(counts) == 1, f"slices have {counts} coils: reconstruct those of each number apart")
+    y = torch.stack(slices).to(device)
+    measured = (y != 0).any(1, keepdim=True)
+    if known is not None:
+        fits = known.dtype == torch.bool and known.shape[1:] == (1, *size) and len(known) in (1, len(y))
+        need(fits, f"the mask is {tuple(known.shape)}: give bool ({len(y)} or 1, 1, {size[0]}, {size[1]})")
+        measured = known.to(device).expand(len(y), -1, -1, -1)
+    empty = [i + 1 for i, m in enumerate(measured & (y != 0).any(1, keepdim=True)) if not bool(m.any())]
+    need(not empty, f"slice {empty[:1]} has nothing measured: leave it out")
+    return y * measured, measured
 
 
 def _count(path: Path, complex_: bool, limits: Limits) -> int | None:

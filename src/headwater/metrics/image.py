@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from headwater.errors import need
 
 
 def mse(image: Tensor, truth: Tensor) -> Tensor:
@@ -66,6 +70,21 @@ def hole_scores(filled: Tensor, truth: Tensor, known: Tensor) -> dict[str, float
         "psnr": float(psnr(filled, truth).mean()),
         "seam": float(border_continuity(filled, truth, known).mean()),
     }
+
+
+def magnitude_scores(found: Sequence[Tensor], truth: Sequence[Tensor]) -> dict[str, float]:
+    """psnr (dB) and ssim of pictures (H, W) of any sizes, means over them; the peak is each truth's maximum.
+
+    Raises UserError unless they are pairs of one shape.
+    """
+    need(len(found) == len(truth), f"{len(found)} pictures, {len(truth)} truths: give pairs")
+    scores = []
+    for ours, real in zip(found, truth, strict=True):
+        need(ours.shape == real.shape, f"{tuple(ours.shape)} has a truth {tuple(real.shape)}: give pairs")
+        pair, peak = (ours[None, None], real[None, None]), float(real.max())
+        scores.append((float(psnr(*pair, peak)), float(ssim(*pair, peak))))
+    mean = torch.tensor(scores, dtype=torch.float64).mean(0)
+    return {"psnr": float(mean[0]), "ssim": float(mean[1])}
 
 
 def border_continuity(image: Tensor, truth: Tensor, known: Tensor) -> Tensor:

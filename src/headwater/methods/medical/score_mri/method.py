@@ -11,14 +11,18 @@ from torch import Tensor
 from headwater.controls import Consistent
 from headwater.core import Ancestral, Diffusion, DPMSolver, Langevin, PredictorCorrector
 from headwater.core.views import View, exploding
+from headwater.data.kspace import stack_kspace
 from headwater.errors import need
 from headwater.methods.base import Magnitude, Mask, Method, Paper, Volumes
-from headwater.methods.medical.score_mri.scan import Scan, measured, operator, stacked, sum_of_squares
-from headwater.metrics.image import psnr, ssim
+from headwater.metrics.image import magnitude_scores
 from headwater.models import Prior
 from headwater.nets.wrappers import RealAndImaginary
-from headwater.operators import Fourier, OfReal
+from headwater.operators import Coils, Fourier, OfReal, Operator, Sampled, Turned
+from headwater.operators.calibration import coil_maps, low_resolution, phase_of, sum_of_squares
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
+
+Image = Literal["phased", "complex", "real"]
+Combine = Literal["sense", "ssos"]
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,10 @@ class ScoreMRI(Method):
     samples: int = 1
     """Number of reconstructions drawn per slice; their mean is returned. One has no uncertainty: 4 or more
     show it."""
-    image: Literal["phased", "complex", "real"] = "phased"
+    image: Image = "phased"
     """Kind of image sought: complex in the frame of its smooth phase; complex in the frame that it was
     measured in (the paper's Alg. 3); or real (Alg. 2; one coil)."""
-    combine: Literal["sense", "ssos"] = "sense"
+    combine: Combine = "sense"
     """Treatment of coils: one image seen through coil maps (Alg. 5), or one image for each coil, then the
     root of the sum of squares (Alg. 4)."""
     damping: float = 0.3
@@ -115,12 +119,12 @@ class ScoreMRI(Method):
         run = Run(**how)
         need(prior.shape[0] == 1, "this prior draws colour pictures: take one of grey magnitude pictures")
         need(self.samples >= 1 and self.corrections >= 0, "give 1 sample or more, 0 corrections or more")
-        y, mask = stacked(kspace, known, prior.shape[1:], run.device)
+        y, mask = stack_kspace(kspace, known, prior.shape[1:], run.device)
         one_coil = self.image != "real" or y.shape[1] == 1
         need(one_coil, "with several coils no image is real: set image to phased")
-        scan = measured(y, mask, self.combine, self.image == "phased")
-        scan = scan.scaled(brightness_gain(prior, scan, self.brightness, run))
-        found = self.sample(prior, scan, run).abs() / scan.gain.cpu()
+        scan = Scan.of(y, mask, self.combine, self.image)
+        gain = brightness_gain(prior, scan, self.brightness, run).reshape(-1, 1, 1, 1)
+        found = self.sample(prior, replace(scan, y=scan.y * gain), run).abs() / gain.cpu()
         if self.combine == "ssos":
             found = found.unflatten(0, (len(y), -1)).square().sum(1).sqrt()
         spread = found.std(1) if self.samples > 1 else torch.zeros_like(found[:, 0])
@@ -138,14 +142,13 @@ class ScoreMRI(Method):
 
         Sample k of row i depends on (run.seed, k, i) alone.
         """
-        network = prior.network if self.image == "real" else RealAndImaginary(prior.network)
+        network = prior.network if scan.real else RealAndImaginary(prior.network)
         denoiser: View = exploding(prior.config.denoiser(network), *units(prior))
         plan = self.plan(denoiser.process)
 
         def begin(batch: Batch) -> Start:
             here = scan.rows(batch.rows)
-            a = operator(here, self.damping)
-            a = OfReal(a) if self.image == "real" else a
+            a = here.operator(self.damping)
             x = denoiser.process.sample(a.adjoint(here.y), plan[0], batch.noise)
             return Start(a.project(x, here.y), [Consistent(a, here.y)])
 
@@ -161,14 +164,47 @@ class ScoreMRI(Method):
 
     def evaluate(self, magnitude: Magnitude, truth: Magnitude) -> dict[str, float]:
         """psnr (dB) and ssim, means over slices, against fully sampled pictures whose maximum is the peak."""
-        need(len(magnitude) == len(truth), f"{len(magnitude)} pictures, {len(truth)} truths: give pairs")
-        found = []
-        for ours, real in zip(magnitude, truth, strict=True):
-            need(ours.shape == real.shape, f"{tuple(ours.shape)} has a truth {tuple(real.shape)}: give pairs")
-            pair, peak = (ours[None, None], real[None, None]), float(real.max())
-            found.append((float(psnr(*pair, peak)), float(ssim(*pair, peak))))
-        means = torch.tensor(found, dtype=torch.float64).mean(0)
-        return {"psnr": float(means[0]), "ssim": float(means[1])}
+        return magnitude_scores(magnitude, truth)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Rows of k-space to be reconstructed each on its own: slices, or single coils of slices.
+
+    y: (R, C, H, W) complex. mask: bool (R, 1, H, W). through: what multiplies the image before the Fourier
+    transform: coil maps (R, C, H, W), or a phase of modulus 1 (R, 1, H, W) if there is one coil.
+    real: whether the image sought is real.
+    """
+
+    y: Tensor
+    mask: Tensor
+    through: Tensor
+    real: bool = False
+
+    @classmethod
+    def of(cls, y: Tensor, mask: Tensor, combine: Combine, image: Image) -> Scan:
+        """k-space (n, C, H, W) and masks as rows: n for `sense` and for one coil, n * C for `ssos`.
+
+        Maps, and with `phased` the smooth phase of the image, come from the centre of k-space. UserError
+        where that is too small for maps.
+        """
+        if combine == "ssos":
+            y, mask = y.flatten(0, 1)[:, None], mask.repeat_interleave(y.shape[1], 0)
+        maps = coil_maps(y, mask) if y.shape[1] > 1 else torch.ones_like(y)
+        if image == "phased":
+            maps = maps * phase_of((maps.conj() * low_resolution(y, mask)).sum(1, keepdim=True))
+        return cls(y, mask, maps, image == "real")
+
+    def rows(self, which: slice) -> Scan:
+        """Some of the rows."""
+        return replace(self, y=self.y[which], mask=self.mask[which], through=self.through[which])
+
+    def operator(self, damping: float) -> Operator:
+        """From images (R, 1, H, W) to the measured part of k-space (R, C, H, W)."""
+        inside = Sampled(Fourier("centred"), self.mask)
+        several = self.through.shape[1] > 1
+        a = Coils(inside, self.through, damping, 15) if several else Turned(inside, self.through)
+        return OfReal(a) if self.real else a
 
 
 def units(prior: Prior) -> tuple[float, float]:

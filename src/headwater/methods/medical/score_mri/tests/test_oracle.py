@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from headwater.methods.medical.score_mri.acquisition import simulated_coils
-from headwater.methods.medical.score_mri.method import ScoreMRI
-from headwater.methods.medical.score_mri.scan import Scan, coil_maps, measured
+from headwater.methods.medical.score_mri.method import Scan, ScoreMRI
 from headwater.models import Prior, PriorConfig, ProcessConfig
 from headwater.operators import Fourier, OfReal, Sampled
+from headwater.operators.acquisition import simulated_coils
 from headwater.sampling import Run
 
 SIDE, N = 6, 600
@@ -46,12 +45,8 @@ def test_samples_of_real_images_follow_the_posterior(prior: Prior) -> None:
     mean, std = (MEAN[None] + 1) / 2, STD[None] / 2  # as magnitudes
     truth = mean + std * torch.randn(1, 1, SIDE, SIDE, generator=DRAW)
     y = a.forward(truth)
-    rows = Scan(
-        y.expand(N, -1, -1, -1),
-        mask.expand(N, -1, -1, -1),
-        torch.ones(N, 1, SIDE, SIDE, dtype=torch.complex64),
-        torch.ones(N, 1, 1, 1),
-    )
+    many, no_phase = y.expand(N, -1, -1, -1), torch.ones(N, 1, SIDE, SIDE, dtype=torch.complex64)
+    rows = Scan(many, mask.expand(N, -1, -1, -1), no_phase, real=True)
     method = ScoreMRI(steps=60, highest=3.0, corrections=3, image="real")
     drawn = method.sample(prior, rows, Run(seed=0, batch_size=N, progress=False))[:, 0]
 
@@ -67,13 +62,12 @@ def test_samples_of_real_images_follow_the_posterior(prior: Prior) -> None:
     off = (found.mean(0) - wanted).abs()
     # Sampling error alone would be 0.03; the rest is the finite steps of the corrector.
     assert (off / spread).mean() < 0.15
-    naive = mean + a.pseudo_inverse(
-        y - a.forward(mean)
-    )  # the data, and the prior's mean where there are none
+    # The data, and the prior's mean where there are none.
+    naive = mean + a.pseudo_inverse(y - a.forward(mean))
     assert (naive.flatten() - wanted).abs().mean() > 2 * off.mean()
     torch.testing.assert_close(found.std(0).mean(), spread.mean(), rtol=0.1, atol=0)
     # No sample contradicts the data.
-    torch.testing.assert_close(a.forward(drawn[:, None]), y.expand(N, -1, -1, -1), rtol=0, atol=2e-4)
+    torch.testing.assert_close(a.forward(drawn[:, None]), many, rtol=0, atol=2e-4)
 
 
 def test_full_sampling_leaves_nothing_to_the_prior(prior: Prior) -> None:
@@ -81,25 +75,10 @@ def test_full_sampling_leaves_nothing_to_the_prior(prior: Prior) -> None:
     maps = simulated_coils(1, 3, SIDE, SIDE, seed=1)
     everything = torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool)
     y = Fourier("centred").forward(maps * truth)
-    true = Scan(y, everything, maps, torch.ones(1, 1, 1, 1))
-    method = ScoreMRI(steps=10, damping=1e-6)
-    found = method.sample(prior, true, Run(progress=False))
-    torch.testing.assert_close(found[:, 0].abs(), truth[:, 0], rtol=0, atol=1e-3)
-    each = measured(y, everything, "ssos", phased=True)
-    coils = ScoreMRI(steps=10, combine="ssos").sample(prior, each, Run(progress=False))
-    torch.testing.assert_close(coils[:, 0].abs(), (maps * truth)[0].abs(), rtol=0, atol=1e-3)
-
-
-def test_estimated_maps_are_the_true_ones_but_for_a_phase() -> None:
-    # A flat object: k-space is the maps' own spectrum, so a calibration region of full size knows them.
-    side = 16
-    maps = simulated_coils(1, 4, side, side, seed=2)
-    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    truth = 1 + 0.5 * torch.cos(2 * torch.pi * (2 * y + x) / side)
-    mask = torch.zeros(1, 1, side, side, dtype=torch.bool)
-    mask[..., 3:13, 3:13] = True
-    found = coil_maps(Fourier("centred").forward(maps * truth) * mask, mask)
-    torch.testing.assert_close(found.abs().square().sum(1), torch.ones(1, side, side))
-    same = (found.conj() * maps).sum(1).abs()
-    assert same[..., 2:-2, 2:-2].min() > 0.995
-    assert same.mean() > 0.995
+    each = Scan.of(y, everything, "ssos", "phased")
+    for method, scan, wanted in (
+        (ScoreMRI(steps=10, damping=1e-6), Scan(y, everything, maps), truth),
+        (ScoreMRI(steps=10, combine="ssos"), each, (maps * truth)[0, :, None].abs()),
+    ):
+        found = method.sample(prior, scan, Run(progress=False))
+        torch.testing.assert_close(found.abs(), wanted, rtol=0, atol=1e-3)

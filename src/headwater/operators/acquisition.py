@@ -1,4 +1,4 @@
-"""What is measured: patterns of k-space, and receiver coils and phase to simulate a scan with.
+"""How an MR scan is acquired: sampling patterns of k-space, and simulated receiver coils and phase.
 
 The pattern families and their densities are Score-MRI's (Chung & Ye 2022, sec. 4). Its code draws a fixed
 number of positions with replacement, so that its "4x" keeps between 1/4.1 and 1/7.5 of k-space; here draws go
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from headwater.errors import need
-from headwater.methods.medical.score_mri.scan import sum_of_squares
 from headwater.noise import derive
+from headwater.operators.calibration import centred, sum_of_squares
 
 Family = Literal["gaussian1d", "uniform1d", "gaussian2d", "uniform2d", "poisson"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -63,8 +63,7 @@ def calibration_block(height: int, width: int, share: float, lines: bool) -> Ten
     """The block of `share` around the origin, bool (H, W); with `lines` it has full height."""
     block = torch.zeros(height, width, dtype=torch.bool)
     rows, columns = (height, int(width * share)) if lines else (int(height * share), int(width * share))
-    top, left = height // 2 - rows // 2, width // 2 - columns // 2
-    block[top : top + rows, left : left + columns] = True
+    block[centred(height, rows), centred(width, columns)] = True
     return block
 
 
