@@ -12,7 +12,6 @@ from headwater.bench.method_quality import (
     MaskQuality,
     SeriesQuality,
     grain,
-    pinball,
     points_of,
 )
 from headwater.bench.quality import SOLVERS, ClosedForm, PriorQuality, cells, distance, plan
@@ -125,13 +124,6 @@ def test_grain_is_seen_where_edges_are_not() -> None:
     noise = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     assert float(grain(0.1 * noise)) == pytest.approx(0.1 * 20**0.5 * 0.6745, rel=0.1)
     assert float(grain(flat + 0.1 * noise)) > 0.3
-
-
-def test_crps_of_bands() -> None:
-    """Bands of a point have the absolute error as their CRPS; the unit is the deviation."""
-    truth, where = np.array([[1.0, 4.0], [2.0, 0.0]]), np.array([[True, True], [False, False]])
-    bands = np.repeat((truth + np.array([[3.0, -1.0], [9.0, 9.0]]))[None], 19, 0)
-    assert pinball(bands, truth, where, np.array([3.0, 2.0])) == pytest.approx((1 + 0.5) / 2)
 
 
 def test_one_solver_for_all_priors() -> None:

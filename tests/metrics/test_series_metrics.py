@@ -14,6 +14,7 @@ from headwater.metrics.series import (
     crps,
     crps_sum,
     mae,
+    pinball,
     quantile_loss,
     quantiles,
     rmse,
@@ -41,6 +42,15 @@ def test_crps_approaches_that_of_a_gaussian() -> None:
     exact = np.mean([2 * abs(z) * abs((z >= 0) - q) for z, q in zip(edges, LEVELS, strict=True)])
     assert exact == pytest.approx((2**0.5 - 1) / np.pi**0.5, rel=0.07)
     assert crps(quantiles(draws), np.array([5.0]), np.ones(1)) * 5 == pytest.approx(exact, rel=0.02)
+
+
+def test_a_point_has_its_absolute_error_as_crps_in_units_of_the_data() -> None:
+    truth, where = np.array([[1.0, 4.0], [2.0, 0.0]]), np.array([[True, True], [False, False]])
+    bands = np.repeat((truth + np.array([[3.0, -1.0], [9.0, 9.0]]))[None], len(LEVELS), 0)
+    assert pinball(bands, truth, where) == pytest.approx(mae(bands[0], truth, where)) == 2.0
+    assert pinball(bands / [3.0, 2.0], truth / [3.0, 2.0], where) == pytest.approx((1 + 0.5) / 2)
+    spread = np.linspace(1, 5, len(LEVELS))[:, None]
+    assert pinball(spread, [3.0], [1]) < pinball(spread, [9.0], [1])
 
 
 @pytest.mark.parametrize(("positions", "share"), [("weibull", 0.9), ("linear", 0.9 * 18 / 20)])

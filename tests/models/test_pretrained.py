@@ -21,13 +21,14 @@ from headwater.baselines.autoregressive import Autoregressive, AutoregressiveCon
 from headwater.baselines.supervised import FittedUNet
 from headwater.bench.peak_memory import peak_bytes
 from headwater.data.tokenizer import Tokenizer
+from headwater.data.windows import Scale
 from headwater.errors import UserError
 from headwater.methods.catalogue import METHODS, trained
 from headwater.methods.segmentation.ddpm_segmentation.method import PixelClassifiers
 from headwater.methods.segmentation.implicit_ensembles.method import FittedImplicitEnsembles
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff
 from headwater.methods.segmentation.shared.mask_diffusion import MasksConfig
-from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfig, Scale
+from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfig
 from headwater.methods.synthesis.d3pm_images.method import D3PMImagesConfig, FittedD3PMImages
 from headwater.methods.synthesis.glide.method import FittedGlide, GlideConfig
 from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint

@@ -17,8 +17,9 @@ from headwater.controls import Clip
 from headwater.core import Denoises, Prediction, last, respaced, reverse
 from headwater.core.sampler import DDIM, Ancestral
 from headwater.core.transition import Level
+from headwater.data.windows import Scale, Windows
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
-from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfig, Scale, Windows
+from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfig
 from headwater.methods.synthesis.glide.method import FittedGlide
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.noise import White

@@ -19,7 +19,8 @@ from headwater.bench.row import Row
 from headwater.bench.surroundings import installed
 from headwater.bench.timing import alternate, relative_agreement
 from headwater.data.series import Table
-from headwater.methods.series.csdi.method import CSDI, Chain, FittedCSDI, ImputerConfig, Scale
+from headwater.data.windows import Scale
+from headwater.methods.series.csdi.method import CSDI, Chain, FittedCSDI, ImputerConfig
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.noise import Stream, White, derive
 from headwater.sampling import Run

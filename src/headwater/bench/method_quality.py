@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from headwater.bench.curve import Curve, Point
 from headwater.bench.quality import Calls, distance
+from headwater.data.gaps import read_quantiles
 from headwater.data.series import Array
 from headwater.data.shipped import Set, load
+from headwater.data.windows import spaced_windows
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
-from headwater.methods.series.csdi.method import CSDI, FittedCSDI, read_quantiles
+from headwater.methods.series.csdi.method import CSDI, FittedCSDI
 from headwater.methods.synthesis.glide.method import FittedGlide, Glide
 from headwater.metrics.dual_encoder import train_dual_encoder
 from headwater.metrics.segmentation import dice
-from headwater.metrics.series import LEVELS, quantile_loss
+from headwater.metrics.series import LEVELS, pinball
 from headwater.noise import derive
 from headwater.sampling import Run
 
@@ -144,11 +145,8 @@ class SeriesQuality:
     def curve(self, run: Run) -> Curve:
         """Half of the known cells are hidden; see `points_of`."""
         fitted = FittedCSDI.from_pretrained("csdi-air-0")
-        whole = load("air", "val")
-        columns = [whole.columns.index(name) for name in fitted.config.columns]
-        table = whole.filled(whole.values[:, columns], fitted.config.columns)
-        starts = np.linspace(0, len(table) - fitted.config.length, self.windows).round().astype(int).tolist()
-        truth = [replace(table.part(s, s + fitted.config.length), name=f"window {s}") for s in starts]
+        table = load("air", "val").select(fitted.config.columns)
+        truth = spaced_windows(table, fitted.config.length, self.windows)
         hidden = [
             np.random.default_rng(derive(0, i)).random(t.values.shape) < 0.5 for i, t in enumerate(truth)
         ]
@@ -157,21 +155,16 @@ class SeriesQuality:
         for calls in self.calls:
             method = CSDI(samples=self.draws, steps=calls, bound=10.0)
             result = method.apply(given, fitted, seed=0, device="cpu", batch_size=96, progress=run.progress)
-            bands = [read_quantiles(q, f) for q, f in zip(result.quantiles, result.filled, strict=True)]
-            found["DDPM", calls] = np.array(
-                [
-                    pinball(b, t.values, h & np.isfinite(t.values), fitted.config.scale.std)
-                    for b, t, h in zip(bands, truth, hidden, strict=True)
-                ]
-            )
+            pairs = zip(result.quantiles, result.filled, strict=True)
+            bands = [read_quantiles(q, f, LEVELS) for q, f in pairs]
+            std = fitted.config.scale.std
+            scores = [
+                pinball(b / std, t.values / std, h & np.isfinite(t.values))
+                for b, t, h in zip(bands, truth, hidden, strict=True)
+            ]
+            found["DDPM", calls] = np.array(scores)
         what = f"CRPS in deviations, {self.windows} windows of which half is hidden, {self.draws} draws"
         return Curve("csdi-air-0", what, points_of(found), None)
-
-
-def pinball(bands: Array, truth: Array, where: NDArray[np.bool_], std: Array) -> float:
-    """CRPS over the cells `where` (L, K): the mean over levels and cells of twice the quantile loss."""
-    losses = [quantile_loss(b / std, truth / std, where, q) for b, q in zip(bands, LEVELS, strict=True)]
-    return float(np.mean(losses)) / int(where.sum())
 
 
 def points_of(found: Mapping[tuple[str, int], Array]) -> tuple[Point, ...]:

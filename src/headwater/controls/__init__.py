@@ -2,7 +2,7 @@
 
 from headwater.controls.clip import Clip, DynamicThreshold
 from headwater.controls.consistency import Consistent
-from headwater.controls.given_region import GivenRegion
+from headwater.controls.given_region import GivenRegion, forward_trajectory
 from headwater.controls.rounding import Nearest
 
-__all__ = ["Clip", "Consistent", "DynamicThreshold", "GivenRegion", "Nearest"]
+__all__ = ["Clip", "Consistent", "DynamicThreshold", "GivenRegion", "Nearest", "forward_trajectory"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from headwater.core.control import Control
 from headwater.core.prediction import Prediction
 from headwater.core.process import Diffusion
-from headwater.core.transition import NoiseSource
+from headwater.core.transition import Level, NoiseSource
 from headwater.discrete import Discrete
 
 
@@ -19,7 +20,7 @@ class GivenRegion(Control):
     """Put `data` (B, ...) in place where `known`, bool and broadcastable to it, is True.
 
     process, noise: noise the data to the level of x first, freshly each time (RePaint), or with whatever this
-    source answers at a level (CSDI: one forward walk). Without noise the data enters clean, as for chains
+    source answers at a timestep (`forward_trajectory`). Without noise the data enters clean, as for chains
     whose loop never touches what is clean. Noise is drawn for the unknown part too, so that a sample's
     draws depend on no other sample.
     place: into x `before` each network call, `after` each step, or `both`; or into the `estimate` of the
@@ -53,3 +54,20 @@ class GivenRegion(Control):
 
     def after(self, x: Tensor, s: int, step: int) -> Tensor:
         return self.put(x, s) if self.place in ("after", "both") else x
+
+
+def forward_trajectory(q: Diffusion, like: Tensor, noise: NoiseSource) -> NoiseSource:
+    """Noise for a `GivenRegion` whose timesteps belong together, as in CSDI's unconditional variant.
+
+    It is that of one forward trajectory 0 .. T a sample, and N(0, 1) at each timestep. Memory: T fields
+    like `like`.
+    """
+    held, fields = torch.zeros_like(like), [torch.zeros_like(like)]
+    for t in range(1, q.T + 1):
+        held = q.advance(held, t - 1, t, noise)
+        fields.append(held / q.scales(t)[1])
+
+    def at(like: Tensor, level: Level) -> Tensor:
+        return fields[int(level)]
+
+    return at

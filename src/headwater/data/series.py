@@ -65,6 +65,10 @@ class Table:
         """The same times with other values (L, K), and other columns where given."""
         return replace(self, values=values, columns=columns or self.columns)
 
+    def select(self, columns: Sequence[str]) -> Table:
+        """Some of the columns, in this order."""
+        return self.filled(self.values[:, [self.columns.index(c) for c in columns]], tuple(columns))
+
     def extended(self, rows: int) -> Table:
         """With so many empty rows after the last, at the usual step: the future, for a forecast.
 

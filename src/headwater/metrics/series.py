@@ -50,6 +50,19 @@ def crps(forecast: ArrayLike, target: ArrayLike, where: ArrayLike, levels: Seque
     return float(np.mean(losses)) / total if total > 0 else float("nan")
 
 
+def pinball(
+    forecast: ArrayLike, target: ArrayLike, where: ArrayLike, levels: Sequence[float] = LEVELS
+) -> float:
+    """CRPS in the data's units: twice the quantile loss, mean over levels and the cells that count.
+
+    forecast: (len(levels), ...) quantiles. For a point forecast, the same at all levels, it is the `mae`.
+    """
+    seen = np.asarray(where) > 0
+    f, y = np.asarray(forecast, np.float64)[:, seen], np.asarray(target, np.float64)[seen]
+    losses = (f - y) * ((y <= f) - np.asarray(levels, np.float64)[:, None])
+    return float((2 * np.abs(losses)).mean())
+
+
 def crps_sum(samples: ArrayLike, target: ArrayLike, where: ArrayLike, axis: int = -1) -> float:
     """CRPS of the sum over features: `axis` of target (...). Cells that are not to count still add up.
 

@@ -11,18 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from headwater.baselines.series import Climatology, column_mean, interpolated
 from headwater.data import load
+from headwater.data.gaps import Cells, hidden_cells, hide_cells, read_quantiles
 from headwater.data.series import Array, Table
+from headwater.data.windows import Scale, spaced_windows
 from headwater.experiments.comparison import Bound, Condition
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.gallery import names
-from headwater.methods.series.csdi.data import Scale, hidden_cells, read_quantiles
 from headwater.methods.series.csdi.method import CSDI, Chain, FittedCSDI
-from headwater.metrics.series import LEVELS
+from headwater.metrics.series import LEVELS, calibration, coverage, mae, pinball
 from headwater.noise import derive
 from headwater.report import Section, Series
 from headwater.training import TrainerConfig
@@ -31,6 +30,7 @@ COLUMNS = ("pm2.5", "DEWP", "TEMP", "PRES", "Iws")
 """Those of `air` that vary all the time; `Is` and `Ir` count hours of snow and rain and are mostly 0."""
 INSIDE = (0.80, 0.97)
 """Where the share of truths within the 90 % intervals must lie."""
+WITHIN, MEDIAN = "truths in the 90 % interval", LEVELS.index(0.5)
 OURS, UNCONDITIONAL, LINEAR, HOURLY = "CSDI", "unconditional", "linear interpolation", "hour of day"
 SHIPPED = {OURS: "csdi-air-{seed}", UNCONDITIONAL: "csdi-air-{seed}-unconditional"}
 """Names of networks that `tools/train_csdi.py` trained; the seeds take the pairs in turn."""
@@ -64,34 +64,15 @@ _TINY = replace(
 
 def air(split: str) -> Table:
     """One split of the shipped set, in the columns of this claim."""
-    whole = load("air", split)
-    return whole.filled(whole.values[:, [whole.columns.index(c) for c in COLUMNS]], COLUMNS)
+    return load("air", split).select(COLUMNS)
 
 
-def held_out(test: Table, length: int, windows: int) -> list[Table]:
-    """Windows evenly over the table, so far apart that they are independent."""
-    starts = np.linspace(0, len(test) - length, windows).round().astype(int)
-    return [replace(test.part(s, s + length), name=f"window {i}") for i, s in enumerate(starts.tolist())]
-
-
-def hide(truth: Table, ratio: float, seed: int) -> Table:
-    """Hide a share of the known cells, at least one and never all: a function of the arguments alone."""
-    known = np.flatnonzero(np.isfinite(truth.values))
-    hidden = min(max(1, round(ratio * len(known))), len(known) - 1)
-    values = truth.values.copy()
-    values.flat[np.random.default_rng(seed).permutation(known)[:hidden]] = np.nan
-    return truth.filled(values)
-
-
-def scores(truth: Array, point: Array, quantiles: Array) -> dict[str, float]:
-    """Of the N hidden cells of a window, (N,), (N,) and (19, N), in training standard deviations."""
-    levels = np.array(LEVELS)[:, None]
-    pinball = (quantiles - truth) * ((truth <= quantiles) - levels)
-    inside = (quantiles[0] <= truth) & (truth <= quantiles[-1])
+def scores(quantiles: Array, truth: Array, hidden: Cells) -> dict[str, float]:
+    """Of the `hidden` cells (L, K) of a window, in the units of quantiles (19, L, K) and truth (L, K)."""
     return {
-        "MAE": float(np.abs(point - truth).mean()),
-        "CRPS": float((2 * np.abs(pinball)).mean()),
-        "truths in the 90 % interval": float(inside.mean()),
+        "MAE": mae(quantiles[MEDIAN], truth, hidden),
+        "CRPS": pinball(quantiles, truth, hidden),
+        WITHIN: coverage(quantiles[0], quantiles[-1], truth, hidden),
     }
 
 
@@ -111,50 +92,58 @@ def networks(settings: Settings, trial: Trial) -> dict[str, tuple[CSDI, FittedCS
 
 def measure(settings: Settings, trial: Trial) -> None:
     """Hide cells of every window at every ratio and fill them in five ways."""
-    train = trial.once("train", lambda: air("train"))
+    train, ratios = trial.once("train", lambda: air("train")), settings.ratios
     scale, usual = Scale.of([train]), Climatology.of([train])
-    windows = held_out(air("test"), settings.method.length, settings.windows)
-    places = [(ratio, j) for ratio in settings.ratios for j in range(len(windows))]
-    truth = windows * len(settings.ratios)
-    given = [hide(windows[j], ratio, derive(trial.seed, j, round(1000 * ratio))) for ratio, j in places]
-    answers: dict[str, list[tuple[Array, Array]]] = {}  # of each table the filled cells and 19 quantiles
+    windows = spaced_windows(air("test"), settings.method.length, settings.windows)
+    truth = windows * len(ratios)
+    given = [
+        hide_cells(window, ratio, derive(trial.seed, j, round(1000 * ratio)))
+        for ratio in ratios
+        for j, window in enumerate(windows)
+    ]
+    hidden = [hidden_cells(t, g) for t, g in zip(truth, given, strict=True)]
+    found: dict[str, list[Array]] = {}  # of each table the quantiles (19, L, K)
     for arm, (method, fitted) in networks(settings, trial).items():
         result = method.apply(given, fitted, **trial.run(64))
-        pairs = zip(result.filled, result.quantiles, strict=True)
-        answers[arm] = [(f.values, read_quantiles(q, f)) for f, q in pairs]
+        pairs = zip(result.quantiles, result.filled, strict=True)
+        found[arm] = [read_quantiles(q, f, LEVELS) for q, f in pairs]
     points = {
         LINEAR: [interpolated(g, scale.mean) for g in given],
         HOURLY: [usual.fill(g) for g in given],
         "column mean": [column_mean(g, scale.mean) for g in given],
     }
     for arm, tables in points.items():
-        answers[arm] = [(f.values, np.repeat(f.values[None], len(LEVELS), 0)) for f in tables]
-    below: dict[str, list[NDArray[np.bool_]]] = {arm: [] for arm in SHIPPED}
-    for arm, filled in answers.items():
-        found: dict[tuple[str, float], list[float]] = {}
-        for (ratio, _), t, g, answer in zip(places, truth, given, filled, strict=True):
-            hidden = hidden_cells(t, g)
-            y, point, bands = ((v - scale.mean) / scale.std for v in (t.values, *answer))
-            for name, value in scores(y[hidden], point[hidden], bands[:, hidden]).items():
-                found.setdefault((name, ratio), []).append(value)
-            if arm in SHIPPED:
-                below[arm].append((y[hidden] <= bands[:, hidden]).T)
-        for (name, ratio), values in found.items():
-            if arm in SHIPPED or name in ("MAE", "CRPS"):
+        found[arm] = [np.repeat(f.values[None], len(LEVELS), 0) for f in tables]
+    normal, n = [(t.values - scale.mean) / scale.std for t in truth], len(windows)
+    shares = trial.found.samples["shares below"] = {}
+    for arm, quantiles in found.items():
+        bands = [(q - scale.mean) / scale.std for q in quantiles]
+        scored = [scores(*of_one) for of_one in zip(bands, normal, hidden, strict=True)]
+        for name in ("MAE", "CRPS", WITHIN) if arm in SHIPPED else ("MAE", "CRPS"):
+            for i, ratio in enumerate(ratios):
+                values = [s[name] for s in scored[i * n : (i + 1) * n]]
                 trial.found.add(name, arm, values, f"{ratio:.0%} hidden")
-    trial.found.samples["below"] = {a: torch.from_numpy(np.concatenate(v)) for a, v in below.items()}
-    middle = len(windows) * (len(settings.ratios) // 2)
-    trial.found.samples["windows"] = [
-        {"truth": truth[j].values[:, 0].tolist()}
-        | {arm: answers[arm][j][0][:, 0].tolist() for arm in (OURS, LINEAR)}
-        | {end: answers[OURS][j][1][k, :, 0].tolist() for end, k in (("low", 0), ("high", -1))}
-        for j in range(middle, middle + min(3, len(windows)))
-    ]
+        if arm in SHIPPED:
+            all_cells = np.concatenate(bands, 1), np.concatenate(normal), np.concatenate(hidden)
+            shares[arm] = calibration(*all_cells).tolist()
+    hours = list(range(settings.method.length))
+    for i, window in enumerate(windows[:3]):
+        ours, line = (found[arm][n * (len(ratios) // 2) + i][:, :, 0].tolist() for arm in (OURS, LINEAR))
+        trial.section.curve(
+            [
+                Series("truth", hours, window.values[:, 0].tolist()),
+                Series(OURS, hours, ours[MEDIAN], ours[0], ours[-1]),
+                Series(LINEAR, hours, line[MEDIAN]),
+            ],
+            "hour",
+            COLUMNS[0],
+            f"{COLUMNS[0]} over {len(hours)} hours, window {i}",
+        )
 
 
 def rule(results: Results[Settings]) -> list[Condition]:
     """Three comparisons, and the calibration of the intervals."""
-    share = results.mean("truths in the 90 % interval", OURS)
+    share = results.mean(WITHIN, OURS)
     return [
         results.compare("CRPS against the unconditional variant", ("CRPS", OURS), ("CRPS", UNCONDITIONAL)),
         *results.against("MAE", OURS, LINEAR, HOURLY),
@@ -163,19 +152,11 @@ def rule(results: Results[Settings]) -> list[Condition]:
 
 
 def show(section: Section, results: Results[Settings]) -> None:
-    """The first column of three windows, and the calibration of the quantiles."""
-    for i, window in enumerate(results.first["windows"]):
-        hours = list(range(len(window["truth"])))
-        lines = [
-            Series("truth", hours, window["truth"]),
-            Series(OURS, hours, window[OURS], window["low"], window["high"]),
-            Series(LINEAR, hours, window[LINEAR]),
-        ]
-        section.curve(lines, "hour", COLUMNS[0], f"{COLUMNS[0]} over {len(hours)} hours, window {i}")
+    """The calibration of the quantiles over all seeds."""
     lines = [Series("ideal", [0.0, 1.0], [0.0, 1.0])]
     for arm in SHIPPED:
-        shares = torch.cat([below[arm] for below in results.collect("below")]).double().mean(0)
-        lines.append(Series(arm, list(LEVELS), shares.tolist()))
+        shares = [found[arm] for found in results.collect("shares below")]
+        lines.append(Series(arm, list(LEVELS), np.mean(shares, 0).tolist()))
     section.curve(lines, "level of the quantile", "share of truths below", "Calibration of the quantiles")
 
 
@@ -191,7 +172,7 @@ CLAIM = Claim(
     measures={
         "MAE": Measure("smaller", "Of hidden cells, in training standard deviations."),
         "CRPS": Measure("smaller", "Of hidden cells, in training standard deviations; a point's is its MAE."),
-        "truths in the 90 % interval": Measure(None, "Share of hidden cells."),
+        WITHIN: Measure(None, "Share of hidden cells."),
     },
     measure=measure,
     rule=rule,

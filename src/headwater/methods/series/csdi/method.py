@@ -11,28 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headwater.controls import Clip, GivenRegion
-from headwater.core import Control, Denoiser, Diffusion, NoiseSource
+from headwater.controls import Clip, GivenRegion, forward_trajectory
+from headwater.core import Control, Denoiser, Diffusion
 from headwater.core.prediction import labels
 from headwater.core.schedule import betas
-from headwater.core.transition import Level
+from headwater.data.gaps import hidden_cells, imputed, read_quantiles
+from headwater.data.windows import Draws, EmptyCells, Scale, Windows, check, cut, windows_of
 from headwater.errors import UserError, need
 from headwater.methods.base import Method, Paper, Series
-from headwater.methods.series.csdi.data import (
-    Scale,
-    Strategy,
-    Windows,
-    check,
-    cut,
-    hidden_cells,
-    hide,
-    places_of,
-    quantile_table,
-    read_quantiles,
-    windows_of,
-)
-from headwater.metrics.series import LEVELS, scores
-from headwater.metrics.series import quantiles as quantiles_of
+from headwater.metrics.series import LEVELS, quantiles, scores
 from headwater.models.filling import Parts
 from headwater.models.folder import Layout, Shapes
 from headwater.models.pretrained import Pretrained
@@ -41,6 +28,8 @@ from headwater.noise import Purpose, Stream, White, derive
 from headwater.sampling import Run, RunOptions, Start, sample_batches, timesteps_of
 from headwater.training import TrainerConfig, train
 from headwater.training.timesteps import at
+
+Strategy = Literal["random", "historical", "mix", "test"]
 
 CELLS = 27_000
 """Cells of a network call on a CPU: 16 windows of 48 x 35, of which a layer of 64 channels takes 7 MB. Forty
@@ -78,7 +67,7 @@ class Imputation:
     """Empty cells hold the median of the draws."""
     quantiles: Series
     """Columns `NAME q0.05` .. `NAME q0.95`, for each column with an empty cell (all, if none has)."""
-    samples: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = field(default_factory=list)
+    samples: list[Draws] = field(default_factory=list)
     """float32 (samples, M) per table: the draws of its M empty cells, row by row."""
 
 
@@ -194,16 +183,14 @@ class CSDI(Method):
 
         def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
             x = cut([places[i] for i in rows], self.length, scale)
-            draws = White().stream(
-                [derive(run.seed, Purpose.CSDI_TRAINING, number, i) for i in range(len(rows))]
-            )
+            seeds = [derive(run.seed, Purpose.CSDI_TRAINING, number, i) for i in range(len(rows))]
+            draws = White().stream(seeds)
             known = hide(x.observed, self.strategy, self.horizon, draws).to(run.device)
             x = x.to(run.device)
             t = at(draws.uniform(x.values[:, 0, 0]), q.T)
             return masked_error(network, q, x, known, t, draws(x.values))
 
-        about = {"columns": columns, "length": self.length, "strategy": self.strategy, "given": self.given}
-        about |= {"horizon": self.horizon, "windows": len(places)}
+        about = {**self.learnt(), "horizon": self.horizon, "columns": columns, "windows": len(places)}
         return replace(fitted, network=train(fitted.network, loss, len(places), self.training, run, about))
 
     def apply(self, series: Series, fitted: FittedCSDI, **how: Unpack[RunOptions]) -> Imputation:
@@ -217,40 +204,29 @@ class CSDI(Method):
         check(series, config.columns)
         need(self.overlap < config.length, f"overlap must be below the fitted length, {config.length}")
         series = [table.extended(self.horizon) if self.horizon else table for table in series]
-        places = places_of(series, config.length, self.overlap)
-        draws = [np.empty((self.samples, int(np.isnan(t.values).sum())), np.float32) for t in series]
+        empty = EmptyCells(series, self.samples, config.length, self.overlap, config.scale)
         fitted.network.eval()
         if run.device == "cpu":
             few = max(1, CELLS // (config.length * len(config.columns)))
             run = replace(run, batch_size=min(run.batch_size, few))
 
-        @lru_cache(maxsize=1)
+        @lru_cache(maxsize=1)  # batches of further draws of the same windows follow
         def read(items: range) -> tuple[Windows, Sequence[Tensor]]:
-            some = [(series[places[i].table], places[i].start) for i in items]
-            windows = cut(some, config.length, config.scale).to(run.device)
+            windows = empty.windows(items).to(run.device)
             return windows, fitted.network.side(windows.times, windows.observed)  # type: ignore[operator]
 
+        def key(item: int, draw: int) -> tuple[int, ...]:
+            return 0, run.first + empty.places[item].table, empty.places[item].number, draw
+
         done = sample_batches(
-            fitted.denoiser, timesteps_of(q, self.steps), len(places),
-            lambda batch: fitted.start(*read(batch.items), batch.noise, self.bound), run, draws=self.samples,
-            key=lambda i, draw: (0, run.first + places[i].table, places[i].number, draw), label="windows",
+            fitted.denoiser, timesteps_of(q, self.steps), len(empty.places),
+            lambda batch: fitted.start(*read(batch.items), batch.noise, self.bound), run,
+            draws=self.samples, key=key, label="windows",
         )  # fmt: skip
-        for batch, x in done if places else ():
-            for i, window in zip(batch.items, x.unflatten(0, (len(batch.items), -1)), strict=True):
-                place = places[i]
-                rows = slice(place.first - place.start, place.stop - place.start)
-                values = window.cpu().double().numpy().transpose(0, 2, 1)[:, rows]
-                empty = np.isnan(series[place.table].values[place.first : place.stop])
-                cells = (values * config.scale.std + config.scale.mean)[:, empty]
-                which = slice(batch.draws.start, batch.draws.stop)
-                draws[place.table][which, place.cell : place.cell + cells.shape[1]] = cells
-        filled, quantiles = [], []
-        for table, found in zip(series, draws, strict=True):
-            values, spread = table.values.copy(), quantiles_of(found)
-            values[np.isnan(values)] = spread[LEVELS.index(0.5)]
-            filled.append(table.filled(values))
-            quantiles.append(quantile_table(table, spread))
-        return Imputation(filled, quantiles, draws)
+        for batch, x in done if empty.places else ():
+            empty.put(batch.items, batch.draws, x)
+        both = [imputed(t, quantiles(d), LEVELS) for t, d in zip(series, empty.draws, strict=True)]
+        return Imputation([filled for filled, _ in both], [table for _, table in both], empty.draws)
 
     def evaluate(self, filled: Series, quantiles: Series, truth: Series, series: Series) -> dict[str, float]:
         """Score the cells that were empty in `series` and are not in `truth`, all columns together.
@@ -259,14 +235,38 @@ class CSDI(Method):
         units. coverage90, coverage50: share of truths within the central intervals. cells: how many counted.
         Raises UserError where there is no cell to score.
         """
-        hidden = [hidden_cells(t, s) for t, s in zip(truth, series, strict=True)]
-        need(any(h.any() for h in hidden), "no cell is empty in the series and known in the truth")
-        spread = [read_quantiles(q, t) for q, t in zip(quantiles, filled, strict=True)]
-        y, middle = (
-            np.concatenate([t.values[h] for t, h in zip(tables, hidden, strict=True)])
-            for tables in (truth, filled)
-        )
-        return scores(np.concatenate([s[:, h] for s, h in zip(spread, hidden, strict=True)], 1), middle, y)
+        hidden = np.concatenate([hidden_cells(t, s) for t, s in zip(truth, series, strict=True)])
+        need(bool(hidden.any()), "no cell is empty in the series and known in the truth")
+        pairs = zip(quantiles, filled, strict=True)
+        spread = np.concatenate([read_quantiles(q, f, LEVELS) for q, f in pairs], 1)
+        middle, y = (np.concatenate([t.values for t in tables]) for tables in (filled, truth))
+        return scores(spread[:, hidden], middle[hidden], y[hidden])
+
+
+def hide(observed: Tensor, strategy: Strategy, horizon: int, draws: Stream) -> Tensor:
+    """The given cells among the observed ones of a batch, (B, K, L) bool; the others are the targets (Tashiro
+    et al. 2021, sec. 4.3).
+
+    random: all but a share drawn for each item. historical: all that the item before (the last, for the
+    first) has too, so that gaps are shaped like real ones. mix: a coin per item between the two. test: all
+    but the last `horizon` times.
+    """
+    if strategy == "test":
+        given = observed.clone()
+        given[..., observed.shape[-1] - horizon :] = False
+        return given
+    historical, like = observed & observed.roll(1, 0), observed.float()
+    if strategy == "historical":
+        return historical
+    keys, ratio = draws.uniform(like).flatten(1), draws.uniform(like[:, 0, 0])
+    flat = observed.flatten(1)
+    order = keys.masked_fill(~flat, -1.0).argsort(1, descending=True)
+    hidden = order.argsort(1) < (flat.sum(1) * ratio).round()[:, None]
+    random = (flat & ~hidden).view_as(observed)
+    if strategy == "random":
+        return random
+    coin = draws.uniform(like[:, 0, 0]) > 0.5
+    return random.where(coin[:, None, None], historical)
 
 
 def masked_error(
@@ -283,20 +283,6 @@ def masked_error(
     out = network(noisy, labels(q.label, t, noisy), side, x.values, known)
     error = (out - eps).square().where(target, torch.zeros_like(eps))
     return error.sum() / target.sum().clamp(min=1)
-
-
-def forward_trajectory(q: Diffusion, like: Tensor, noise: NoiseSource) -> NoiseSource:
-    """The noise of one forward trajectory 0 .. T per sample: its timesteps belong together, as in the paper's
-    code. Each timestep alone is N(0, 1). Memory: T fields like `like`."""
-    held, fields = torch.zeros_like(like), [torch.zeros_like(like)]
-    for t in range(1, q.T + 1):
-        held = q.advance(held, t - 1, t, noise)
-        fields.append(held / q.scales(t)[1])
-
-    def at(like: Tensor, level: Level) -> Tensor:
-        return fields[int(level)]
-
-    return at
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from headwater.data.series import Table
-from headwater.methods.series.csdi.method import CSDI, Chain, FittedCSDI, ImputerConfig, Scale
+from headwater.data.windows import Scale
+from headwater.methods.series.csdi.method import CSDI, Chain, FittedCSDI, ImputerConfig
 from headwater.nets.csdi import CSDIConfig
 
 LENGTH, COLUMNS = 8, ("a", "b")

@@ -5,25 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from arrays import GOLDEN
+from arrays import GOLDEN, Golden, close
 from headwater.atomic import read_json
 from headwater.core import descend, last, reverse
+from headwater.data.windows import Windows
 from headwater.errors import UserError
-from headwater.methods.series.csdi.data import Windows, hide
-from headwater.methods.series.csdi.method import FittedCSDI, masked_error
-from headwater.metrics import series as metrics
+from headwater.methods.series.csdi.method import FittedCSDI, hide, masked_error
 from headwater.nets.csdi import CSDINet, step_table
 from headwater.noise import Stream
 
 PUBLISHED = GOLDEN / "csdi"
 TINY = ("tiny_quad", "tiny_feature1", "tiny_linear_uncond")
-F32, F64 = (torch.float32, "out"), (torch.float64, "out64")
 
 
 class Tape(Stream):
@@ -41,27 +38,34 @@ class Tape(Stream):
     uniform = __call__
 
 
-def drawn(fitted: FittedCSDI, windows: Windows, side: Any, tape: Tape) -> Tensor:
-    """Draws of whole windows, (windows, n, K, L), from the noise of a tape."""
-    start, plan = fitted.start(windows, side, tape), descend(fitted.config.chain.T)
-    x = last(reverse(fitted.denoiser, start.x, plan, None, start.controls, tape, **start.conditions))
+def drawn(fitted: FittedCSDI, windows: Windows, draws: list[Tensor]) -> Tensor:
+    """Samples of whole windows, (windows, n, K, L), from recorded fields (windows * n, K, L)."""
+    tape = Tape(draws)
+    with torch.no_grad():
+        side = fitted.network.side(windows.times, windows.observed)  # type: ignore[operator]
+        start, plan = fitted.start(windows, side, tape), descend(fitted.config.chain.T)
+        x = last(reverse(fitted.denoiser, start.x, plan, None, start.controls, tape, **start.conditions))
     return x.unflatten(0, (len(windows.values), -1))
 
 
 class Reference:
-    """One of the files, with our network at its weights."""
+    """One of the files in one precision (`out` or `out64`), with our network at its weights."""
 
-    def __init__(self, arrays: Any, dtype: torch.dtype) -> None:
-        self.arrays, self.dtype = arrays, dtype
+    def __init__(self, arrays: Golden, out: str = "out") -> None:
+        self.arrays, self.out = arrays, out
+        self.dtype, self.limit = (torch.float32, 1e-5) if out == "out" else (torch.float64, 1e-10)
         weights = arrays.under("w") or load_file(PUBLISHED / "pretrained.safetensors")
         shapes = {name: tuple(value.shape) for name, value in weights.items()}
         sizes = {"length": arrays["in/timepoints"].shape[1], **arrays.config}
         config = FittedCSDI.published(shapes, sizes).config
         self.network = CSDINet(config.network)
         self.network.load_state_dict(weights, strict=True)
-        self.fitted = FittedCSDI(self.network.to(dtype).eval(), config)
+        self.fitted = FittedCSDI(self.network.to(self.dtype).eval(), config)
         self.q = self.fitted.denoiser.process
         self.tape = list(arrays.under("noise").values())
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.arrays[f"{self.out}/{name}"]
 
     def turned(self, name: str) -> Tensor:
         return self.arrays[f"in/{name}"].transpose(1, 2)
@@ -70,61 +74,54 @@ class Reference:
         times = self.arrays["in/timepoints"].to(self.dtype)
         return Windows(self.turned("observed_data").to(self.dtype), self.turned(seen) > 0, times)
 
+    def close(self, found: Tensor, wanted: Tensor, scale: float = 1.0) -> None:
+        """Relative to the largest value: 1e-5 in float32, 1e-10 in float64; absolute if that is below 1."""
+        close(found, wanted, atol=scale * self.limit, share=scale * self.limit)
 
-def cases(*names: str) -> list[Any]:
-    return [pytest.param((n, *d), id=f"{n}-{d[1]}") for n in names for d in (F32, F64)]
+
+def cases(*names: str) -> Any:
+    both = [pytest.param((n, out), id=f"{n}-{out}") for n in names for out in ("out", "out64")]
+    return pytest.mark.parametrize("ref", both, indirect=True)
 
 
 @pytest.fixture
-def case(request: pytest.FixtureRequest, golden: Any) -> tuple[Reference, str]:
-    name, dtype, out = request.param
-    return Reference(golden(f"csdi/{name}"), dtype), out
+def ref(request: pytest.FixtureRequest, golden: Any) -> Reference:
+    name, out = request.param
+    return Reference(golden(f"csdi/{name}"), out)
 
 
-def close(found: Tensor, wanted: Tensor, dtype: torch.dtype, scale: float = 1.0) -> None:
-    """Relative to the largest value: 1e-5 in float32, 1e-10 in float64."""
-    limit = (1e-5 if dtype == torch.float32 else 1e-10) * scale * max(1.0, float(wanted.abs().max()))
-    torch.testing.assert_close(found.double(), wanted.double(), atol=limit, rtol=0)
-
-
-@pytest.mark.parametrize("case", cases(*TINY, "pretrained_run"), indirect=True)
-def test_the_network(case: tuple[Reference, str]) -> None:
-    ref, out = case
-    table = torch.arange(ref.q.T, dtype=ref.dtype)
-    wanted = ref.arrays[f"{out}/diffusion_embedding_table"]
-    close(step_table(table, wanted.shape[1]), wanted, ref.dtype)
+@cases(*TINY, "pretrained_run")
+def test_the_network(ref: Reference) -> None:
+    table, wanted = torch.arange(ref.q.T, dtype=ref.dtype), ref["diffusion_embedding_table"]
+    ref.close(step_table(table, wanted.shape[1]), wanted)
+    x = ref.windows("gt_mask")
     with torch.no_grad():
-        times, known = ref.arrays["in/timepoints"].to(ref.dtype), ref.turned("gt_mask") > 0
-        info = ref.network.side_info(times, known).permute(0, 3, 1, 2)
-        close(info, ref.arrays[f"{out}/side_info"], ref.dtype)
-        side = ref.network.side(times, known)
-        steps = ref.arrays["in/steps"].to(ref.dtype)
-        inputs = ref.arrays["in/xin"].to(ref.dtype).permute(0, 2, 3, 1)
-        close(ref.network.diffmodel(inputs, steps, side), ref.arrays[f"{out}/eps"], ref.dtype)
+        info = ref.network.side_info(x.times, x.observed).permute(0, 3, 1, 2)
+        ref.close(info, ref["side_info"])
+        side = ref.network.side(x.times, x.observed)
+        steps, inputs = (ref.arrays[f"in/{name}"].to(ref.dtype) for name in ("steps", "xin"))
+        ref.close(ref.network.diffmodel(inputs.permute(0, 2, 3, 1), steps, side), ref["eps"])
 
 
-@pytest.mark.parametrize("case", cases("tiny_quad", "tiny_linear_uncond", "pretrained_run"), indirect=True)
-def test_the_chain(case: tuple[Reference, str]) -> None:
-    ref, out = case
-    torch.testing.assert_close(ref.q.alpha[1:].square(), ref.arrays[f"{out}/alpha"], atol=0, rtol=1e-12)
+@cases("tiny_quad", "tiny_linear_uncond", "pretrained_run")
+def test_the_chain(ref: Reference) -> None:
+    torch.testing.assert_close(ref.q.alpha[1:].square(), ref["alpha"], atol=0, rtol=1e-12)
 
 
-@pytest.mark.parametrize("case", cases(*TINY, "pretrained_run"), indirect=True)
-def test_losses_at_given_timesteps(case: tuple[Reference, str]) -> None:
-    ref, out = case
+@cases(*TINY, "pretrained_run")
+def test_losses_at_given_timesteps(ref: Reference) -> None:
     x, known = ref.windows("observed_mask"), ref.turned("gt_mask") > 0
     for i, t in enumerate(ref.arrays.config["set_t"]):
         with torch.no_grad():
-            levels = torch.full((len(known),), t + 1)
-            loss = masked_error(ref.network, ref.q, x, known, levels, ref.tape[i].to(ref.dtype))
-        assert float(loss) == pytest.approx(
-            float(ref.arrays[f"{out}/calc_loss_t{t}"]), rel=2e-5 if out == "out" else 1e-9
-        )
+            timesteps = torch.full((len(known),), t + 1)
+            loss = masked_error(ref.network, ref.q, x, known, timesteps, ref.tape[i].to(ref.dtype))
+        rel = 2e-5 if ref.out == "out" else 1e-9
+        assert float(loss) == pytest.approx(float(ref[f"calc_loss_t{t}"]), rel=rel)
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_masks_and_the_training_loss_with_its_gradient(golden: Any, name: str) -> None:
-    ref = Reference(golden(f"csdi/{name}"), torch.float32)
+    ref = Reference(golden(f"csdi/{name}"))
     observed, b = ref.turned("observed_mask") > 0, len(ref.turned("observed_mask"))
     at = len(ref.arrays.config["set_t"])
 
@@ -134,20 +131,20 @@ def test_masks_and_the_training_loss_with_its_gradient(golden: Any, name: str) -
         drawn = [torch.stack(ref.tape[first : first + b]) for first in each]
         return hide(observed, strategy, 0, Tape([ref.tape[at], *drawn]))
 
-    assert torch.equal(hidden("random", at), ref.arrays["out/randmask"] > 0)
+    assert torch.equal(hidden("random", at), ref["randmask"] > 0)
     at += 1 + 2 * b
-    assert torch.equal(hidden("historical", at), ref.arrays["out/histmask_historical"] > 0)
-    assert torch.equal(hidden("mix", at), ref.arrays["out/histmask_mix"] > 0)
+    assert torch.equal(hidden("historical", at), ref["histmask_historical"] > 0)
+    assert torch.equal(hidden("mix", at), ref["histmask_mix"] > 0)
     at += 1 + 2 * b
     known = hidden("random", at)
     t, eps = ref.tape[at + 1 + b] + 1, ref.tape[at + 2 + b]
     loss = masked_error(ref.network, ref.q, ref.windows("observed_mask"), known, t, eps)
     loss.backward()
-    assert loss.item() == pytest.approx(float(ref.arrays["out/train_loss"]), rel=1e-5)
-    assert ref.network.embed_layer.weight.grad is not None
-    close(ref.network.embed_layer.weight.grad, ref.arrays["out/grad/embed_layer.weight"], torch.float32)
-    grad = ref.network.diffmodel.output_projection2.weight.grad
-    close(grad, ref.arrays["out/grad/output_projection2.weight"], torch.float32)
+    assert loss.item() == pytest.approx(float(ref["train_loss"]), rel=1e-5)
+    layers = ref.network.embed_layer, ref.network.diffmodel.output_projection2
+    for layer, stored in zip(layers, ("embed_layer", "output_projection2"), strict=True):
+        assert layer.weight.grad is not None
+        ref.close(layer.weight.grad, ref[f"grad/{stored}.weight"])
 
 
 def sampled(ref: Reference) -> Tensor:
@@ -157,62 +154,30 @@ def sampled(ref: Reference) -> Tensor:
     tape = ref.tape[len(ref.tape) - samples * each :]
     runs = [tape[i * each : (i + 1) * each] for i in range(samples)]
     together = [torch.stack(fields, 1).flatten(0, 1).to(ref.dtype) for fields in zip(*runs, strict=True)]
-    windows = ref.windows("gt_mask")
-    with torch.no_grad():
-        side = ref.network.side(windows.times, windows.observed)
-        return drawn(ref.fitted, windows, side, Tape(together))
+    return drawn(ref.fitted, ref.windows("gt_mask"), together)
 
 
-@pytest.mark.parametrize("case", cases(*TINY), indirect=True)
-def test_samples_and_their_scores(case: tuple[Reference, str]) -> None:
-    ref, out = case
-    found, wanted = sampled(ref), ref.arrays[f"{out}/impute_samples"]
+@cases(*TINY)
+def test_samples(ref: Reference) -> None:
+    found, wanted = sampled(ref), ref["impute_samples"]
     # The unconditional reference lets given cells drift; they are overwritten before each call in both.
     whole = ref.fitted.config.network.given == "input"
     free = torch.ones_like(wanted) if whole else 1 - ref.turned("gt_mask")[:, None]
-    close(found * free, wanted * free, ref.dtype, 10.0)
-    target = ref.turned("observed_data").numpy()
-    where = ref.arrays[f"{out}/eval_target_mask"].numpy()
-    draws = wanted.transpose(0, 1).double().numpy()  # drifted cells enter its sums
-    spread = metrics.quantiles(draws, positions="linear")
-    rel = 1e-5 if out == "out" else 1e-7
-    assert metrics.crps(spread, target, where) == pytest.approx(float(ref.arrays[f"{out}/crps"]), rel=rel)
-    total = metrics.crps_sum(draws, target, where, axis=1)
-    assert total == pytest.approx(float(ref.arrays[f"{out}/crps_sum"]), rel=10 * rel)
-    # The reference scores the lower of two middle draws.
-    lower = np.sort(draws, 0)[(len(draws) - 1) // 2]
-    assert metrics.mae(lower, target, where) == pytest.approx(float(ref.arrays[f"{out}/mae"]), rel=rel)
-    assert metrics.rmse(lower, target, where) == pytest.approx(float(ref.arrays[f"{out}/rmse"]), rel=rel)
-
-
-@pytest.mark.parametrize("out", ["out", "out64"])
-def test_metrics(golden: Any, out: str) -> None:
-    ref = golden("csdi/metrics")
-    mean, scale = ref["in/mean"].double().numpy(), ref["in/scale"].double().numpy()
-    draws, target = ref["in/forecast"].double().transpose(0, 1).numpy(), ref["in/target"].double().numpy()
-    where, rel = ref["in/eval_points"].numpy(), 1e-5 if out == "out" else 1e-7
-    plain = metrics.crps(metrics.quantiles(draws, positions="linear"), target, where)
-    assert plain == pytest.approx(float(ref[f"{out}/crps_unscaled"]), rel=rel)
-    losses = [metrics.quantile_loss(draws[0], target, where, q) for q in (0.05, 0.5, 0.95)]
-    assert losses == pytest.approx(ref[f"{out}/quantile_loss"].tolist(), rel=rel)
-    draws, target = draws * scale + mean, target * scale + mean
-    scaled = metrics.crps(metrics.quantiles(draws, positions="linear"), target, where)
-    assert scaled == pytest.approx(float(ref[f"{out}/crps"]), rel=rel)
-    summed = metrics.crps_sum(draws, target, where)
-    assert summed == pytest.approx(float(ref[f"{out}/crps_sum"]), rel=rel)
+    ref.close(found * free, wanted * free, 10.0)
 
 
 def test_checkpoints_are_read_strictly(tmp_path: Path, golden: Any) -> None:
     ref = golden("csdi/tiny_quad")
     torch.save(ref.under("w"), tmp_path / "model.pth")
-    deeper = {**ref.config, "diffusion": {**ref.config["diffusion"], "layers": 3}}
-    linear = {**ref.config, "diffusion": {**ref.config["diffusion"], "is_linear": True}}
-    named = {**ref.config, "columns": "ab"}
-    for config, words in (
-        (deeper, "does not fit"), (linear, "linear attention"), ({}, "YAML"), (named, "columns")
-    ):  # fmt: skip
+    for change, words in (
+        ({"diffusion": {**ref.config["diffusion"], "layers": 3}}, "does not fit"),
+        ({"diffusion": {**ref.config["diffusion"], "is_linear": True}}, "linear attention"),
+        ({"columns": "ab"}, "columns"),
+    ):
         with pytest.raises(UserError, match=words):
-            FittedCSDI.from_published(tmp_path / "model.pth", config)
+            FittedCSDI.from_published(tmp_path / "model.pth", {**ref.config, **change})
+    with pytest.raises(UserError, match="YAML"):
+        FittedCSDI.from_published(tmp_path / "model.pth", {})
 
 
 def test_the_published_checkpoint_draws_what_the_reference_drew(golden: Any) -> None:
@@ -221,10 +186,8 @@ def test_the_published_checkpoint_draws_what_the_reference_drew(golden: Any) -> 
     assert sum(p.numel() for p in fitted.network.parameters()) == 414_065
     held = fitted.config
     assert (len(held.columns), held.chain.T, held.network.given) == (35, 50, "input")
-    ref = Reference(golden("csdi/pretrained_run"), torch.float32)
+    ref = Reference(golden("csdi/pretrained_run"))
     x = ref.windows("gt_mask")
     first = Windows(x.values[:1], x.observed[:1], x.times[:1])
     draws = [v[:1] for v in ref.tape[-2 * 50 : -50]]  # the first of two draws, of the first of two windows
-    with torch.no_grad():
-        found = drawn(fitted, first, fitted.network.side(first.times, first.observed), Tape(draws))
-    close(found[:, 0], ref.arrays["out/impute_samples"][:1, 0], torch.float32, 10.0)
+    ref.close(drawn(fitted, first, draws)[:, 0], ref["impute_samples"][:1, 0], 10.0)

@@ -1,11 +1,11 @@
-"""Tables as CSDI reads and writes them: windows, the cells that training hides, tables of quantiles."""
+"""Tables as networks read them: windows of so many rows, normalised, and draws put back into the tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +13,8 @@ from torch import Tensor
 
 from headwater.data.series import Array, Table
 from headwater.errors import need
-from headwater.metrics.series import LEVELS
-from headwater.noise import Stream
 
-Strategy = Literal["random", "historical", "mix", "test"]
-Rows = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+Draws = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 def check(tables: Sequence[Table], columns: tuple[str, ...] | None = None) -> None:
@@ -94,6 +91,12 @@ def windows_of(tables: Sequence[Table], length: int) -> list[tuple[Table, int]]:
     return found
 
 
+def spaced_windows(table: Table, length: int, n: int) -> list[Table]:
+    """n windows evenly over a table: what is tested on, so far apart that they are independent."""
+    starts = np.linspace(0, len(table) - length, n).round().astype(int)
+    return [replace(table.part(s, s + length), name=f"window {i}") for i, s in enumerate(starts.tolist())]
+
+
 def cover(rows: int, length: int, overlap: int) -> list[tuple[int, int, int]]:
     """Windows (start, first, stop) that cover 0 .. rows - 1; each answers for its rows first .. stop - 1.
 
@@ -117,78 +120,38 @@ class Place(NamedTuple):
     cell: int
 
 
-def places_of(tables: Sequence[Table], length: int, overlap: int) -> list[Place]:
-    """The windows that hold an empty cell to answer for."""
-    found = []
-    for i, table in enumerate(tables):
-        before = np.concatenate([[0], np.isnan(table.values).sum(1).cumsum()]).tolist()
-        for j, (start, first, stop) in enumerate(cover(len(table), length, overlap)):
-            if before[stop] > before[first]:
-                found.append(Place(i, j, start, first, stop, before[first]))
-    return found
+class EmptyCells:
+    """The empty cells of tables: the windows that answer for them, and draws of what they may have held.
 
-
-def hide(observed: Tensor, strategy: Strategy, horizon: int, draws: Stream) -> Tensor:
-    """The given cells among the observed ones of a batch, (B, K, L) bool; the others are the targets (Tashiro
-    et al. 2021, sec. 4.3).
-
-    random: all but a share drawn for each item. historical: all that the item before (the last, for the
-    first) has too, so that gaps are shaped like real ones. mix: a coin per item between the two. test: all
-    but the last `horizon` times.
+    places: the windows with an empty cell to answer for. draws: float32 (samples, M) for each table, of its
+    M empty cells, row by row; `put` fills them in.
     """
-    if strategy == "test":
-        given = observed.clone()
-        given[..., observed.shape[-1] - horizon :] = False
-        return given
-    historical, like = observed & observed.roll(1, 0), observed.float()
-    if strategy == "historical":
-        return historical
-    keys, ratio = draws.uniform(like).flatten(1), draws.uniform(like[:, 0, 0])
-    flat = observed.flatten(1)
-    order = keys.masked_fill(~flat, -1.0).argsort(1, descending=True)
-    hidden = order.argsort(1) < (flat.sum(1) * ratio).round()[:, None]
-    random = (flat & ~hidden).view_as(observed)
-    if strategy == "random":
-        return random
-    coin = draws.uniform(like[:, 0, 0]) > 0.5
-    return random.where(coin[:, None, None], historical)
 
+    def __init__(
+        self, tables: Sequence[Table], samples: int, length: int, overlap: int, scale: Scale
+    ) -> None:
+        self.tables, self.length, self.scale = tables, length, scale
+        self.draws: list[Draws] = []
+        self.places: list[Place] = []
+        for i, table in enumerate(tables):
+            before = np.concatenate([[0], np.isnan(table.values).sum(1).cumsum()]).tolist()
+            self.draws.append(np.empty((samples, before[-1]), np.float32))
+            for j, (start, first, stop) in enumerate(cover(len(table), length, overlap)):
+                if before[stop] > before[first]:
+                    self.places.append(Place(i, j, start, first, stop, before[first]))
 
-def quantile_table(table: Table, quantiles: Array) -> Table:
-    """19 columns for each column with an empty cell, or for all if none has; given cells repeat.
+    def windows(self, items: range) -> Windows:
+        """Those of some places."""
+        starts = [(self.tables[self.places[i].table], self.places[i].start) for i in items]
+        return cut(starts, self.length, self.scale)
 
-    quantiles: (19, M) of the M empty cells.
-    """
-    empty = np.isnan(table.values)
-    chosen = [k for k in range(len(table.columns)) if empty[:, k].any() or not empty.any()]
-    values = np.repeat(table.values[None], len(LEVELS), 0)
-    values[:, empty] = quantiles
-    names = [f"{table.columns[k]} q{level:g}" for k in chosen for level in LEVELS]
-    return table.filled(np.concatenate([values[:, :, k].T for k in chosen], 1), tuple(names))
-
-
-def read_quantiles(quantiles: Table, filled: Table) -> Array:
-    """(19, L, K) from a table of `quantile_table`; a column without quantiles repeats its filled values."""
-    need(
-        len(quantiles) == len(filled),
-        f"{quantiles.name} has {len(quantiles)} rows, the filled table {len(filled)}",
-    )
-    values = np.repeat(filled.values[None], len(LEVELS), 0)
-    place = {name: i for i, name in enumerate(quantiles.columns)}
-    for k, column in enumerate(filled.columns):
-        for i, level in enumerate(LEVELS):
-            if (name := f"{column} q{level:g}") in place:
-                values[i, :, k] = quantiles.values[:, place[name]]
-    return values
-
-
-def hidden_cells(truth: Table, series: Table) -> Rows:
-    """Cells (L, K) to score: known in the truth, empty in the series or beyond its end (a forecast).
-
-    Raises UserError for other columns or a truth shorter than the series.
-    """
-    need(truth.columns == series.columns, f"{truth.name}: the truth has other columns than the series")
-    later = len(truth) - len(series)
-    need(later >= 0, f"{truth.name}: the truth has {len(truth)} rows, the series {len(series)}")
-    empty = np.concatenate([np.isnan(series.values), np.ones((later, len(series.columns)), bool)])
-    return np.isfinite(truth.values) & empty
+    def put(self, items: range, draws: range, x: Tensor) -> None:
+        """Keep what was drawn of some places, x (items * draws, K, L), normalised, a window's together."""
+        for i, window in zip(items, x.unflatten(0, (len(items), -1)), strict=True):
+            place = self.places[i]
+            rows = slice(place.first - place.start, place.stop - place.start)
+            values = window.cpu().double().numpy().transpose(0, 2, 1)[:, rows]
+            empty = np.isnan(self.tables[place.table].values[place.first : place.stop])
+            cells = (values * self.scale.std + self.scale.mean)[:, empty]
+            which = slice(draws.start, draws.stop)
+            self.draws[place.table][which, place.cell : place.cell + cells.shape[1]] = cells

@@ -1,0 +1,64 @@
+"""Gaps in tables: hidden to see how they are filled, and filled with quantiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from headwater.data.series import Array, Table
+from headwater.errors import need
+
+Cells = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+
+def hide_cells(truth: Table, share: float, seed: int) -> Table:
+    """Hide a share of the known cells, at least one and never all: a function of the arguments alone."""
+    known = np.flatnonzero(np.isfinite(truth.values))
+    hidden = min(max(1, round(share * len(known))), len(known) - 1)
+    values = truth.values.copy()
+    values.flat[np.random.default_rng(seed).permutation(known)[:hidden]] = np.nan
+    return truth.filled(values)
+
+
+def hidden_cells(truth: Table, series: Table) -> Cells:
+    """Cells (L, K) to score: known in the truth, empty in the series or beyond its end (a forecast).
+
+    Raises UserError for other columns or a truth shorter than the series.
+    """
+    need(truth.columns == series.columns, f"{truth.name}: the truth has other columns than the series")
+    later = len(truth) - len(series)
+    need(later >= 0, f"{truth.name}: the truth has {len(truth)} rows, the series {len(series)}")
+    empty = np.concatenate([np.isnan(series.values), np.ones((later, len(series.columns)), bool)])
+    return np.isfinite(truth.values) & empty
+
+
+def imputed(table: Table, quantiles: Array, levels: Sequence[float]) -> tuple[Table, Table]:
+    """A table with the median in its empty cells, and a table of their quantiles.
+
+    quantiles: (levels, M) of the M empty cells, row by row; one of the levels is 0.5. The second table has a
+    column `NAME q0.05` for each level of each column with an empty cell, or of all if none has; given cells
+    repeat.
+    """
+    empty = np.isnan(table.values)
+    values = np.repeat(table.values[None], len(levels), 0)
+    values[:, empty] = quantiles
+    chosen = [k for k in range(len(table.columns)) if empty[:, k].any() or not empty.any()]
+    names = [f"{table.columns[k]} q{level:g}" for k in chosen for level in levels]
+    spread = table.filled(np.concatenate([values[:, :, k].T for k in chosen], 1), tuple(names))
+    return table.filled(values[list(levels).index(0.5)].copy()), spread
+
+
+def read_quantiles(quantiles: Table, filled: Table, levels: Sequence[float]) -> Array:
+    """Quantiles (levels, L, K) as `imputed` wrote them; a column without any repeats its filled values."""
+    need(
+        len(quantiles) == len(filled),
+        f"{quantiles.name} has {len(quantiles)} rows, the filled table {len(filled)}",
+    )
+    values = np.repeat(filled.values[None], len(levels), 0)
+    place = {name: i for i, name in enumerate(quantiles.columns)}
+    for k, column in enumerate(filled.columns):
+        for i, level in enumerate(levels):
+            if (name := f"{column} q{level:g}") in place:
+                values[i, :, k] = quantiles.values[:, place[name]]
+    return values

@@ -1,0 +1,66 @@
+"""Windows of tables: what they cover, their times; and cells that are hidden."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater.data.gaps import hide_cells
+from headwater.data.series import Table
+from headwater.data.windows import Scale, cover, cut, spaced_windows
+from headwater.nets.csdi import CSDIConfig, CSDINet
+
+
+def table(rows: int) -> Table:
+    values = np.stack([np.sin(np.arange(rows)), np.arange(rows) - 5.0, np.full(rows, 7.0)], 1)
+    values[3:6, 0] = np.nan
+    return Table(values, np.arange(rows, dtype=np.float64), ("warm", "cold", "still"))
+
+
+@given(rows=st.integers(1, 200), length=st.integers(1, 40), data=st.data())
+def test_windows_answer_for_every_row_once(rows: int, length: int, data: st.DataObject) -> None:
+    overlap = data.draw(st.integers(0, length - 1))
+    places = cover(rows, length, overlap)
+    assert [r for _, first, stop in places for r in range(first, stop)] == list(range(rows))
+    for start, first, stop in places:
+        assert start <= first
+        assert stop <= start + length or (stop <= rows < length)
+    for (a, _, seam), (b, _, _) in pairwise(places):
+        assert a + length - b >= overlap
+        assert abs((seam - b) - (a + length - seam)) <= 1
+
+
+def test_uneven_times_reach_the_network() -> None:
+    even = table(8)
+    late = replace(even, times=even.times * np.where(np.arange(8) > 4, 3.0, 1.0))
+    a, b = (cut([(t, 0)], 8, Scale.of([even])).times for t in (even, late))
+    assert a.tolist() == [list(range(8))]
+    torch.manual_seed(0)
+    network, known = CSDINet(CSDIConfig(3, 1, 8, 2, 8, 8, 4)), torch.ones(1, 3, 8, dtype=torch.bool)
+    assert not torch.equal(network.side(a, known)[0], network.side(b, known)[0])
+    daily = replace(even, times=even.times * 24)
+    assert torch.equal(cut([(daily, 0)], 8, Scale.of([daily])).times, a)
+
+
+def test_hiding_takes_known_cells_and_leaves_one() -> None:
+    truth = spaced_windows(table(20), 6, 3)[0]
+    known = int(np.isfinite(truth.values).sum())
+    for ratio in (0.0, 0.5, 1.0):
+        hidden = int(np.isnan(hide_cells(truth, ratio, 1).values).sum()) - (truth.values.size - known)
+        assert hidden == min(max(1, round(ratio * known)), known - 1)
+    one, other = (np.isnan(hide_cells(truth, 0.5, seed).values) for seed in (1, 2))
+    assert not np.array_equal(one, other)
+
+
+def test_units_are_those_of_the_known_cells() -> None:
+    tables = [table(20), table(5)]
+    scale, values = Scale.of(tables), np.concatenate([t.values for t in tables])
+    assert np.allclose(scale.mean, np.nanmean(values, 0))
+    assert scale.std[0] == pytest.approx(np.nanstd(values[:, 0]))
+    assert scale.std[2] == 1.0  # a constant column has no spread of its own: draws stay near its value
