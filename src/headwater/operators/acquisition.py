@@ -50,7 +50,7 @@ def sampling(
         int(fixed.sum()) <= wanted,
         f"the centre alone is {int(fixed.sum())} of {wanted} points: give a smaller centre or acceleration",
     )
-    masks = [_one(family, fixed, wanted, np.random.default_rng(derive(seed, i))) for i in range(n)]
+    masks = [_pattern(family, fixed, wanted, np.random.default_rng(derive(seed, i))) for i in range(n)]
     return torch.stack(masks)[:, None]
 
 
@@ -78,9 +78,9 @@ def mark(mask: Tensor, *positions: Tensor) -> Tensor:
     return marked
 
 
-def _one(family: Family, fixed: Tensor, wanted: int, draw: np.random.Generator) -> Tensor:
+def _pattern(family: Family, fixed: Tensor, wanted: int, draw: np.random.Generator) -> Tensor:
     if family == "poisson":
-        return _apart(fixed, wanted, draw)
+        return _poisson_disc(fixed, wanted, draw)
     height, width = fixed.shape
     mask = fixed
     while int(mask.sum()) < wanted:
@@ -100,19 +100,19 @@ def _one(family: Family, fixed: Tensor, wanted: int, draw: np.random.Generator) 
     return mask
 
 
-def _apart(fixed: Tensor, wanted: int, draw: np.random.Generator) -> Tensor:
+def _poisson_disc(fixed: Tensor, wanted: int, draw: np.random.Generator) -> Tensor:
     """Points in random order, each kept unless a kept one is too near; the distance is found by halving."""
     low, high, best = 0.0, float(max(fixed.shape)), fixed
     order = draw.permutation(fixed.numel())
     for _ in range(12):
         reach = (low + high) / 2
-        found = _thrown(fixed.numpy(), order, reach, wanted)
+        found = _throw_darts(fixed.numpy(), order, reach, wanted)
         low, high, best = (reach, high, found) if found.sum() >= wanted else (low, reach, best)
     # The last distance that gave enough gave exactly as many as wanted: throwing stops there.
     return torch.from_numpy(np.asarray(best))
 
 
-def _thrown(fixed: np.ndarray, order: np.ndarray, reach: float, wanted: int) -> np.ndarray:
+def _throw_darts(fixed: np.ndarray, order: np.ndarray, reach: float, wanted: int) -> np.ndarray:
     height, width = fixed.shape
     y, x = np.mgrid[:height, :width]
     away = np.hypot((y - height // 2) / height, (x - width // 2) / width)

@@ -64,22 +64,22 @@ def phase_of(image: Tensor) -> Tensor:
     return torch.where(size > 0, image / torch.where(size > 0, size, 1), 1)
 
 
-def coil_maps(kspace: Tensor, mask: Tensor, kernel: int = 3, keep: float = 0.02) -> Tensor:
+def coil_maps(kspace: Tensor, mask: Tensor, kernel: int = 3, threshold: float = 0.02) -> Tensor:
     """Sensitivities (B, C, H, W) by ESPIRiT (Uecker et al. 2014), sum of squares 1 at every pixel.
 
     kspace: centred, (B, C, H, W); mask: bool (B or 1, 1, H, W). Patches of `kernel` x `kernel` x C samples
-    of the calibration region span a space, singular values below `keep` of the largest being noise; at
+    of the calibration region span a space, singular values below `threshold` of the largest being noise; at
     each pixel the maps are the direction that this space leaves alone. That fixes them but for a phase,
     which is chosen so that the first coil is real. UserError where the region is smaller than two kernels.
     """
     maps = [
-        _espirit(k, calibration_size(m[0]), kernel, keep)
+        _espirit(k, calibration_size(m[0]), kernel, threshold)
         for k, m in zip(kspace, mask.expand(len(kspace), -1, -1, -1), strict=True)
     ]
     return torch.stack(maps)
 
 
-def _espirit(kspace: Tensor, region: tuple[int, int], kernel: int, keep: float) -> Tensor:
+def _espirit(kspace: Tensor, region: tuple[int, int], kernel: int, threshold: float) -> Tensor:
     coils, height, width = kspace.shape
     need(
         min(region) > kernel,
@@ -89,7 +89,7 @@ def _espirit(kspace: Tensor, region: tuple[int, int], kernel: int, keep: float) 
     block = kspace[:, centred(height, region[0]), centred(width, region[1])]
     patches = block.unfold(1, kernel, 1).unfold(2, kernel, 1).permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
     _, values, rows = torch.linalg.svd(patches, full_matrices=False)
-    span = rows[values > keep * values[0]].reshape(-1, coils, kernel, kernel)
+    span = rows[values > threshold * values[0]].reshape(-1, coils, kernel, kernel)
     padded = kspace.new_zeros(len(span), coils, height, width)
     # A patch times a kernel is a correlation, hence the flip; its transform multiplies coil images.
     padded[..., centred(height, kernel), centred(width, kernel)] = span.conj().flip(-2, -1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Literal, Unpack
 
@@ -174,10 +174,8 @@ class CSDI(Method):
         run = Run(**how)
         check(series)
         scale, columns, places = Scale.of(series), series[0].columns, windows_of(series, self.length)
-        network = CSDIConfig(
-            len(columns), self.layers, self.channels, self.heads, self.step_dim, self.time_dim,
-            self.feature_dim, self.dropout, self.given,
-        )  # fmt: skip
+        sizes = {f.name: getattr(self, f.name) for f in fields(CSDIConfig) if f.name != "features"}
+        network = CSDIConfig(features=len(columns), **sizes)
         config = ImputerConfig(network, columns, scale, self.length, self.chain)
         fitted, q = FittedCSDI.fresh(config, run.seed), self.chain.process()
 
@@ -252,9 +250,8 @@ def hide(observed: Tensor, strategy: Strategy, horizon: int, draws: Stream) -> T
     but the last `horizon` times.
     """
     if strategy == "test":
-        given = observed.clone()
-        given[..., observed.shape[-1] - horizon :] = False
-        return given
+        length = observed.shape[-1]
+        return observed & (torch.arange(length) < length - horizon)
     historical, like = observed & observed.roll(1, 0), observed.float()
     if strategy == "historical":
         return historical

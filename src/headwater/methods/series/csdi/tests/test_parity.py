@@ -70,9 +70,9 @@ class Reference:
     def turned(self, name: str) -> Tensor:
         return self.arrays[f"in/{name}"].transpose(1, 2)
 
-    def windows(self, seen: str) -> Windows:
+    def windows(self, mask: str) -> Windows:
         times = self.arrays["in/timepoints"].to(self.dtype)
-        return Windows(self.turned("observed_data").to(self.dtype), self.turned(seen) > 0, times)
+        return Windows(self.turned("observed_data").to(self.dtype), self.turned(mask) > 0, times)
 
     def close(self, found: Tensor, wanted: Tensor, scale: float = 1.0) -> None:
         """Relative to the largest value: 1e-5 in float32, 1e-10 in float64; absolute if that is below 1."""
@@ -147,23 +147,18 @@ def test_masks_and_the_training_loss_with_its_gradient(golden: Any, name: str) -
         ref.close(layer.weight.grad, ref[f"grad/{stored}.weight"])
 
 
-def sampled(ref: Reference) -> Tensor:
-    """All draws at once, from the tape that the reference read one draw after another; (B, S, K, L)."""
-    samples, T = ref.arrays.config["n_samples"], ref.q.T
-    each = T + (T if ref.fitted.config.network.given == "pasted" else 0)
+@cases(*TINY)
+def test_samples(ref: Reference) -> None:
+    """All draws at once, from the tape that the reference read one draw after another."""
+    samples, pasted = ref.arrays.config["n_samples"], ref.fitted.config.network.given == "pasted"
+    each = ref.q.T * (2 if pasted else 1)
     tape = ref.tape[len(ref.tape) - samples * each :]
     runs = [tape[i * each : (i + 1) * each] for i in range(samples)]
     together = [torch.stack(fields, 1).flatten(0, 1).to(ref.dtype) for fields in zip(*runs, strict=True)]
-    return drawn(ref.fitted, ref.windows("gt_mask"), together)
-
-
-@cases(*TINY)
-def test_samples(ref: Reference) -> None:
-    found, wanted = sampled(ref), ref["impute_samples"]
+    found, wanted = drawn(ref.fitted, ref.windows("gt_mask"), together), ref["impute_samples"]
     # The unconditional reference lets given cells drift; they are overwritten before each call in both.
-    whole = ref.fitted.config.network.given == "input"
-    free = torch.ones_like(wanted) if whole else 1 - ref.turned("gt_mask")[:, None]
-    ref.close(found * free, wanted * free, 10.0)
+    compared = 1 - ref.turned("gt_mask")[:, None] if pasted else torch.ones_like(wanted)
+    ref.close(found * compared, wanted * compared, 10.0)
 
 
 def test_checkpoints_are_read_strictly(tmp_path: Path, golden: Any) -> None:
