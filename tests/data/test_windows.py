@@ -1,4 +1,4 @@
-"""Windows of tables: what they cover, their times; and cells that are hidden."""
+"""Windows of tables: what they cover, their times, draws put back; and gaps, hidden and filled."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.data.gaps import hide_cells
+from headwater.data.gaps import hidden_cells, hide_cells, imputed, read_quantiles
 from headwater.data.series import Table
-from headwater.data.windows import Scale, cover, cut, spaced_windows
+from headwater.data.windows import EmptyCells, Scale, cover, cut, spaced_windows
 from headwater.nets.csdi import CSDIConfig, CSDINet
 
 
@@ -64,3 +64,32 @@ def test_units_are_those_of_the_known_cells() -> None:
     assert np.allclose(scale.mean, np.nanmean(values, 0))
     assert scale.std[0] == pytest.approx(np.nanstd(values[:, 0]))
     assert scale.std[2] == 1.0  # a constant column has no spread of its own: draws stay near its value
+
+
+def test_draws_of_windows_come_back_into_the_empty_cells() -> None:
+    tables = [table(20), table(5)]
+    scale = Scale.of(tables)
+    empty = EmptyCells(tables, samples=3, length=8, overlap=2, scale=scale)
+    assert [(p.table, p.start) for p in empty.places] == [(0, 0), (1, 0)]  # the others have no empty cell
+    items = range(2)
+    assert empty.windows(items).observed[0, 0].tolist() == [True] * 3 + [False] * 3 + [True] * 2
+    x = torch.arange(8.0).expand(6, 3, 8) + torch.arange(6.0)[:, None, None]  # the row, and the draw's number
+    empty.put(items, range(3), x)
+    rows, draws = np.array([3.0, 4.0, 5.0]), np.arange(3.0)[:, None]
+    np.testing.assert_allclose((empty.draws[0] - scale.mean[0]) / scale.std[0], rows + draws, rtol=1e-6)
+    later = rows[:2] + 3 + draws
+    np.testing.assert_allclose((empty.draws[1] - scale.mean[0]) / scale.std[0], later, rtol=1e-6)
+
+
+def test_quantiles_are_read_as_they_were_written() -> None:
+    gaps, levels = table(8), (0.25, 0.5, 0.75)
+    quantiles = np.arange(9.0).reshape(3, 3)
+    filled, spread = imputed(gaps, quantiles, levels)
+    empty = np.isnan(gaps.values)
+    assert filled.values[empty].tolist() == [3, 4, 5]
+    assert np.array_equal(filled.values[~empty], gaps.values[~empty])
+    assert spread.columns == ("warm q0.25", "warm q0.5", "warm q0.75")
+    back = read_quantiles(spread, filled, levels)
+    assert np.array_equal(back[:, empty], quantiles)
+    assert np.array_equal(back[:, ~empty], np.repeat(gaps.values[~empty][None], 3, 0))
+    assert np.array_equal(hidden_cells(filled, gaps), empty)

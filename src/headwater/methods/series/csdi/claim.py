@@ -129,16 +129,13 @@ def measure(settings: Settings, trial: Trial) -> None:
     hours = list(range(settings.method.length))
     for i, window in enumerate(windows[:3]):
         ours, line = (found[arm][n * (len(ratios) // 2) + i][:, :, 0].tolist() for arm in (OURS, LINEAR))
-        trial.section.curve(
-            [
-                Series("truth", hours, window.values[:, 0].tolist()),
-                Series(OURS, hours, ours[MEDIAN], ours[0], ours[-1]),
-                Series(LINEAR, hours, line[MEDIAN]),
-            ],
-            "hour",
-            COLUMNS[0],
-            f"{COLUMNS[0]} over {len(hours)} hours, window {i}",
-        )
+        lines = [
+            Series("truth", hours, window.values[:, 0].tolist()),
+            Series(OURS, hours, ours[MEDIAN], ours[0], ours[-1]),
+            Series(LINEAR, hours, line[MEDIAN]),
+        ]
+        what = f"{COLUMNS[0]} over {len(hours)} hours, window {i}"
+        trial.section.curve(lines, "hour", COLUMNS[0], what)
 
 
 def rule(results: Results[Settings]) -> list[Condition]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +14,7 @@ from headwater.data.windows import Scale
 from headwater.methods.series.csdi.method import CSDI, Chain, FittedCSDI, ImputerConfig
 from headwater.nets.csdi import CSDIConfig
 
+Variant = Literal["input", "pasted"]
 LENGTH, COLUMNS = 8, ("a", "b")
 MEAN, STD = np.array([10.0, -3.0]), np.array([2.0, 0.5])
 CHAIN = Chain(200, "quadratic", 1e-4, 0.1)
@@ -35,7 +36,7 @@ def conditional(known: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 class Ideal(nn.Module):
     """E[noise | x_t, given cells], in closed form; without the given cells for the pasted variant."""
 
-    def __init__(self, given: Literal["input", "pasted"]) -> None:
+    def __init__(self, given: Variant) -> None:
         super().__init__()
         self.given, self.q = given, CHAIN.process()
 
@@ -44,9 +45,7 @@ class Ideal(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor, side: Any, given: Tensor, known: Tensor) -> Tensor:
         a, b = self.q.scales(int(label[0]) + 1)
-        flat, seen = x.flatten(1).double(), known[0].flatten()
-        if self.given == "pasted":
-            seen = torch.zeros_like(seen)
+        flat, seen = x.flatten(1).double(), known[0].flatten() & (self.given == "input")
         mean, spread = conditional(seen, given[0].flatten().double())
         pull = a * spread @ torch.linalg.inv(a * a * spread + b * b * torch.eye(len(spread)))
         eps = torch.zeros_like(flat)
@@ -64,35 +63,31 @@ def gappy() -> Table:
     return Table(values, np.arange(LENGTH, dtype=np.float64), COLUMNS)
 
 
-@pytest.fixture(scope="module")
-def drawn() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Per variant: draws of the empty cells, normalised, and the true mean and covariance."""
-    table, found = gappy(), {}
+@cache
+def drawn(given: Variant) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws of the empty cells, normalised, and their true mean and covariance."""
+    table, scale = gappy(), Scale(MEAN, STD, 1.0)
     normal = torch.from_numpy((table.values - MEAN) / STD).T.flatten()
-    known = normal.isfinite()
-    mean, spread = conditional(known, normal.nan_to_num())
-    for given in ("input", "pasted"):
-        sizes = CSDIConfig(len(COLUMNS), given=given)
-        fitted = FittedCSDI(Ideal(given), ImputerConfig(sizes, COLUMNS, Scale(MEAN, STD, 1.0), LENGTH, CHAIN))
-        result = CSDI(samples=600, given=given).apply([table], fitted, seed=1, batch_size=600, progress=False)
-        cells = np.argwhere(np.isnan(table.values))
-        scaled = (result.samples[0] - MEAN[cells[:, 1]]) / STD[cells[:, 1]]
-        order = np.lexsort((cells[:, 0], cells[:, 1]))  # (L, K) row by row -> (K, L)
-        found[given] = torch.from_numpy(scaled[:, order]).double(), mean, spread
-    return found
+    config = ImputerConfig(CSDIConfig(len(COLUMNS), given=given), COLUMNS, scale, LENGTH, CHAIN)
+    method, fitted = CSDI(samples=600, given=given), FittedCSDI(Ideal(given), config)
+    result = method.apply([table], fitted, seed=1, batch_size=600, progress=False)
+    cells = np.argwhere(np.isnan(table.values))
+    scaled = (result.samples[0] - MEAN[cells[:, 1]]) / STD[cells[:, 1]]
+    order = np.lexsort((cells[:, 0], cells[:, 1]))  # (L, K) row by row -> (K, L)
+    return torch.from_numpy(scaled[:, order]).double(), *conditional(normal.isfinite(), normal.nan_to_num())
 
 
-def test_draws_follow_the_conditional_distribution(drawn: dict[str, tuple[Tensor, Tensor, Tensor]]) -> None:
-    draws, mean, spread = drawn["input"]
+def test_draws_follow_the_conditional_distribution() -> None:
+    draws, mean, spread = drawn("input")
     error = spread.diag().sqrt() / len(draws) ** 0.5
     assert bool(((draws.mean(0) - mean).abs() < 4 * error).all())
     # The standard error of a covariance of n draws is at most sqrt(2 / n) = 0.058 times the variances.
     assert float((draws.T.cov() - spread).abs().max()) < 4 * (2 / len(draws)) ** 0.5 * float(spread.max())
 
 
-def test_pasting_alone_does_not_reach_it(drawn: dict[str, tuple[Tensor, Tensor, Tensor]]) -> None:
-    draws, mean, spread = drawn["pasted"]
-    conditional_draws = drawn["input"][0]
+def test_pasting_alone_does_not_reach_it() -> None:
+    draws, mean, spread = drawn("pasted")
+    conditional_draws = drawn("input")[0]
     miss = (draws.mean(0) - mean).square().mean()
     assert miss > 4 * (conditional_draws.mean(0) - mean).square().mean()
     assert float(draws.T.cov().diag().mean()) > 1.1 * float(spread.diag().mean())

@@ -11,36 +11,31 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from arrays import GOLDEN, Golden, close
+from closed_form import Tape
 from headwater.atomic import read_json
 from headwater.core import descend, last, reverse
 from headwater.data.windows import Windows
 from headwater.errors import UserError
 from headwater.methods.series.csdi.method import FittedCSDI, hide, masked_error
 from headwater.nets.csdi import CSDINet, step_table
-from headwater.noise import Stream
 
 PUBLISHED = GOLDEN / "csdi"
 TINY = ("tiny_quad", "tiny_feature1", "tiny_linear_uncond")
 
 
-class Tape(Stream):
-    """Recorded fields (B, K, L), one per call, instead of generators."""
+class Fields(Tape):
+    """Recorded fields (B, K, L), also in place of uniform numbers and of a generator for each sample."""
 
-    __slots__ = ("fields",)
+    uniform = Tape.__call__
 
-    def __init__(self, fields: list[Tensor]) -> None:
-        self.fields = list(fields)
-        self.generators = (None,) * len(fields[0])  # type: ignore[assignment]
-
-    def __call__(self, like: Tensor, level: Any = 0) -> Tensor:
-        return self.fields.pop(0).to(like)
-
-    uniform = __call__
+    def __init__(self, draws: list[Tensor]) -> None:
+        super().__init__(draws)
+        self.generators = [None] * len(draws[0])
 
 
 def drawn(fitted: FittedCSDI, windows: Windows, draws: list[Tensor]) -> Tensor:
     """Samples of whole windows, (windows, n, K, L), from recorded fields (windows * n, K, L)."""
-    tape = Tape(draws)
+    tape: Any = Fields(draws)
     with torch.no_grad():
         side = fitted.network.side(windows.times, windows.observed)  # type: ignore[operator]
         start, plan = fitted.start(windows, side, tape), descend(fitted.config.chain.T)
@@ -128,8 +123,8 @@ def test_masks_and_the_training_loss_with_its_gradient(golden: Any, name: str) -
     def hidden(strategy: Any, at: int) -> Tensor:
         """As drawn by the numbers from `at` on: keys, a ratio for each item and, to mix, a coin for each."""
         each = [at + 1 + i * b for i in range(2 if strategy == "mix" else 1)]
-        drawn = [torch.stack(ref.tape[first : first + b]) for first in each]
-        return hide(observed, strategy, 0, Tape([ref.tape[at], *drawn]))
+        fields: Any = Fields([ref.tape[at], *(torch.stack(ref.tape[i : i + b]) for i in each)])
+        return hide(observed, strategy, 0, fields)
 
     assert torch.equal(hidden("random", at), ref["randmask"] > 0)
     at += 1 + 2 * b
