@@ -1,4 +1,4 @@
-"""The tokenizer: text survives, marks are where they are said to be, files are checked."""
+"""Tokenizer and characters: text survives, marks are where they are said to be, files are checked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from headwater.data.characters import Characters
 from headwater.data.tokenizer import Kind, Tokenizer
 from headwater.errors import UserError
 
@@ -120,3 +121,10 @@ def test_a_name_out_of_reach_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UserError, match="no tokenizer called"):
         Tokenizer.named("nobody/has-this")
     assert asked[2:] == [{"local_files_only": True}, {}]
+
+
+def test_characters_are_sorted_and_an_end_stands_behind_each_text() -> None:
+    characters = Characters.of(["ba", "c"])
+    assert characters.symbols == "\nabc"
+    assert characters.encode("a?b", "?").tolist() == [1, -1, 2]
+    assert characters.decode(characters.stream(["ab", "ab", "cb"])) == "ab\nab\ncb\n"

@@ -20,6 +20,7 @@ from headwater.atomic import sha256, written_aside
 from headwater.baselines.autoregressive import Autoregressive, AutoregressiveConfig
 from headwater.baselines.supervised import FittedUNet
 from headwater.bench.peak_memory import peak_bytes
+from headwater.data.characters import Characters
 from headwater.data.tokenizer import Tokenizer
 from headwater.data.windows import Scale
 from headwater.errors import UserError
@@ -33,7 +34,7 @@ from headwater.methods.synthesis.d3pm_images.method import D3PMImagesConfig, Fit
 from headwater.methods.synthesis.glide.method import FittedGlide, GlideConfig
 from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
 from headwater.methods.text.clip_diffusion_lm.method import CaptionerConfig, EncoderConfig, FittedCaptioner
-from headwater.methods.text.d3pm.method import Characters, D3PMConfig, FittedD3PM
+from headwater.methods.text.d3pm.method import D3PMConfig, FittedD3PM
 from headwater.methods.text.diffuseq.method import DiffuSeqConfig, FittedDiffuSeq
 from headwater.models import Pretrained, Prior, PriorConfig, inspect
 from headwater.models.filling import Parts

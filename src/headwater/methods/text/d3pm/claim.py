@@ -2,8 +2,7 @@
 
 Verdict, fixed before any run: held if, beyond chance, (a) masking needs fewer bits per character than uniform
 replacement, and (b) it still does with a quarter of the steps against uniform with all; partly if one is so.
-The n-gram model is reported, not required: the paper makes no promise about it. Pictures have a claim of
-their own, `d3pm-images`.
+The n-gram model is reported, not required: the paper makes no promise about it.
 """
 
 from __future__ import annotations
@@ -14,20 +13,21 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from headwater.data import load
+from headwater.data.characters import Characters
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
-from headwater.methods.text.d3pm.characters import Characters, stream_of
 from headwater.methods.text.d3pm.method import D3PM
 from headwater.metrics.ngram import best_order
-from headwater.report import Section
 from headwater.training import TrainerConfig
 
 BITS, QUARTER = "bits per character", " at a quarter"
 ABSORBING, UNIFORM, NGRAMS, SINGLE = "absorbing", "uniform", "n-grams, Witten-Bell", "single characters"
-
-
 TRAINING = TrainerConfig(1500, 32, lr=4e-3, warmup=50, decay="cosine", grad_clip=1.0)
 METHOD = D3PM(T=64, length=64, width=64, layers=2, heads=4, steps=64, levels=64, training=TRAINING)
+TINY = replace(
+    METHOD, T=4, steps=4, levels=4, width=16, layers=1,
+    training=replace(TRAINING, steps=3, lr=1e-3, warmup=0),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,7 @@ class Settings:
     """Whether the arms that the claim does not need are trained too."""
 
 
-QUICK = Settings(replace(METHOD, training=replace(TRAINING, steps=300)), 4000, 48)
 FULL = Settings(METHOD, None, 128, extra=True)
-TINY = replace(METHOD, T=4, steps=4, levels=4, width=16, layers=1)
 
 
 def arms(settings: Settings) -> dict[str, D3PM]:
@@ -65,7 +63,7 @@ def plain_text(split: str, count: int | None = None) -> list[str]:
 
 def windows_of(characters: Characters, split: str, count: int) -> Tensor:
     """Windows of a split one after the other, (count, 64)."""
-    stream, length = stream_of(characters, plain_text(split)), METHOD.length
+    stream, length = characters.stream(plain_text(split)), METHOD.length
     rows = stream[: len(stream) // length * length].reshape(-1, length)
     return rows[:: max(1, len(rows) // count)][:count]
 
@@ -79,66 +77,55 @@ def measure(settings: Settings, trial: Trial) -> None:
     """Train the chains on verses; bound the bits of test windows, with all steps and with a quarter."""
     texts = plain_text("train", settings.verses)
     characters = Characters.of(texts)
-    held, found = windows_of(characters, "test", settings.windows), trial.found
+    held_out, found = windows_of(characters, "test", settings.windows), trial.found
+    test, written = [characters.decode(row) for row in held_out], list[list[str]]()
     run, T = trial.run(), settings.method.T
     for name, method in arms(settings).items():
         fitted = trial.train(name, lambda run, m=method: m.fit(texts, **run))
-        test = [fitted.config.characters.decode(row) for row in held]
         for label, steps in (("", T), (QUARTER, T // 4)):
-            some = replace(method, steps=steps, levels=steps)
-            found.add(BITS, name + label, some.apply(test, fitted, **run).bits)
+            fewer = replace(method, steps=steps, levels=steps)
+            found.add(BITS, name + label, fewer.apply(test, fitted, **run).bits)
             if trial.index == 0:
-                written = replace(method, steps=steps).write(4, fitted, **run)[:2]
-                found.samples.setdefault("written", {})[name + label] = written
+                written += [[name + label, text] for text in fewer.write(4, fitted, **run)[:2]]
         if trial.index == 0 and name == ABSORBING:
             holes = [with_holes(text) for text in test[:4]]
-            completed = method.apply(holes, fitted, **run).written
-            found.samples["completed"] = [list(row) for row in zip(holes, completed, test, strict=False)]
+            completed = zip(holes, method.apply(holes, fitted, **run).written, test, strict=False)
+            trial.section.table(
+                ["given", "written", "truth"],
+                [[cell.replace("\n", "¶") for cell in row] for row in completed],
+                caption="Test texts with letters taken out (_), completed by the absorbing chain.",
+            )
+    if written:
+        trial.section.table(
+            ["chain", "a text from nothing"],
+            [[name, text.replace("\n", "¶")] for name, text in written],
+            caption=f"{T} characters each; ¶ ends a verse. At a quarter: {T // 4} steps.",
+        )
 
     def ngram_bits() -> tuple[int, list[float], list[float]]:
-        stream, chosen_on = stream_of(characters, texts).numpy(), windows_of(characters, "val", 200).numpy()
+        stream, chosen_on = characters.stream(texts).numpy(), windows_of(characters, "val", 200).numpy()
         model = best_order(stream, chosen_on, len(characters))
-        both = (m.bits(held.numpy()).mean(1).tolist() for m in (model, replace(model, order=1)))
+        both = (m.bits(held_out.numpy()).mean(1).tolist() for m in (model, replace(model, order=1)))
         return model.order, *both
 
-    order, ngrams, single = trial.once("n-grams", ngram_bits)
+    found.samples["order"], ngrams, single = trial.once("n-grams", ngram_bits)
     found.add(BITS, NGRAMS, ngrams)
     found.add(BITS, SINGLE, single)
-    found.samples["order"] = order
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
     """Two comparisons decide, two are reported."""
-    ours, quarter, order = (BITS, ABSORBING), (BITS, ABSORBING + QUARTER), results.first["order"]
+
+    def compared(what: str, ours: str, other: str, required: bool) -> Comparison:
+        return results.compare(f"{BITS}, {what}", (BITS, ours), (BITS, other), required)
+
+    fewer, order = ABSORBING + QUARTER, results.first["order"]
     return [
-        results.compare(f"{BITS}, {what}", one, other, required)
-        for what, one, other, required in (
-            ("absorbing against uniform", ours, (BITS, UNIFORM), True),
-            (
-                "absorbing with a quarter of the steps against uniform with all",
-                quarter,
-                (BITS, UNIFORM),
-                True,
-            ),
-            ("absorbing against a quarter of its steps", ours, quarter, False),
-            (f"absorbing against {order}-grams", ours, (BITS, NGRAMS), False),
-        )
+        compared("absorbing against uniform", ABSORBING, UNIFORM, True),
+        compared("absorbing with a quarter of the steps against uniform with all", fewer, UNIFORM, True),
+        compared("absorbing against a quarter of its steps", ABSORBING, fewer, False),
+        compared(f"absorbing against {order}-grams", ABSORBING, NGRAMS, False),
     ]
-
-
-def show(section: Section, results: Results[Settings]) -> None:
-    """Texts completed and written."""
-    section.table(
-        ["given", "written", "truth"],
-        [[cell.replace("\n", "¶") for cell in row] for row in results.first["completed"]],
-        caption="Test texts with letters taken out (_), completed by the absorbing chain.",
-    )
-    T = results.settings.method.T
-    section.table(
-        ["chain", "a text from nothing"],
-        [[n, text.replace("\n", "¶")] for n, texts in results.first["written"].items() for text in texts],
-        caption=f"{T} characters each; ¶ ends a verse. At a quarter: {T // 4} steps.",
-    )
 
 
 CLAIM = Claim(
@@ -146,8 +133,8 @@ CLAIM = Claim(
     "Texts written and completed: D3PM",
     "The same networks, trained for the same time, undo different kinds of random edits.",
     unit="window",
-    tiny=Settings(replace(TINY, training=replace(TRAINING, steps=3, lr=1e-3, warmup=0)), 2000, 4),
-    quick=QUICK,
+    tiny=Settings(TINY, 2000, 4),
+    quick=Settings(replace(METHOD, training=replace(TRAINING, steps=300)), 4000, 48),
     full=FULL,
     measures={
         BITS: Measure(
@@ -157,7 +144,6 @@ CLAIM = Claim(
     },
     measure=measure,
     rule=rule,
-    show=show,
     extra=lambda results: {"order of the n-grams": results.first["order"]},
     quick_seeds=1,
 )

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from headwater.core.schedule import betas, reciprocal
+from headwater.data.characters import Characters
 from headwater.discrete import Discrete, DiscreteDenoiser, Mixture, absorbing, information, uniform
 from headwater.discrete.matrix_powers import nearest_neighbour, neighbour_rate
 from headwater.errors import need
-from headwater.methods.text.d3pm.characters import Characters
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
@@ -96,6 +96,11 @@ class FittedD3PM(Pretrained):
     def denoiser(self) -> DiscreteDenoiser:
         """The network, which answers logits of clean characters."""
         return DiscreteDenoiser(self.network, self.process, never=self.mask)
+
+
+def pair_counts(stream: Tensor, size: int) -> Tensor:
+    """How often character j follows i in a row of ids (N,): (size, size) int64."""
+    return torch.bincount(stream[:-1] * size + stream[1:], minlength=size * size).reshape(size, size)
 
 
 def contexts(pairs: Tensor) -> Tensor:

@@ -9,23 +9,16 @@ from typing import ClassVar, Unpack
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from headwater.controls import GivenRegion
+from headwater.data.characters import Characters
 from headwater.discrete import Mixture
 from headwater.discrete.denoiser import bits as bits_of
 from headwater.discrete.denoiser import bound
 from headwater.errors import need
 from headwater.methods.base import Method, Paper, Scores, Texts
-from headwater.methods.text.d3pm.characters import (
-    Characters,
-    Piece,
-    joined,
-    pair_counts,
-    pieces,
-    stream_of,
-    windows,
-)
-from headwater.methods.text.d3pm.fitted import Chain, D3PMConfig, FittedD3PM, Schedule
+from headwater.methods.text.d3pm.fitted import Chain, D3PMConfig, FittedD3PM, Schedule, pair_counts
 from headwater.metrics.statistics import bootstrap_interval
 from headwater.nets.text_transformer import TextTransformerConfig
 from headwater.noise import Purpose, derive
@@ -43,6 +36,24 @@ class Written:
     """The texts, every hole filled."""
     bits: Scores
     """Bits per character of each text, an upper bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """At most a window of a text."""
+
+    text: int
+    """Index of the text."""
+    start: int
+    ids: Tensor
+    """(L,) int64, -1 where a character is to be written."""
+
+
+def windows(stream: Tensor, length: int, batch: int, seed: int, step: int) -> Tensor:
+    """Windows of optimiser step `step`, (batch, length), each equally likely to begin anywhere."""
+    generator = torch.Generator().manual_seed(derive(seed, Purpose.D3PM_WINDOWS, step))
+    first = torch.randint(len(stream) - length + 1, (batch,), generator=generator)
+    return stream[first[:, None] + torch.arange(length)]
 
 
 @dataclass(frozen=True)
@@ -128,7 +139,7 @@ class D3PM(Method):
         """Train on texts. Raises UserError for too little text or sizes that cannot be."""
         run = Run(**how)
         characters = Characters.of(text)
-        stream = stream_of(characters, text)
+        stream = characters.stream(text)
         need(
             len(stream) > self.length,
             f"the texts have {len(stream)} characters, a window {self.length}: give more or lower length",
@@ -161,13 +172,15 @@ class D3PM(Method):
         need(self.levels >= 1, f"levels is {self.levels}: give 1 or more")
         need(len(text) > 0, "there are no texts to complete: give one or more")
         need(all(text), "a text is empty: write holes where something is to be written")
-        encoded = [fitted.config.characters.encode(t, self.hole) for t in text]
-        parts = self._filled(pieces(encoded, fitted.length), fitted, run)
-        full = joined(parts, len(text))
+        characters, n = fitted.config.characters, fitted.length
+        cut = [characters.encode(t, self.hole).split(n) for t in text]
+        parts = [Piece(i, j * n, ids) for i, some in enumerate(cut) for j, ids in enumerate(some)]
+        parts = self._filled(parts, fitted, run)
+        full = [torch.cat([p.ids for p in group]) for _, group in groupby(parts, lambda p: p.text)]
         nats = torch.zeros(len(text), dtype=torch.float64)
         for part, each in self._nats(parts, fitted, run):
             nats[part.text] += each * len(part.ids) / len(full[part.text])
-        return Written([fitted.config.characters.decode(ids) for ids in full], bits_of(nats).float())
+        return Written([characters.decode(ids) for ids in full], bits_of(nats).float())
 
     def write(self, n: int, fitted: FittedD3PM, **how: Unpack[RunOptions]) -> list[str]:
         """n new windows. Window i depends on the seed and i alone."""
@@ -206,14 +219,13 @@ class D3PM(Method):
     def _nats(self, parts: Sequence[Piece], fitted: FittedD3PM, run: Run) -> Iterator[tuple[Piece, float]]:
         """The bound of each piece in nats per character; pieces of one length share a batch."""
         timesteps = timesteps_of(fitted.process.T, self.steps, "even")
-        for _, same in groupby(sorted(parts, key=lambda p: len(p.ids)), lambda p: len(p.ids)):
-            alike = list(same)
+        for _, group in groupby(sorted(parts, key=lambda p: len(p.ids)), lambda p: len(p.ids)):
+            alike = list(group)
+            x0 = torch.stack([part.ids for part in alike])
             for batch in run.batches(len(alike), key=_key(alike, run, Purpose.D3PM_BOUND)):
-                some = alike[batch.rows]
-                x0 = torch.stack([part.ids for part in some]).to(run.device)
                 with torch.inference_mode():
-                    nats = bound(fitted.denoiser, x0, timesteps, batch.noise, self.levels)
-                yield from zip(some, nats.tolist(), strict=True)
+                    nats = bound(fitted.denoiser, batch.take(x0), timesteps, batch.noise, self.levels)
+                yield from zip(alike[batch.rows], nats.tolist(), strict=True)
 
 
 def _key(parts: Sequence[Piece], run: Run, purpose: int) -> Key:

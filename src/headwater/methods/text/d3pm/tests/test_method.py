@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from headwater.data.characters import Characters
 from headwater.discrete.matrix_powers import MatrixPowers
 from headwater.errors import UserError
-from headwater.methods.text.d3pm.characters import Characters, pair_counts, stream_of, windows
 from headwater.methods.text.d3pm.claim import FULL, arms
-from headwater.methods.text.d3pm.fitted import FittedD3PM, contexts
-from headwater.methods.text.d3pm.method import D3PM
+from headwater.methods.text.d3pm.fitted import FittedD3PM, contexts, pair_counts
+from headwater.methods.text.d3pm.method import D3PM, windows
 from headwater.training import TrainerConfig
 
 CORPUS = ["abab abab", "ba ba", "ab"] * 12
@@ -61,34 +61,25 @@ def test_new_texts_depend_on_seed_and_place_alone(fitted: FittedD3PM) -> None:
 
 
 def test_what_cannot_be_is_said(fitted: FittedD3PM) -> None:
-    for method, texts, words in (
-        (SMALL, ["abz"], "have no 'z': replace it"),
-        (SMALL, ["ab", ""], "a text is empty"),
-        (replace(SMALL, steps=9), ["a_"], "give a number from 1 to 8"),
-        (replace(SMALL, hole="??"), ["ab"], "one character"),
+    for call, given, words in (
+        (SMALL.apply, (["abz"], fitted), "have no 'z': replace it"),
+        (SMALL.apply, (["ab", ""], fitted), "a text is empty"),
+        (replace(SMALL, steps=9).apply, (["a_"], fitted), "give a number from 1 to 8"),
+        (replace(SMALL, hole="??").apply, (["ab"], fitted), "one character"),
+        (SMALL.fit, ([],), "there are no texts"),
+        (SMALL.fit, (["short"],), "a window 16"),
+        (replace(SMALL, width=18).fit, (CORPUS,), "multiple of 4"),
+        (replace(SMALL, layers=10**12).fit, (CORPUS,), "4 billion"),
     ):
         with pytest.raises(UserError, match=words):
-            method.apply(texts, fitted, progress=False)
-    for method, texts, words in (
-        (SMALL, [], "there are no texts"),
-        (SMALL, ["short"], "a window 16"),
-        (replace(SMALL, width=18), CORPUS, "multiple of 4"),
-        (replace(SMALL, layers=10**12), CORPUS, "4 billion"),
-    ):
-        with pytest.raises(UserError, match=words):
-            method.fit(texts, progress=False)
+            call(*given, progress=False)
 
 
-def test_characters_windows_and_company() -> None:
-    characters = Characters.of(["ba", "c"])
-    assert characters.symbols == "\nabc"
-    assert characters.encode("a?b", "?").tolist() == [1, -1, 2]
-    stream = stream_of(characters, ["ab", "ab", "cb"])
-    assert characters.decode(stream) == "ab\nab\ncb\n"
-    rows = windows(stream, 4, 50, 0, 3)
-    assert {characters.decode(row) for row in rows} == {
-        "ab\na", "b\nab", "\nab\n", "ab\nc", "b\ncb", "\ncb\n"
-    }  # fmt: skip
+def test_windows_begin_anywhere_and_like_characters_keep_similar_company() -> None:
+    characters = Characters("\nabc")
+    stream = characters.stream(["ab", "ab", "cb"])
+    found = {characters.decode(row) for row in windows(stream, 4, 50, 0, 3)}
+    assert found == {"ab\na", "b\nab", "\nab\n", "ab\nc", "b\ncb", "\ncb\n"}
     pairs = pair_counts(stream, 4)
     assert pairs[1, 2] == 2
     assert pairs[3, 2] == 1

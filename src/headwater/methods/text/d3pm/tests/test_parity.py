@@ -1,160 +1,64 @@
-"""D3PM's text chains and schedules against the authors' code, which counts t from 0 where 1 is here.
-
-Its image chains, bound and loss are compared in tests/parity/test_discrete.py.
-"""
+"""The chains of a fitted D3PM against the authors' code for texts, which counts t from 0 where 1 is here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
 import torch
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
-from torch.nn.functional import one_hot
 
+from arrays import close
 from closed_form import F64
-from headwater.core.schedule import betas, reciprocal
-from headwater.discrete import Discrete, absorbing, uniform
-from headwater.discrete.information import betas as rates_of
-from headwater.discrete.information import exponents, inverted, pchip, removed
-from headwater.discrete.matrix_powers import MatrixPowers, nearest_neighbour, neighbour_rate
-from headwater.discrete.process import Dense
+from headwater.data.characters import Characters
+from headwater.discrete import Discrete
+from headwater.methods.text.d3pm.fitted import Chain, D3PMConfig, FittedD3PM, Schedule
+from headwater.nets.text_transformer import TextTransformerConfig
 
 Load = Callable[[str], Any]
 
 
-def near(actual: Tensor, expected: Tensor, atol: float) -> None:
-    torch.testing.assert_close(actual.to(expected.dtype), expected, atol=atol, rtol=0)
+def process(text: Any, chain: Chain, schedule: Schedule, T: int) -> Discrete:
+    """That of a D3PM fitted to texts with the characters of the reference's."""
+    V = text.config["dim"]
+    counts = (text["in/initial_distribution"].double() * 1e12).long().diag()
+    network = TextTransformerConfig(V + (chain == "absorbing"), 4, 8, 1, 2)
+    symbols, pairs = Characters(ascii_lowercase[:V]), tuple(map(tuple, counts.tolist()))
+    return FittedD3PM.fresh(D3PMConfig(network, symbols, pairs, chain, T, schedule), seed=0).process
 
 
-@pytest.fixture
-def text(golden: Load) -> Any:
-    return golden("d3pm/text")
+def close_matrices(q: Discrete, steps: Tensor, whole: Tensor, T: int) -> None:
+    """One-step and cumulative matrices of the first T timesteps, columns from; `whole` begins with t = 0."""
+    eye = torch.eye(q.K, dtype=F64)
+    for t in range(T):
+        close(q.forward(eye, t, t + 1).T, steps[t].double(), 1e-5)
+        close(q.forward(eye, 0, t + 1).T, whole[t + 1].double(), 1e-5)
 
 
-def columns(q: Discrete, s: int, t: int) -> Tensor:
-    """Q_{s->t} as the text code stores it, columns from."""
-    return q.forward(torch.eye(q.K, dtype=F64), s, t).T
+@pytest.mark.parametrize(("last", "name"), [(1, "uniform_lastmask"), (0, "uniform_nolast")])
+def test_uniform_chain_of_the_information_schedule(golden: Load, last: int, name: str) -> None:
+    text = golden("d3pm/text")
+    T = text.config["steps"] - last
+    steps, whole = text[f"out/{name}_get"], text[f"out/{name}_qt"]
+    close_matrices(process(text, "uniform", "information", T), steps, whole, T)
 
 
-@pytest.mark.parametrize("kind", ["mask", "uniform"])
-@pytest.mark.parametrize("final", ["lastmask", "nolast"])
-def test_mutual_information_chains(text: Any, kind: str, final: str) -> None:
-    T, dim = text.config["steps"], text.config["dim"]
-    K = dim + (kind == "mask")
-    initial = torch.nn.functional.pad(text["in/initial_distribution"].double(), (0, K - dim))
-
-    def matrix(a: Tensor) -> Tensor:
-        keep = torch.exp(-a)
-        target = (
-            one_hot(torch.tensor(K - 1), K).double() if kind == "mask" else torch.full((K,), 1 / K).double()
-        )
-        return keep * torch.eye(K, dtype=F64) + (1 - keep) * target
-
-    grid, gone = (text[f"out/{kind}_query_{v}"] for v in ("exponents", "info_removal"))
-    near(torch.stack([removed(initial, matrix(a.double())) for a in grid]), gone, 2e-6)
-    last = final == "lastmask"
-    stored = text[f"out/{kind}_{final}_exponents"]
-    found = exponents(T - last, initial, matrix)
-    near(found, stored[: len(found)], 2e-5)
-    near(inverted(T - last, grid.double(), gone.double()), stored[: len(found)], 2e-5)
-    rates = rates_of(found)
-    if kind == "mask" and last:
-        near(rates, reciprocal(T)[:-1], 1e-4)  # the schedule of absorbing chains in closed form
-    q = absorbing(K, rates, mask=K - 1) if kind == "mask" else uniform(K, rates)
-    steps, whole = text[f"out/{kind}_{final}_get"], text[f"out/{kind}_{final}_qt"]
-    for t in range(len(found) - 1):
-        near(columns(q, t, t + 1), steps[t].double(), 1e-5)
-        near(columns(q, 0, t + 1), whole[t + 1].double(), 1e-5)
-    if last:  # the code then jumps to its last token, whatever the kind
-        assert bool((whole[-1][-1] == 1).all())
-
-
-def test_standard_schedules(text: Any) -> None:
+@pytest.mark.parametrize(("chain", "name"), [("absorbing", "mask"), ("uniform", "betadiag")])
+def test_chains_and_posteriors(golden: Load, chain: Chain, name: str) -> None:
+    text = golden("d3pm/text")
     T = text.config["steps"]
-    near(reciprocal(T), text["out/schedule_standard"], 1e-7)
-    near(betas("cosine_unsquared", T), text["out/schedule_cosine"], 1e-6)
-
-
-@pytest.mark.parametrize("kind", ["mask", "betadiag"])
-def test_posteriors_of_text_chains(text: Any, kind: str) -> None:
-    T, dim = text.config["steps"], text.config["dim"]
-    q = (
-        absorbing(dim + 1, reciprocal(T), dim)
-        if kind == "mask"
-        else uniform(dim, betas("cosine_unsquared", T))
-    )
-    for t in range(T - 1):  # the code overwrites its last entry
-        near(columns(q, t, t + 1), text[f"out/{kind}_get"][t].double(), 1e-5)
-        near(columns(q, 0, t + 1), text[f"out/{kind}_qt"][t + 1].double(), 1e-5)
+    q = process(text, chain, "cosine", T)
+    close_matrices(q, text[f"out/{name}_get"], text[f"out/{name}_qt"], T - 1)  # the code overwrites its last
     x0, x = text["in/x0"].long(), text["in/x_t_plus_1"].long().clamp(max=q.K - 1)
     soft = text["in/x0_logits"].softmax(-1)[:, : q.K].log()
-    certain = one_hot(x0, q.K).float().log()
+    certain = torch.nn.functional.one_hot(x0, q.K).float().log()
     for t in text.config["ts"]:
         for stride in (1, 2):
-            for name, logits in (("", certain), ("_soft", soft)):
-                stored = text[f"out/{kind}_posterior{name}_t{t}_s{stride}"]
+            for kind, logits in (("", certain), ("_soft", soft)):
+                stored = text[f"out/{name}_posterior{kind}_t{t}_s{stride}"]
                 likelihood = (q.column(x[None], 0, t + stride)[0] * logits.exp()).sum(-1)
                 possible = likelihood > 1e-12  # x_t+s was given, not drawn: some pairs cannot be
                 ours = q.posterior(x[None], logits[None], t + stride, t).probs[0]
-                near(ours[possible], stored[possible], 1e-5)
-
-
-def graph_rate(embeddings: Tensor, neighbours: list[list[int]], k: int) -> Tensor:
-    graph = torch.zeros(len(embeddings), len(embeddings), dtype=F64)
-    for i, near_i in enumerate(neighbours):
-        graph[i, near_i] = 1
-    total = (graph + graph.T) / (2 * k)
-    return total - total.sum(0).diag()
-
-
-def test_graph_of_neighbours(text: Any) -> None:
-    embeddings, k = text["in/embeddings"].double(), text.config["knn"]
-    unit = embeddings / embeddings.norm(dim=1, keepdim=True)
-    order = torch.cdist(unit, unit).argsort(1)[:, 1 : k + 1].tolist()
-    near(neighbour_rate(embeddings, k), graph_rate(unit, order, k), 1e-12)
-    # The reference works in chunks of 3 rows; the last chunk, of 2 of the 11, reads the rows before its own.
-    slipped = [*order[:9], order[8], order[9]]
-    near(graph_rate(unit, slipped, k), text["out/nn_rate"].double(), 1e-6)
-
-
-def test_nearest_neighbours(text: Any) -> None:
-    T, dim = text.config["steps"], text.config["dim"]
-    rate = text["out/nn_rate"].double().fill_diagonal_(0)
-    rate -= rate.sum(0).diag()  # stored in float32, columns sum to 1e-8: large exponents would tell
-    initial = text["in/initial_distribution"].double()
-    grid, gone = text["out/nn_query_exponents"].double(), text["out/nn_query_info_removal"].double()
-    few = slice(None, None, 7)
-    ours = torch.stack([removed(initial, torch.linalg.matrix_exp(a * rate)) for a in grid[few]])
-    near(ours, gone[few], 2e-5)
-    found = inverted(T, grid, gone)
-    near(found[1], text["out/nn_min_exponent"], 1e-6)
-    q = nearest_neighbour(rate, found)
-    assert torch.equal(q.powers, text["out/nn_powers"].long())
-    near(q.base, text["out/nn_base"], 1e-6)  # the smallest exponent was found in float32 there
-    exact = MatrixPowers(text["out/nn_base"].T.contiguous(), text["out/nn_powers"].long())
-    for t in range(T):
-        near(columns(exact, t, t + 1), text["out/nn_get"][t].double(), 1e-5)
-        near(columns(exact, 0, t + 1), text["out/nn_qt"][t + 1].double(), 1e-5)
-    near(q.prior, torch.full((dim,), 1 / dim, dtype=F64), 1e-7)
-
-
-def test_powers_are_the_dense_chain(text: Any) -> None:
-    base, powers = text["out/nn_base"].T.contiguous(), text["out/nn_powers"].long()
-    steps = [torch.linalg.matrix_power(base, int(n)) for n in powers.diff()]
-    q, dense = MatrixPowers(base, powers), Dense(torch.stack(steps))
-    generator = torch.Generator().manual_seed(0)
-    x, logits = torch.randint(q.K, (3, 5), generator=generator), torch.randn(3, 5, q.K, generator=generator)
-    t, s = torch.tensor([16, 7, 1]), torch.tensor([3, 6, 0])
-    near(q.posterior(x, logits.double(), t, s).probs, dense.posterior(x, logits.double(), t, s).probs, 1e-12)
-    near(q.prior, dense.prior, 1e-12)
-
-
-def test_interpolation_is_scipys() -> None:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(20, dtype=F64, generator=generator).cumsum(0)
-    y = torch.randn(20, dtype=F64, generator=generator)
-    at = torch.linspace(float(x[0]), float(x[-1]), 101, dtype=F64)
-    near(pchip(x, y, at), torch.from_numpy(PchipInterpolator(x.numpy(), y.numpy())(at.numpy())), 1e-12)
+                close(ours[possible], stored[possible], 1e-5)
