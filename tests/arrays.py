@@ -46,3 +46,28 @@ def close(
     """Compare in the stored precision: within `atol`, `rtol` of each value or `share` of the largest one."""
     atol = max(atol, share * float(stored.abs().max())) if share else atol
     torch.testing.assert_close(found.detach().to(stored.dtype), stored, atol=atol, rtol=rtol)
+
+
+class Precise:
+    """A file whose networks ran in both precisions: inputs in one of them, and outputs in the same.
+
+    Outputs lie below `out/` in float32 and below `out64/` in float64.
+    """
+
+    def __init__(self, golden: Golden, dtype: torch.dtype) -> None:
+        self.golden, self.config, self.dtype = golden, golden.config, dtype
+        self.out, self.tolerance = ("out", 1e-5) if dtype == torch.float32 else ("out64", 1e-9)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        value = self.golden[name]
+        return value.to(self.dtype) if value.is_floating_point() else value
+
+    def stored(self, output: str) -> torch.Tensor:
+        """An output of the reference."""
+        return self.golden[f"{self.out}/{output}"]
+
+    def close(self, found: torch.Tensor, output: str | torch.Tensor, tolerance: float | None = None) -> None:
+        """Compare with an output, by its name or itself, within the precision's tolerance or another one; it
+        is relative to the largest value where that is above 1."""
+        tolerance = self.tolerance if tolerance is None else tolerance
+        close(found, self.stored(output) if isinstance(output, str) else output, tolerance, share=tolerance)

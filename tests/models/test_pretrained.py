@@ -33,9 +33,10 @@ from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfi
 from headwater.methods.synthesis.d3pm_images.method import D3PMImagesConfig, FittedD3PMImages
 from headwater.methods.synthesis.glide.method import FittedGlide, GlideConfig
 from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
-from headwater.methods.text.clip_diffusion_lm.method import CaptionerConfig, EncoderConfig, FittedCaptioner
+from headwater.methods.text.clip_diffusion_lm.method import CaptionerConfig, FittedCaptioner
 from headwater.methods.text.d3pm.method import D3PMConfig, FittedD3PM
 from headwater.methods.text.diffuseq.method import DiffuSeqConfig, FittedDiffuSeq
+from headwater.metrics.dual_encoder import EncoderConfig
 from headwater.models import Pretrained, Prior, PriorConfig, inspect
 from headwater.models.filling import Parts
 from headwater.models.schema import plain

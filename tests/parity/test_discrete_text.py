@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 
 from arrays import close
 from closed_form import F64
-from headwater.core.schedule import betas, reciprocal
+from headwater.core.schedule import reciprocal
 from headwater.discrete import Discrete, absorbing, uniform
 from headwater.discrete.information import betas as rates_of
 from headwater.discrete.information import exponents, inverted, pchip, removed
@@ -68,12 +68,6 @@ def test_mutual_information_chains(text: Any, kind: str, final: str) -> None:
         close(columns(q, 0, t + 1), whole[t + 1].double(), 1e-5)
     if last:  # the code then jumps to its last token, whatever the kind
         assert bool((whole[-1][-1] == 1).all())
-
-
-def test_standard_schedules(text: Any) -> None:
-    T = text.config["steps"]
-    close(reciprocal(T), text["out/schedule_standard"], 1e-7)
-    close(betas("cosine_unsquared", T), text["out/schedule_cosine"], 1e-6)
 
 
 def graph_rate(embeddings: Tensor, neighbours: list[list[int]], k: int) -> Tensor:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from arrays import Golden, close
 from headwater.training.timesteps import LossSecondMoment, at, keyed, stratified, uniform
 
 
@@ -63,3 +66,16 @@ def test_a_history_of_losses_changes_between_steps_only() -> None:
         timesteps.record(*note)
     assert timesteps.probabilities().tolist() == pytest.approx([0.999 * 0.1 + 0.0005, 0.999 * 0.9 + 0.0005])
     assert timesteps.noted() == []
+
+
+def test_importance_sampling_equals_diffuseqs_code(golden: Callable[[str], Golden]) -> None:
+    ref = golden("diffuseq/tiny")
+    wanted = ref["out/resampler_weights"]
+    timesteps = LossSecondMoment(wanted.shape[1])
+    pairs = zip(ref["in/resampler_ts"], ref["in/resampler_losses"], strict=True)
+    for (t, loss), weights in zip(pairs, wanted, strict=True):
+        timesteps.record(t[None] + 1, loss[None])
+        close(timesteps.probabilities(), weights / weights.sum(), 1e-12)
+    again = LossSecondMoment(wanted.shape[1])  # the same pairs as one batch
+    again.record(ref["in/resampler_ts"] + 1, ref["in/resampler_losses"])
+    close(again.probabilities(), timesteps.probabilities(), 1e-12)

@@ -64,6 +64,11 @@ class Embedding:
         """log p(w | x_0) up to a constant, (B, .., V)."""
         return torch.nn.functional.linear(x, self.table if self.head is None else self.head, self.bias)
 
+    def nats(self, x: Tensor, ids: Tensor) -> Tensor:
+        """-log p(w | x_0) of ids at x, (B, ..)."""
+        logits = self.logits(x).flatten(0, -2)
+        return torch.nn.functional.cross_entropy(logits, ids.flatten(), reduction="none").view_as(ids)
+
     def decode(self, x: Tensor) -> Tensor:
         """The likeliest ids, (B, ..)."""
         return self.logits(x).argmax(-1)

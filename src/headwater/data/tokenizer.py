@@ -67,11 +67,14 @@ class Tokenizer:
         return cls(model, *(model.token_to_id(mark) for mark in marks))
 
     @classmethod
-    def named(cls, name: str) -> Tokenizer:
-        """The tokenizer of a Hugging Face model (`bert-base-uncased`) or of a local folder.
+    def named(cls, name: str | Tokenizer) -> Tokenizer:
+        """The tokenizer of a Hugging Face model (`bert-base-uncased`) or of a local folder; one that is given
+        itself is returned.
 
         A mark that it lacks is added. Raises UserError when there is no such tokenizer or no network.
         """
+        if isinstance(name, Tokenizer):
+            return name
         found = pretrained("AutoTokenizer", name, "train one: bpe or word")
         model = getattr(found, "backend_tokenizer", None)
         if model is None:
@@ -125,15 +128,17 @@ class Tokenizer:
         rows = [ids[:length] + [self.pad] * (length - len(ids)) for ids in self.split(texts)]
         return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), length)
 
-    def decode(self, ids: Tensor) -> list[str]:
+    def decode(self, ids: Tensor, first: bool = False) -> list[str]:
         """Texts of int64 (B, L); padding, `cls`, `sep` and `mask` are left out, `unk` stays visible.
 
-        Raises UserError for an id outside the vocabulary.
+        first: a row ends before its first `sep`. Raises UserError for an id outside the vocabulary.
         """
         need(ids.ndim == 2, f"give ids as (texts, tokens), not {tuple(ids.shape)}")
         if ids.numel():
             fits = int(ids.min()) >= 0 and int(ids.max()) < self.size
             need(fits, f"ids go from 0 to {self.size - 1} in this vocabulary")
+        if first:
+            ids = ids.masked_fill((ids == self.sep).cumsum(1) > 0, self.pad)
         marks = {self.pad, self.cls, self.sep, self.mask}
         rows = [[i for i in row if i not in marks] for row in ids.tolist()]
         return [self.model.decode(row, skip_special_tokens=False) for row in rows]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headwater.errors import UserError
 
@@ -73,6 +73,15 @@ class Entry:
     def recipe(self, given: str) -> Path:
         """The recipe of that name in the method's room, or else the file `given`."""
         return recipe_file(self.folder / "recipes", given)
+
+    def configured(self, given: str) -> Any:
+        """The method as a recipe sets it; its claim is tested with that. Raises UserError as `build`."""
+        import yaml
+
+        from headwater.models.schema import build
+
+        path = self.recipe(given)
+        return build(self.load(), yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
 
 
 METHODS: dict[str, Entry] = {

@@ -72,6 +72,23 @@ class DualEncoder(nn.Module):
         return self.log_scale.exp().clamp(max=_MAX_SCALE)
 
 
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of a `DualEncoder`."""
+
+    vocabulary: tuple[str, ...]
+    side: int
+    width: int
+
+    def __post_init__(self) -> None:
+        need(8 <= self.side <= 512 and 1 <= self.width <= 512, "sides are 8 to 512, the width is 1 to 512")
+
+    @classmethod
+    def of(cls, encoder: DualEncoder) -> EncoderConfig:
+        """Those of an encoder."""
+        return cls(tuple(encoder.vocabulary), encoder.side, encoder.body[0].out_channels)  # pyright: ignore[reportArgumentType]
+
+
 def train_dual_encoder(
     images: Tensor,
     texts: Sequence[str],

@@ -6,7 +6,7 @@ Weights published under BERT's or DistilBERT's names are read by `renamed`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch.nn.functional as F
 from torch import Tensor, cat, nn
@@ -53,6 +53,11 @@ def renamed(name: str, layout: Mapping[str, str], outside: Mapping[str, str]) ->
         if name == theirs or name.startswith(f"{theirs}."):
             return ours + name[len(theirs) :]
     return None
+
+
+def layer_count(names: Iterable[str]) -> int:
+    """How many layers weights of these published names have."""
+    return len({match[1] for name in names if (match := re.search(r"\blayer\.(\d+)\.", name))})
 
 
 class Past:

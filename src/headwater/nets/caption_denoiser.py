@@ -5,6 +5,7 @@ DistilBERT's masked-word model without its embedding and its output matrix. It t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from headwater.codecs import Embedding
 from headwater.errors import UserError
-from headwater.nets.bert import DISTILBERT, EPS, Encoder, check_sizes, check_total, renamed
+from headwater.nets.bert import DISTILBERT, EPS, Encoder, check_sizes, check_total, layer_count, renamed
 
 Fusion = Literal["concat", "add"]
 """Picture and text features as two more positions, or added to every word vector."""
@@ -128,3 +129,27 @@ def published(name: str) -> str | None:
     Their output matrix may have a bias, which is zero and has no place here.
     """
     return renamed(name, DISTILBERT, _RENAMED)
+
+
+def published_sizes(
+    shapes: Mapping[str, tuple[int, ...]], length: int, heads: int | None = None
+) -> CaptionDenoiserConfig:
+    """Sizes of the authors' captioners by names and shapes; heads of width 64 unless their number is given.
+
+    Raises KeyError where a weight is missing.
+    """
+    vocabulary, dim = shapes["embedding.weight"]
+    positions, hidden = shapes["model.distilbert.embeddings.position_embeddings.weight"]
+    return CaptionDenoiserConfig(
+        vocabulary=vocabulary,
+        length=length,
+        dim=dim,
+        features=shapes["image_linear.weight"][1],
+        hidden=hidden,
+        layers=layer_count(shapes),
+        heads=heads or max(1, hidden // 64),
+        feedforward=shapes["model.distilbert.transformer.layer.0.ffn.lin1.weight"][0],
+        positions=positions,
+        fusion="concat" if "segment_embedding.weight" in shapes else "add",
+        words="trained" if "input_projection.weight" in shapes else "frozen",
+    )

@@ -1,7 +1,9 @@
-"""The transformer of Diffusion-LM and DiffuSeq: noisy word vectors and a time in, clean word vectors out."""
+"""The transformer of Diffusion-LM and DiffuSeq: noisy word vectors and a time in, clean word vectors out;
+and the same layers as a model that reads from left to right."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from headwater.codecs import Embedding
 from headwater.nets.adm_blocks import timestep_embedding
-from headwater.nets.bert import BERT, EPS, Encoder, check_sizes, check_total, renamed
+from headwater.nets.bert import BERT, EPS, Encoder, Past, check_sizes, check_total, layer_count, renamed
 
 _RENAMED = {
     "word_embedding.weight": "table",
@@ -78,3 +80,37 @@ def published(name: str) -> str | None:
     Their output words are the word vectors themselves, so both have one name here.
     """
     return "table" if name == "lm_head.weight" else renamed(name, BERT, _RENAMED)
+
+
+def published_sizes(shapes: Mapping[str, tuple[int, ...]], heads: int | None = None) -> TextDenoiserConfig:
+    """Sizes of the authors' networks by names and shapes; heads of width 64 unless their number is given.
+
+    Raises KeyError where a weight is missing.
+    """
+    vocabulary, dim = shapes["word_embedding.weight"]
+    length, hidden = shapes["position_embeddings.weight"]
+    return TextDenoiserConfig(
+        vocabulary=vocabulary,
+        length=length,
+        dim=dim,
+        time_dim=shapes["time_embed.0.weight"][1],
+        hidden=hidden,
+        layers=layer_count(shapes),
+        heads=heads or max(1, hidden // 64),
+        feedforward=shapes["input_transformers.layer.0.intermediate.dense.weight"][0],
+    )
+
+
+class NextWord(nn.Module):
+    """`TextDenoiser` without its time: logits of the word after each position, which sees those before it."""
+
+    def __init__(self, config: TextDenoiserConfig) -> None:
+        super().__init__()
+        self.body = TextDenoiser(config)
+        self.body.time = nn.Sequential()
+
+    def forward(self, ids: Tensor, place: Tensor, seen: Tensor, past: list[Past] | None = None) -> Tensor:
+        """ids, place (B, L) int64 -> (B, L, V). place: positions in the row; seen, past: as `Encoder`'s."""
+        codec, body = self.body.codec(), self.body
+        h = body.drop(body.norm(body.up(codec.encode(ids)) + body.position[place]))
+        return codec.logits(body.down(body.encoder(h, seen, past)))

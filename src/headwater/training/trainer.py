@@ -84,6 +84,14 @@ class Progress:
     """Lowest held-out loss so far."""
 
 
+def step_noise(like: Tensor, t: Any = 0) -> Tensor:
+    """Gaussian noise for a loss: of the global generator, so it depends on the number of the batch alone.
+
+    A `NoiseSource`.
+    """
+    return torch.randn_like(like)
+
+
 def train(
     network: nn.Module,
     loss: Loss,

@@ -22,9 +22,9 @@ from headwater.data.shipped import Set
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.gallery import names
-from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner
+from headwater.methods.catalogue import entry
+from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner, encoded, neighbours
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM
-from headwater.methods.text.clip_diffusion_lm.picture_features import encoded, neighbours
 from headwater.metrics.text import sentence_f1
 from headwater.report import Section
 from headwater.training import TrainerConfig
@@ -46,15 +46,9 @@ class Settings:
 
 def small(features: int, train: int) -> CLIPDiffusionLM:
     """The method of recipes/small.yaml, trained for so many steps."""
-    how = TrainerConfig(
-        train, 64, lr=1e-3, warmup=min(300, train // 4), decay="cosine", grad_clip=1.0, ema=0.999,
-        precision="bf16",
-    )  # fmt: skip
-    return CLIPDiffusionLM(
-        size=32, features="trained", feature_steps=features, tokenizer="word", vocabulary=2000,
-        words="random", length=7, dim=48, hidden=128, layers=3, heads=4, feedforward=256, dropout=0.2,
-        levels=2, training=how, guidance_scale=2.0,
-    )  # fmt: skip
+    method = entry("clip-diffusion-lm").configured("small")
+    training = replace(method.training, steps=train, warmup=min(300, train // 4))
+    return replace(method, feature_steps=features, training=training)
 
 
 FULL = Settings(small(600, 15_000))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,13 +15,13 @@ from headwater.core import Denoiser, Diffusion
 from headwater.core.schedule import linear
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
-from headwater.methods.text.clip_diffusion_lm.picture_features import Clip
-from headwater.metrics.dual_encoder import DualEncoder
+from headwater.metrics.dual_encoder import DualEncoder, EncoderConfig
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
 from headwater.models.folder import Layout, Shapes, prefixed
 from headwater.models.pretrained import Pretrained
-from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, published
+from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, published, published_sizes
+from headwater.nets.clip import Clip
 
 
 def process_of(T: int, schedule: str) -> Diffusion:
@@ -36,23 +36,6 @@ def process_of(T: int, schedule: str) -> Diffusion:
     else:
         bar = torch.cat([torch.ones(1, dtype=torch.float64), (1 - linear(T, 1e-4, 0.02)).cumprod(0)])[:T]
     return Diffusion(bar.sqrt(), (1 - bar).sqrt(), torch.arange(T, dtype=torch.float64))
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Sizes of a `DualEncoder`."""
-
-    vocabulary: tuple[str, ...]
-    side: int
-    width: int
-
-    def __post_init__(self) -> None:
-        need(8 <= self.side <= 512 and 1 <= self.width <= 512, "sides are 8 to 512, the width is 1 to 512")
-
-    @classmethod
-    def of(cls, encoder: DualEncoder) -> EncoderConfig:
-        """Those of an encoder."""
-        return cls(tuple(encoder.vocabulary), encoder.side, encoder.body[0].out_channels)  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
@@ -111,28 +94,12 @@ class FittedCaptioner(Pretrained):
         `length`, `side`, `T`, `heads`; `clip` and `tokenizer` name the encoders. It comes without captions,
         so it is not guided.
         """
-        places, hidden = shapes["model.distilbert.embeddings.position_embeddings.weight"]
-        features = shapes["image_linear.weight"][1]
-        vocabulary, dim = shapes["embedding.weight"]
-        layer = "model.distilbert.transformer.layer."
-        network = CaptionDenoiserConfig(
-            vocabulary=vocabulary,
-            length=settings.get("length", 16),
-            dim=dim,
-            features=features,
-            hidden=hidden,
-            layers=len({name[len(layer) :].split(".")[0] for name in shapes if name.startswith(layer)}),
-            heads=settings.get("heads", max(1, hidden // 64)),
-            feedforward=shapes[f"{layer}0.ffn.lin1.weight"][0],
-            positions=places,
-            fusion="concat" if "segment_embedding.weight" in shapes else "add",
-            words="trained" if "input_projection.weight" in shapes else "frozen",
-        )
-        words = settings.get("tokenizer", "distilbert-base-uncased")
-        tokenizer = words if isinstance(words, Tokenizer) else Tokenizer.named(words)
+        network = published_sizes(shapes, settings.get("length", 16), settings.get("heads"))
+        tokenizer = Tokenizer.named(settings.get("tokenizer", "distilbert-base-uncased"))
         side, clip = settings.get("side", 224), settings.get("clip", "openai/clip-vit-base-patch32")
         config = CaptionerConfig(network, tokenizer, (3, side, side), 1, settings.get("T", 1000), clip)
-        return Layout(config, lambda name: prefixed(published(name)), {"captions": torch.zeros(1, features)})
+        captions = torch.zeros(1, network.features)
+        return Layout(config, lambda name: prefixed(published(name)), {"captions": captions})
 
     @cached_property
     def encoders(self) -> DualEncoder | Clip:
@@ -148,3 +115,25 @@ class FittedCaptioner(Pretrained):
     def denoiser(self) -> Denoiser:
         """The network, which takes `image`, `text` and `with_text`."""
         return Denoiser(self.network, self.process, predicts="x0")
+
+
+def encoded(encode: Callable[[Any], Tensor], items: Any, batch: int = 256) -> Tensor:
+    """Vectors of many pictures or texts, (N, D), of length sqrt(D), on the CPU, a batch at a time.
+
+    Of that length, a channel is about as large as one of a word's vector, and a network uses it at once.
+    """
+    need(len(items) > 0, "there is nothing to encode")
+    with torch.inference_mode():
+        unit = torch.cat([encode(items[i : i + batch]).cpu() for i in range(0, len(items), batch)])
+    return unit * unit.shape[1] ** 0.5  # outside inference mode: a training saves it for its gradients
+
+
+def neighbours(images: Tensor, texts: Tensor, number: Tensor | None = None) -> Tensor:
+    """For each picture vector (B, D) the index of the nearest text vector (M, D), (B,) int64.
+
+    number: (B,), where B = M and pairs of one number share their text: such texts are passed over.
+    """
+    near = images @ texts.T
+    if number is not None:
+        near = near.masked_fill(number[:, None] == number[None], -torch.inf)
+    return near.argmax(1)

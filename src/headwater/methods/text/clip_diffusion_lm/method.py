@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor
 
-from headwater.core import Prediction, Sampler
+from headwater.codecs import Embedding
+from headwater.core import Denoises, Prediction, Sampler
 from headwater.core.sampler import State
-from headwater.core.transition import Gaussian, Transition
+from headwater.core.transition import Gaussian, NoiseSource, Transition
 from headwater.data.pretrained import pretrained
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
-from headwater.methods.text.clip_diffusion_lm.fitted import CaptionerConfig, EncoderConfig, FittedCaptioner
-from headwater.methods.text.clip_diffusion_lm.loss import losses
-from headwater.methods.text.clip_diffusion_lm.picture_features import encoded, neighbours, opened
-from headwater.metrics.dual_encoder import DualEncoder
+from headwater.methods.text.clip_diffusion_lm.fitted import (
+    CaptionerConfig,
+    FittedCaptioner,
+    encoded,
+    neighbours,
+)
+from headwater.metrics.dual_encoder import EncoderConfig, train_dual_encoder
 from headwater.metrics.text import corpus_bleu, exact_match, word_f1
 from headwater.nets.caption_denoiser import CaptionDenoiserConfig, Fusion
+from headwater.nets.clip import Clip
 from headwater.noise import Purpose, derive
 from headwater.sampling import Batch, Run, RunOptions, Start, guided, sample_batches, sampler_of, timesteps_of
-from headwater.training import TrainerConfig, train
+from headwater.training import TrainerConfig, step_noise, train
 from headwater.training.timesteps import uniform
 
 
@@ -44,9 +49,57 @@ def rows_of(tokenizer: Tokenizer, captions: Sequence[str], length: int) -> Tenso
 
 def captions_of(tokenizer: Tokenizer, ids: Tensor) -> list[str]:
     """Captions of rows (B, L): up to the first [SEP], repeated neighbours merged."""
-    ended = (ids == tokenizer.sep).cumsum(1) > 0
-    repeated = torch.cat([torch.zeros_like(ended[:, :1]), ids[:, 1:] == ids[:, :-1]], 1)
-    return tokenizer.decode(ids.masked_fill(ended | repeated, tokenizer.pad))
+    repeated = torch.cat([torch.zeros_like(ids[:, :1], dtype=torch.bool), ids[:, 1:] == ids[:, :-1]], 1)
+    return tokenizer.decode(ids.masked_fill(repeated, tokenizer.pad), first=True)
+
+
+def l1(found: Tensor, wanted: Tensor) -> Tensor:
+    """|found - wanted| of (B, L, d), summed over positions, mean over rows and channels."""
+    return (found - wanted).abs().sum(1).mean()
+
+
+def l2(found: Tensor, wanted: Tensor) -> Tensor:
+    """Euclidean length of found - wanted over positions and channels, mean over rows."""
+    return (found - wanted).flatten(1).norm(dim=1).mean()
+
+
+def losses(
+    denoiser: Denoises,
+    codec: Embedding,
+    ids: Tensor,
+    t: Tensor,
+    noise: NoiseSource,
+    with_text: Tensor,
+    distance: Callable[[Tensor, Tensor], Tensor] = l1,
+    interval: int | None = None,
+    **features: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The terms of captions ids (B, L) at timesteps t (S,), every caption at every one of them; scalars.
+
+    Distance to the clean vectors at t, and at timestep 1; -log p(words) at t, and at timestep 1, summed over
+    positions, mean over rows.
+
+    noise: asked once for the noise of x_t, shared by all timesteps as in the reference, and once for x_1's.
+    with_text: whether text features are looked at, (S B,), all captions of the first timestep first; at
+    timestep 1 they never are.
+    interval: the answer is x so many timesteps below t, not x_0: the paper's ablation.
+    features: (B, ..) conditions of the network.
+    """
+    q, x0 = denoiser.process, codec.encode(ids)
+
+    def each(x: Tensor) -> Tensor:
+        return x.repeat(len(t), *[1] * (x.ndim - 1))
+
+    every = t.repeat_interleave(len(ids))
+    x, wanted = q.combine(each(x0), each(noise(x0, 0)), every), each(x0)
+    if interval is not None:
+        wanted = q.combine(wanted, each(noise(x0, 0)), (every - interval).clamp(min=0))
+    far = denoiser(x, every, None, with_text=with_text, **{k: each(v) for k, v in features.items()}).x0
+    one = torch.ones(len(ids), dtype=torch.int64)
+    without = torch.zeros_like(with_text[: len(ids)])
+    near = denoiser(q.combine(x0, noise(x0, 1), one), one, None, with_text=without, **features).x0
+    nats = (codec.nats(x, w).sum(1).mean() for x, w in ((far, each(ids)), (near, ids)))
+    return distance(far, wanted), distance(near, x0), *nats
 
 
 @dataclass(frozen=True)
@@ -151,30 +204,20 @@ class CLIPDiffusionLM(Method):
         run = Run(**how)
         need(len(image) == len(caption) > 1, f"{len(image)} pictures, {len(caption)} captions: give one each")
         self._check(image, self.shape)
-        tokenizer = Tokenizer.of(self.tokenizer, caption, self.vocabulary)
-        encoders = opened(
-            self.features,
-            image,
-            caption,
-            derive(run.seed, Purpose.CAPTIONER_ENCODERS),
-            self.feature_steps,
-            run.device,
-        )
+        tokenizer, encoder = Tokenizer.of(self.tokenizer, caption, self.vocabulary), None
+        if self.features == "trained":
+            need(self.size % 8 == 0, f"a dual encoder takes sides that are multiples of 8, not {self.size}")
+            seed = derive(run.seed, Purpose.CAPTIONER_ENCODERS)
+            encoder = train_dual_encoder(image.to(run.device), caption, seed, self.feature_steps)
+        encoders = encoder or Clip(self.features, run.device)
         pictures, texts = encoded(encoders.image, image), encoded(encoders.text, caption)
         number = {text: i for i, text in enumerate(caption)}
         others = texts[neighbours(pictures, texts, torch.tensor([number[text] for text in caption]))]
         ids = rows_of(tokenizer, caption, self.length)
 
-        encoder = encoders if isinstance(encoders, DualEncoder) else None
-        config = CaptionerConfig(
-            self.sizes(tokenizer.size, pictures.shape[1]),
-            tokenizer,
-            self.shape,
-            len(texts),
-            self.T,
-            "" if encoder else self.features,
-            encoder and EncoderConfig.of(encoder),
-        )
+        clip, own = ("", EncoderConfig.of(encoder)) if encoder else (self.features, None)
+        sizes = self.sizes(tokenizer.size, pictures.shape[1])
+        config = CaptionerConfig(sizes, tokenizer, self.shape, len(texts), self.T, clip, own)
         fitted = FittedCaptioner.fresh(config, derive(run.seed, Purpose.CAPTIONER_WEIGHTS))
         fitted = replace(fitted, captions=texts, encoder=encoder)
         if self.words == "published":
@@ -182,17 +225,11 @@ class CLIPDiffusionLM(Method):
             fitted.network.head.data = fitted.network.table.data.clone()
 
         def loss(network: Any, rows: Tensor, step: int) -> Tensor:
+            denoiser, t = replace(fitted.denoiser, network=network), uniform(self.levels, fitted.process.T)
+            with_text = (torch.rand(self.levels * len(rows)) > self.withheld).long().to(run.device)
             some, picture, text = (v[rows].to(run.device) for v in (ids, pictures, others))
-            t = uniform(self.levels, fitted.process.T)
             far, near, far_words, near_words = losses(
-                replace(fitted.denoiser, network=network),
-                network.codec,
-                some,
-                t,
-                lambda like, t: torch.randn_like(like),  # of the global generator, seeded for every step
-                (torch.rand(self.levels * len(some)) > self.withheld).long().to(run.device),
-                image=picture,
-                text=text,
+                denoiser, network.codec, some, t, step_noise, with_text, image=picture, text=text
             )
             return far + near + self.rounding_weight * (far_words + near_words)
 

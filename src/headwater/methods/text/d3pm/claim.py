@@ -16,18 +16,15 @@ from headwater.data import load
 from headwater.data.characters import Characters
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
+from headwater.methods.catalogue import entry
 from headwater.methods.text.d3pm.method import D3PM
 from headwater.metrics.ngram import best_order
-from headwater.training import TrainerConfig
 
 BITS, QUARTER = "bits per character", " at a quarter"
 ABSORBING, UNIFORM, NGRAMS, SINGLE = "absorbing", "uniform", "n-grams, Witten-Bell", "single characters"
-TRAINING = TrainerConfig(1500, 32, lr=4e-3, warmup=50, decay="cosine", grad_clip=1.0)
-METHOD = D3PM(T=64, length=64, width=64, layers=2, heads=4, steps=64, levels=64, training=TRAINING)
-TINY = replace(
-    METHOD, T=4, steps=4, levels=4, width=16, layers=1,
-    training=replace(TRAINING, steps=3, lr=1e-3, warmup=0),
-)  # fmt: skip
+METHOD: D3PM = entry("d3pm").configured("small")
+TRAINING = replace(METHOD.training, steps=1500)
+TINY = replace(METHOD, T=4, steps=4, levels=4, width=16, layers=1)
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Settings:
     """Whether the arms that the claim does not need are trained too."""
 
 
-FULL = Settings(METHOD, None, 128, extra=True)
+FULL = Settings(replace(METHOD, training=TRAINING), None, 128, extra=True)
 
 
 def arms(settings: Settings) -> dict[str, D3PM]:
@@ -99,7 +96,7 @@ def measure(settings: Settings, trial: Trial) -> None:
         trial.section.table(
             ["chain", "a text from nothing"],
             [[name, text.replace("\n", "¶")] for name, text in written],
-            caption=f"{T} characters each; ¶ ends a verse. At a quarter: {T // 4} steps.",
+            caption=f"{METHOD.length} characters each; ¶ ends a verse. At a quarter: {T // 4} steps.",
         )
 
     def ngram_bits() -> tuple[int, list[float], list[float]]:
@@ -133,7 +130,7 @@ CLAIM = Claim(
     "Texts written and completed: D3PM",
     "The same networks, trained for the same time, undo different kinds of random edits.",
     unit="window",
-    tiny=Settings(TINY, 2000, 4),
+    tiny=Settings(replace(TINY, training=replace(TRAINING, steps=3, lr=1e-3, warmup=0)), 2000, 4),
     quick=Settings(replace(METHOD, training=replace(TRAINING, steps=300)), 4000, 48),
     full=FULL,
     measures={

@@ -18,7 +18,7 @@ from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
 from headwater.models.folder import Layout, Shapes, prefixed
 from headwater.models.pretrained import Pretrained
-from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig, published
+from headwater.nets.text_denoiser import TextDenoiser, TextDenoiserConfig, published, published_sizes
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,11 @@ class FittedDiffuSeq(Pretrained):
     @classmethod
     def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
         """Shark-NLP/DiffuSeq: settings are its training_args.json; `tokenizer` names another vocabulary."""
-        vocabulary, dim = shapes["word_embedding.weight"]
-        places, hidden = shapes["position_embeddings.weight"]
-        layers = {name.split(".")[2] for name in shapes if name.startswith("input_transformers.layer.")}
-        network = TextDenoiserConfig(
-            vocabulary=vocabulary,
-            length=places,
-            dim=dim,
-            time_dim=shapes["time_embed.0.weight"][1],
-            hidden=hidden,
-            layers=len(layers),
-            heads=settings.get("num_heads", max(1, hidden // 64)),
-            feedforward=shapes["input_transformers.layer.0.intermediate.dense.weight"][0],
-        )
-        words = settings.get("tokenizer", "bert-base-uncased")
-        tokenizer = words if isinstance(words, Tokenizer) else Tokenizer.named(words)
+        network = published_sizes(shapes, settings.get("num_heads"))
+        tokenizer = Tokenizer.named(settings.get("tokenizer", "bert-base-uncased"))
         T, schedule = settings.get("diffusion_steps", 2000), settings.get("noise_schedule", "sqrt")
-        config = DiffuSeqConfig(network, tokenizer, T, schedule, settings.get("seq_len", min(128, places)))
+        length = settings.get("seq_len", min(128, network.length))
+        config = DiffuSeqConfig(network, tokenizer, T, schedule, length)
         return Layout(config, lambda name: prefixed(published(name)))
 
     @cached_property

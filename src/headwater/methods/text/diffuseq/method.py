@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Unpack
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater.codecs import Embedding
@@ -32,7 +30,7 @@ from headwater.sampling import (
     sampler_of,
     timesteps_of,
 )
-from headwater.training import TrainerConfig, train
+from headwater.training import TrainerConfig, step_noise, train
 from headwater.training.timesteps import LossSecondMoment
 
 
@@ -50,11 +48,10 @@ def losses(
     noised = q.combine(z, noise(z, t), t).where(pairs.target[..., None], z)
     aim = words.where((t == 1).to(z.device)[:, None, None], z)
     found = denoiser(noised, t).x0
-    nats = F.cross_entropy(codec.logits(z).flatten(0, 1), pairs.ids.flatten(), reduction="none")
     return (
         (aim - found).square().mean((1, 2)),
         (float(q.alpha[-1]) * z).square().mean((1, 2)),
-        nats.view_as(pairs.ids).mean(1),
+        codec.nats(z, pairs.ids).mean(1),
     )
 
 
@@ -150,16 +147,9 @@ class DiffuSeq(Method):
 
         def loss(both: Any, rows: Tensor, number: int) -> Tensor:
             t, weights = both["timesteps"].draw(len(rows))
-            network = both["network"]
-            each = sum(
-                losses(
-                    replace(fitted.denoiser, network=network),
-                    network.codec(fitted.codec.std),
-                    pairs.rows(rows).to(run.device),
-                    t,
-                    lambda like, t: torch.randn_like(like),  # of the global generator, seeded for every step
-                )
-            )
+            denoiser = replace(fitted.denoiser, network=both["network"])
+            codec = both["network"].codec(fitted.codec.std)
+            each = sum(losses(denoiser, codec, pairs.rows(rows).to(run.device), t, step_noise))
             both["timesteps"].note(t, each)
             return (each * weights.to(each)).mean()
 
@@ -172,8 +162,8 @@ class DiffuSeq(Method):
         """n independent targets of each source. Sample k of source i depends on the seed, k and i alone."""
         pairs, texts = pack(fitted.config.tokenizer, source, None, fitted.length), list[str]()
         for found, x in self.denoised(pairs, fitted, n, Run(**how)):
-            ids = fitted.codec.decode(x)
-            texts += targets(fitted.config.tokenizer, Pairs(ids, found.target).to("cpu"))
+            written = Pairs(fitted.codec.decode(x), found.target).to("cpu")
+            texts += targets(fitted.config.tokenizer, written)
         return [texts[i : i + n] for i in range(0, len(texts), n)]
 
     def denoised(

@@ -68,6 +68,4 @@ def pack(
 
 def targets(tokenizer: Tokenizer, pairs: Pairs) -> list[str]:
     """The target texts of rows: what is there up to the first [SEP]."""
-    ended = ((pairs.ids == tokenizer.sep) & pairs.target).cumsum(1) > 0
-    kept = pairs.target & ~ended
-    return tokenizer.decode(pairs.ids.where(kept, tokenizer.pad))
+    return tokenizer.decode(pairs.ids.where(pairs.target, tokenizer.pad), first=True)

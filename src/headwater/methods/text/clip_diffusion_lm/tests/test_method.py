@@ -12,9 +12,9 @@ import headwater.methods.text.clip_diffusion_lm.claim as claim
 from headwater.cli.options import fill, read_options
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
-from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner
+from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner, neighbours
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM, captions_of, rows_of
-from headwater.methods.text.clip_diffusion_lm.picture_features import Clip, neighbours
+from headwater.nets.clip import Clip
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
 

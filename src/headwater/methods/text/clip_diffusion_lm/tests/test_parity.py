@@ -2,129 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
+from arrays import Golden, Precise
 from headwater.core import ClassifierFree, Denoiser, reverse
 from headwater.methods.text.clip_diffusion_lm.fitted import process_of
-from headwater.methods.text.clip_diffusion_lm.loss import l1, l2, losses
-from headwater.methods.text.clip_diffusion_lm.method import FixedPoint
+from headwater.methods.text.clip_diffusion_lm.method import FixedPoint, l1, l2, losses
 from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, published
 
-GoldenReader = Callable[[str], Any]
-MODELS = ("concat", "add_guided", "concat_guided", "trained_embedding_xt")
-KINDS = [(torch.float32, "out", 1e-5), (torch.float64, "out64", 1e-9)]
 SIZES = ("vocab", "length", "in_channel", "clip_dim", "dim", "layers", "heads", "hidden_dim", "max_pos")
-every = pytest.mark.parametrize("model", MODELS)
-both = pytest.mark.parametrize(("dtype", "out", "tolerance"), KINDS)
 
 
-class Case:
+class Case(Precise):
     """One file: its network, process and inputs in one precision."""
 
-    def __init__(self, ref: Any, dtype: torch.dtype) -> None:
-        c = self.config = ref.config
-        trained = c["train_embedding"]
-        self.network = CaptionDenoiser(
-            CaptionDenoiserConfig(
-                *(c[name] for name in SIZES), fusion=c["adding"], words="trained" if trained else "frozen"
-            )
-        )
-        weights = {new: v for k, v in ref.under("w").items() if (new := published(k))}
+    def __init__(self, golden: Golden, dtype: torch.dtype) -> None:
+        super().__init__(golden, dtype)
+        c = golden.config
+        words = "trained" if c["train_embedding"] else "frozen"
+        sizes = CaptionDenoiserConfig(*(c[name] for name in SIZES), fusion=c["adding"], words=words)
+        self.network = CaptionDenoiser(sizes)
+        weights = {new: v for k, v in golden.under("w").items() if (new := published(k))}
         self.network.load_state_dict(weights, strict=True)
         self.network.eval().to(dtype)
         self.codec = self.network.codec
         self.process = process_of(c["T"], "cosine" if c["cosine"] else "linear")
         self.denoiser = Denoiser(self.network, self.process, "x0")
-        self.features = {k: ref[f"in/{k}_clip"].to(dtype) for k in ("image", "text")}
-        self.x, self.ids = ref["in/x"].to(dtype), ref["in/input_ids"]
-        self.real, self.with_text = ref["in/mask"].bool(), ref["in/concat_mask"][:, 1]
-        self.tape: Iterator[Tensor] = (v.to(dtype) for v in ref.under("noise").values())
-
-    def guided(self, scale: float) -> ClassifierFree:
-        return ClassifierFree(self.denoiser, scale, {"with_text": torch.zeros(1, dtype=torch.int64)})
-
-
-def close(ours: Tensor, theirs: Tensor, tolerance: float) -> None:
-    assert ours.shape == theirs.shape
-    error = float((ours.detach() - theirs).abs().max() / theirs.abs().max().clamp(min=1))
-    assert error <= tolerance, f"off by {error:.2e}"
+        null = {"with_text": torch.zeros(1, dtype=torch.int64)}
+        self.guided = ClassifierFree(self.denoiser, 1 + c["cfg_weight"], null)
+        self.features = {k: self[f"in/{k}_clip"] for k in ("image", "text")}
+        self.x, self.ids, self.real = self["in/x"], self["in/input_ids"], self["in/mask"].bool()
+        self.without = torch.zeros(len(self.x), dtype=torch.int64)
+        self.tape = (v.to(dtype) for v in golden.under("noise").values())
 
 
-@every
-@both
-def test_process(golden: GoldenReader, model: str, dtype: torch.dtype, out: str, tolerance: float) -> None:
-    ref = golden(f"clip-diffusion-lm/{model}")
-    case = Case(ref, dtype)
-    q = case.process
-    close(q.alpha.square(), ref[f"{out}/alpha_cumprod"].double(), tolerance)
-    assert len(q.alpha) == ref.config["T"]
-    x0, t = case.codec.encode(case.ids), ref["in/t_list"].repeat_interleave(len(case.ids))
-    close(x0, ref[f"{out}/embedding"], 0)
+@pytest.fixture(params=["concat", "add_guided", "concat_guided", "trained_embedding_xt"])
+def ref(request: pytest.FixtureRequest, golden: Callable[[str], Golden]) -> Golden:
+    return golden(f"clip-diffusion-lm/{request.param}")
 
-    def at(levels: Tensor, noise: Tensor) -> Tensor:
-        return q.combine(x0.repeat(4, 1, 1), noise.repeat(4, 1, 1), levels)
 
-    close(at(t, next(case.tape)), ref[f"{out}/diffuse_t"], tolerance)
-    close(at(t, next(case.tape)), ref[f"{out}/pair_input"], tolerance)
-    if ref.config["x0_prediction"]:
-        close(x0, ref[f"{out}/pair_target"], 0)
+@pytest.fixture(params=[torch.float32, torch.float64], ids=str)
+def case(request: pytest.FixtureRequest, ref: Golden) -> Case:
+    return Case(ref, request.param)
+
+
+def test_process(case: Case) -> None:
+    q, x0 = case.process, case.codec.encode(case.ids)
+    t = case["in/t_list"].repeat_interleave(len(case.ids))
+    case.close(q.alpha.square(), "alpha_cumprod")
+    assert len(q.alpha) == case.config["T"]
+    case.close(x0, "embedding", 0)
+
+    def at(t: Tensor, noise: Tensor) -> Tensor:
+        return q.combine(x0.repeat(4, 1, 1), noise.repeat(4, 1, 1), t)
+
+    case.close(at(t, next(case.tape)), "diffuse_t")
+    case.close(at(t, next(case.tape)), "pair_input")
+    if case.config["x0_prediction"]:
+        case.close(x0, "pair_target", 0)
     else:
-        lower = (t - ref.config["interval"]).clamp(min=0)
-        close(at(lower, next(case.tape)), ref[f"{out}/pair_target"], tolerance)
+        lower = (t - case.config["interval"]).clamp(min=0)
+        case.close(at(lower, next(case.tape)), "pair_target")
 
 
-@every
-@both
-def test_network(golden: GoldenReader, model: str, dtype: torch.dtype, out: str, tolerance: float) -> None:
-    ref = golden(f"clip-diffusion-lm/{model}")
-    case, n = Case(ref, dtype), ref.config["length"]
-    states: list[Tensor] = []
-    hooks = [
+def test_network(case: Case) -> None:
+    n, states = case.config["length"], list[Tensor]()
+    for layer in case.network.encoder.layers:
         layer.register_forward_hook(lambda _, __, value: states.append(value))
-        for layer in case.network.encoder.layers
-    ]
-    without = torch.zeros(len(case.x), dtype=torch.int64)
-    hidden = case.network.hidden(case.x, **case.features, with_text=without, real=case.real)
-    for hook in hooks:
-        hook.remove()
-    close(hidden, ref[f"{out}/hidden"], tolerance)
-    close(case.codec.logits(hidden[:, :n]), ref[f"{out}/logits"], tolerance)
+    hidden = case.network.hidden(case.x, **case.features, with_text=case.without, real=case.real)
+    case.close(hidden, "hidden")
+    case.close(case.codec.logits(hidden[:, :n]), "logits")
     for i, value in enumerate(states):
-        close(value, ref[f"{out}/encoder_layer{i}"], tolerance)
-    if f"{out}/guided_hidden" in ref:
-        guided = case.guided(1 + ref.config["cfg_weight"])
-        found = guided(case.x, 1, None, **case.features, with_text=case.with_text, real=case.real).x0
-        close(found, ref[f"{out}/guided_hidden"][:, :n], tolerance)
-        close(case.codec.logits(found), ref[f"{out}/guided_logits"], tolerance)
+        case.close(value, f"encoder_layer{i}")
+    if f"{case.out}/guided_hidden" in case.golden:
+        text = {**case.features, "with_text": case["in/concat_mask"][:, 1]}
+        found = case.guided(case.x, 1, None, **text, real=case.real).x0
+        case.close(found, case.stored("guided_hidden")[:, :n])
+        case.close(case.codec.logits(found), "guided_logits")
 
 
-@every
-@both
-def test_losses_and_gradients(
-    golden: GoldenReader, model: str, dtype: torch.dtype, out: str, tolerance: float
-) -> None:
-    ref = golden(f"clip-diffusion-lm/{model}")
-    case, c = Case(ref, dtype), ref.config
-    clean = case.codec.encode(case.ids)
-    close(l1(case.x, clean), ref[f"{out}/lossfunc_series_sum_sample_mean"], tolerance)
-    close(l1(case.x, clean) * case.x.shape[2] / c["dim"] / 100, ref[f"{out}/lossfunc_series_sum"], tolerance)
-    close(l2(case.x, clean), ref[f"{out}/lossfunc_mse_series_mean"], tolerance)
-    close(l2(case.x, clean), ref[f"{out}/lossfunc_mse_series_sum"], tolerance)
-    far, near, far_words, near_words = golden_loss(ref, case)
-    # The *_sum functions divide the sum over captions and levels by the number of captions alone.
+def test_losses_and_gradients(case: Case) -> None:
+    c, clean = case.config, case.codec.encode(case.ids)
+    case.close(l1(case.x, clean), "lossfunc_series_sum_sample_mean")
+    case.close(l1(case.x, clean) * case.x.shape[2] / c["dim"] / 100, "lossfunc_series_sum")
+    case.close(l2(case.x, clean), "lossfunc_mse_series_mean")
+    case.close(l2(case.x, clean), "lossfunc_mse_series_sum")
+    far, near, far_words, near_words = golden_loss(case)
+    # The *_sum functions divide the sum over captions and timesteps by the number of captions alone.
     many = c["samples"] if c["loss_func"].endswith("series_sum") else 1
     far = many * far
     rounding = c["rounding_weight"] * (many * far_words + near_words)
-    close(far, ref[f"{out}/loss_x_t"], tolerance)
-    close(near, ref[f"{out}/loss_x_1"], tolerance)
-    close(rounding, ref[f"{out}/loss_rounding"], tolerance)
     total = far + near + rounding
-    close(total, ref[f"{out}/loss_total"], tolerance)
+    case.close(far, "loss_x_t")
+    case.close(near, "loss_x_1")
+    case.close(rounding, "loss_rounding")
+    case.close(total, "loss_total")
     total.backward()
     query = "layer.0.attention.q_lin.weight"
     names = {
@@ -133,69 +109,48 @@ def test_losses_and_gradients(
         "model.vocab_transform.bias": "transform.bias",
     }
     grads = {name: value.grad for name, value in case.network.named_parameters()}
-    for name, value in ref.under(f"{out}/grad").items():
-        close(grads[names[name]], value, tolerance)
+    for name in case.golden.under(f"{case.out}/grad"):
+        case.close(grads[names[name]], f"grad/{name}")
 
 
-def golden_loss(ref: Any, case: Case) -> tuple[Tensor, ...]:
-    c, tape = ref.config, case.tape
-    for _ in range(2 if c["x0_prediction"] else 3):  # drawn by the calls before
+def golden_loss(case: Case) -> tuple[Tensor, ...]:
+    c, tape = case.config, case.tape
+    calls = 2 if c["x0_prediction"] else 3
+    for _ in range(calls):  # drawn by the calls before
         next(tape)
     t = next(tape).flatten().long()
-    drawn = [next(tape) for _ in range(2 if c["x0_prediction"] else 3)]
-    denoiser, rows = case.denoiser, len(t) * len(case.ids)
-    with_text = torch.zeros(rows, dtype=torch.int64)
+    draws = iter([next(tape) for _ in range(calls)])
+    denoiser, with_text = case.denoiser, torch.zeros(len(t) * len(case.ids), dtype=torch.int64)
     if c["cfg_weight"]:
         with_text = (next(tape).flatten() > c["cfg_prob"]).long()
         with_text[0], with_text[1] = 0, 1
-        denoiser = case.guided(1 + c["cfg_weight"])
-    draws = iter(drawn)
-    return losses(
-        denoiser,
-        case.codec,
-        case.ids,
-        t,
-        lambda like, level: next(draws),
-        with_text,
-        l1 if c["loss_func"].startswith("series") else l2,
-        None if c["x0_prediction"] else c["interval"],
-        **case.features,
-        real=case.real,
-    )
+        denoiser = case.guided
+    distance = l1 if c["loss_func"].startswith("series") else l2
+    interval = None if c["x0_prediction"] else c["interval"]
+
+    def noise(like: Tensor, level: object) -> Tensor:
+        return next(draws)
+
+    given = {**case.features, "real": case.real}
+    return losses(denoiser, case.codec, case.ids, t, noise, with_text, distance, interval, **given)
 
 
-@every
-@both
-def test_passes(golden: GoldenReader, model: str, dtype: torch.dtype, out: str, tolerance: float) -> None:
-    ref = golden(f"clip-diffusion-lm/{model}")
-    case, n = Case(ref, dtype), ref.config["length"]
-    without = torch.zeros(len(case.x), dtype=torch.int64)
-    start = [*ref.under("noise").values()][-1].to(dtype)[:, :n]
-    given = {**case.features, "text": torch.zeros_like(case.features["text"])}
-    plan = [10, 8, 6, 4, 2, 0]
+def test_passes(case: Case) -> None:
+    n, plan = case.config["length"], [10, 8, 6, 4, 2, 0]
+    start = [*case.golden.under("noise").values()][-1].to(case.dtype)[:, :n]
+    given = {**case.features, "text": torch.zeros_like(case.features["text"]), "with_text": case.without}
     with torch.no_grad():
-        trajectory = list(reverse(case.denoiser, start, plan, FixedPoint(), with_text=without, **given))
-    for step, state, tokens in zip(
-        trajectory, ref[f"{out}/passes_states"], ref[f"{out}/passes_tokens"], strict=True
-    ):
-        close(step.x, state[:, :n], tolerance)
-        assert torch.equal(case.codec.decode(step.x), tokens)
-    close(case.codec.logits(trajectory[-1].x), ref[f"{out}/passes_logits_last"], tolerance)
-    merged = case.codec.decode(trajectory[-1].x).unique_consecutive(dim=-1)
-    assert torch.equal(merged, ref[f"{out}/passes_tokens_unique_consecutive"])
-    if f"{out}/guided_passes_states" in ref:
-        guided = case.guided(1 + ref.config["cfg_weight"])
+        states = [step.x for step in reverse(case.denoiser, start, plan, FixedPoint(), **given)]
+    for state, stored in zip(states, case.stored("passes_states"), strict=True):
+        case.close(state, stored[:, :n])
+    tokens = case.codec.decode(torch.stack(states))
+    assert torch.equal(tokens, case.stored("passes_tokens"))
+    case.close(case.codec.logits(states[-1]), "passes_logits_last")
+    merged = tokens[-1].unique_consecutive(dim=-1)
+    assert torch.equal(merged, case.stored("passes_tokens_unique_consecutive"))
+    if f"{case.out}/guided_passes_states" in case.golden:
+        given = {**case.features, "with_text": case.without + 1, "real": case.real}
         with torch.no_grad():
-            trajectory = list(
-                reverse(
-                    guided,
-                    case.x,
-                    plan[-4:],
-                    FixedPoint(),
-                    with_text=without + 1,
-                    **case.features,
-                    real=case.real,
-                )
-            )
-        for step, state in zip(trajectory, ref[f"{out}/guided_passes_states"], strict=True):
-            close(step.x, state[:, :n], tolerance)
+            steps = list(reverse(case.guided, case.x, plan[-4:], FixedPoint(), **given))
+        for step, stored in zip(steps, case.stored("guided_passes_states"), strict=True):
+            case.close(step.x, stored[:, :n])

@@ -1,0 +1,52 @@
+"""Published CLIP models: pictures and texts as vectors of one space (Radford et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from headwater.data.pretrained import pretrained
+
+
+class Clip:
+    """A CLIP model of transformers by name or folder.
+
+    Raises UserError when it cannot be read or transformers is not installed.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        model = pretrained("CLIPModel", name, "features=trained")
+        self.tokenizer = pretrained("AutoTokenizer", name, "features=trained")
+        self.name, self.device = name, device
+        self.model = model.to(device).eval().requires_grad_(False)
+        # The published normalisation of all OpenAI CLIPs.
+        self.mean = torch.tensor([0.48145466, 0.4578275, 0.40821073], device=device)[:, None, None]
+        self.std = torch.tensor([0.26862954, 0.26130258, 0.27577711], device=device)[:, None, None]
+
+    @torch.inference_mode()
+    def image(self, images: Tensor) -> Tensor:
+        """Unit vectors (B, D) of pictures (B, 3, S, S) in [-1, 1]; resized to the model's own side."""
+        side = self.model.config.vision_config.image_size
+        x = (images.to(self.device) + 1) / 2
+        if x.shape[-2:] != (side, side):
+            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+        return F.normalize(_vectors(self.model.get_image_features(pixel_values=(x - self.mean) / self.std)))
+
+    @torch.inference_mode()
+    def text(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors (B, D) of texts; cut at the model's length."""
+        longest = self.model.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt"
+        )
+        given = {k: tokens[k].to(self.device) for k in ("input_ids", "attention_mask")}
+        return F.normalize(_vectors(self.model.get_text_features(**given)))
+
+
+def _vectors(found: Any) -> Tensor:
+    """Older releases of transformers return the vectors, newer ones an output that holds them."""
+    return found if isinstance(found, Tensor) else found.pooler_output
