@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from headwater.errors import UserError
+from headwater.errors import UserError, need
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PATIENCE = 5.0
 """Seconds that the hub has to answer."""
@@ -38,6 +41,19 @@ def pretrained(kind: str, name: str, instead: str) -> Any:
         return read(name)
     except _READS:
         raise UserError(_missing(kind, name, instead)) from None
+
+
+def word_vectors(name: str, entries: int, dim: int) -> Tensor:
+    """The first entries of the input embedding of a model of transformers, (entries, dim).
+
+    Raises UserError where it has fewer, or vectors of another width, or cannot be read.
+    """
+    model = pretrained("AutoModel", name, "words=random")
+    table: Tensor = model.get_input_embeddings().weight.detach().clone()
+    wide = table.shape[1]
+    need(wide == dim, f"word vectors of {name} are {wide} wide: set dim to that")
+    need(len(table) >= entries, f"{name} has {len(table)} word vectors, its tokenizer {entries} words")
+    return table[:entries]
 
 
 def _missing(kind: str, name: str, instead: str) -> str:

@@ -6,8 +6,6 @@ is compared with that of the caption of the nearest training picture, that of th
 and that of captions written without guidance, over names (pictures of one name, trainings and noises
 averaged). `held` needs all three beyond chance, `partly` one. Ancestral steps, which the paper does not
 take, and single passes are reported and take no part. The rule was written before any result.
-
-The captioner is the one that ships, and seeds are those of the noise; where none ships, it is trained here.
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ from headwater.methods.catalogue import entry
 from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner, encoded, neighbours
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM
 from headwater.metrics.text import sentence_f1
-from headwater.report import Section
 from headwater.training import TrainerConfig
 
 F1, GUIDED, SHIPPED = "word F1", "guided", "clip-diffusion-lm"
@@ -41,19 +38,13 @@ class Settings:
     pictures: int = 10_000
     """Test pictures, at most."""
     shipped: bool = True
-    """Whether the captioner that ships is taken; one that is trained here is the same for all seeds."""
+    """Whether the captioner that ships is taken, so that seeds are those of the noise; where none ships, one
+    is trained here, the same for all seeds."""
 
 
-def small(features: int, train: int) -> CLIPDiffusionLM:
-    """The method of recipes/small.yaml, trained for so many steps."""
-    method = entry("clip-diffusion-lm").configured("small")
-    training = replace(method.training, steps=train, warmup=min(300, train // 4))
-    return replace(method, feature_steps=features, training=training)
-
-
-FULL = Settings(small(600, 15_000))
-_TINY = replace(
-    small(2, 2), size=16, dim=8, hidden=8, heads=2, layers=1, training=TrainerConfig(2, 4, lr=1e-3)
+SMALL: CLIPDiffusionLM = entry("clip-diffusion-lm").configured("small")
+TINY = replace(
+    SMALL, feature_steps=2, size=16, dim=8, hidden=8, heads=2, layers=1, training=TrainerConfig(2, 4, lr=1e-3)
 )
 
 
@@ -67,9 +58,9 @@ def arms(method: CLIPDiffusionLM) -> dict[str, CLIPDiffusionLM]:
     }
 
 
-def calls(method: CLIPDiffusionLM) -> int:
-    """Network calls per caption."""
-    return method.steps * (2 if method.guidance_scale > 1 else 1)
+def cost(method: CLIPDiffusionLM) -> dict[str, int]:
+    """Network calls per caption of each way."""
+    return {name: arm.steps * (2 if arm.guidance_scale > 1 else 1) for name, arm in arms(method).items()}
 
 
 def per_name(captions: list[str], truth: list[str]) -> list[float]:
@@ -105,7 +96,13 @@ def measure(settings: Settings, trial: Trial) -> None:
         written[name] = [known[i] for i in neighbours(features, its).tolist()]
     for name, captions in written.items():
         trial.found.add(F1, name, per_name(captions, truth))
-    trial.found.samples |= {"pictures": test.images[:24], "guided": written[GUIDED][:24], "truth": truth[:24]}
+    trial.section.contact_sheet(
+        test.images[:24],
+        labels=[f"{g or '(nothing)'} / {t}" for g, t in zip(written[GUIDED][:24], truth, strict=False)],
+        caption="Written with guidance / the true name. No true name was trained on; first seed.",
+    )
+    calls = cost(settings.method).items()
+    trial.section.table(["arm", "network calls a caption"], [[name, n] for name, n in calls])
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
@@ -116,33 +113,16 @@ def rule(results: Results[Settings]) -> list[Comparison]:
     ]
 
 
-def cost(results: Results[Settings]) -> dict[str, int]:
-    """Network calls per caption, by arm."""
-    return {name: calls(arm) for name, arm in arms(results.settings.method).items()}
-
-
-def show(section: Section, results: Results[Settings]) -> None:
-    """Captions of some pictures, and what they cost."""
-    first = results.first
-    section.contact_sheet(
-        first["pictures"],
-        labels=[f"{g or '(nothing)'} / {t}" for g, t in zip(first["guided"], first["truth"], strict=True)],
-        caption="Written with guidance / the true name. No true name was trained on; first seed.",
-    )
-    section.table(["arm", "network calls a caption"], [[name, n] for name, n in cost(results).items()])
-
-
 CLAIM = Claim(
     "clip-diffusion-lm",
     "Captions of new concepts: CLIP-Diffusion-LM",
     "All words of a caption at once, from picture features.",
     unit="name",
-    tiny=Settings(_TINY, 4, shipped=False),
-    quick=Settings(small(120, 120)),
-    full=FULL,
+    tiny=Settings(TINY, 4, shipped=False),
+    quick=Settings(replace(SMALL, feature_steps=120, training=replace(SMALL.training, steps=120, warmup=30))),
+    full=Settings(SMALL),
     measures={F1: Measure("larger", "Over the names of held-out concepts.")},
     measure=measure,
     rule=rule,
-    show=show,
-    extra=lambda results: {"calls_per_caption": cost(results)},
+    extra=lambda results: {"calls_per_caption": cost(results.settings.method)},
 )

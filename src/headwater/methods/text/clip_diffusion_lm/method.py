@@ -13,7 +13,7 @@ from headwater.codecs import Embedding
 from headwater.core import Denoises, Prediction, Sampler
 from headwater.core.sampler import State
 from headwater.core.transition import Gaussian, NoiseSource, Transition
-from headwater.data.pretrained import pretrained
+from headwater.data.pretrained import word_vectors
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper, Texts
@@ -221,7 +221,7 @@ class CLIPDiffusionLM(Method):
         fitted = FittedCaptioner.fresh(config, derive(run.seed, Purpose.CAPTIONER_WEIGHTS))
         fitted = replace(fitted, captions=texts, encoder=encoder)
         if self.words == "published":
-            fitted.network.table.data = self._published_vectors(tokenizer.size)
+            fitted.network.table.data = word_vectors(self.tokenizer, tokenizer.size, self.dim)
             fitted.network.head.data = fitted.network.table.data.clone()
 
         def loss(network: Any, rows: Tensor, step: int) -> Tensor:
@@ -281,13 +281,3 @@ class CLIPDiffusionLM(Method):
 
     def _check(self, image: Tensor, shape: tuple[int, int, int]) -> None:
         need(image.shape[1:] == shape, f"pictures are {tuple(image.shape[1:])}, not {shape}: resize them")
-
-    def _published_vectors(self, entries: int) -> Tensor:
-        """The input embedding (entries, dim) of the transformers model, or local folder, `tokenizer`."""
-        name = self.tokenizer
-        model = pretrained("AutoModel", name, "words=random")
-        table: Tensor = model.get_input_embeddings().weight.detach().clone()
-        wide = table.shape[1]
-        need(wide == self.dim, f"word vectors of {name} are {wide} wide: set dim to that")
-        need(len(table) >= entries, f"{name} has {len(table)} word vectors, its tokenizer {entries} words")
-        return table[:entries]

@@ -33,6 +33,11 @@ from headwater.training import TrainerConfig
 
 SHIPPED, LONGEST = "diffuseq-verses", 14
 """Longer verses, in words split at spaces on either side, are left out."""
+SMALL: DiffuSeq = entry("diffuseq").configured("small")
+TINY = replace(
+    SMALL, T=10, length=16, vocabulary=64, dim=8, hidden=16, layers=1, feedforward=16, steps=3, candidates=3,
+    training=TrainerConfig(3, 4, lr=1e-3),
+)  # fmt: skip
 COUNTS = (1, 2, 5, 10)
 """Numbers of candidates on the curve."""
 BLEU, UNCERTAIN, SECONDS = "BLEU", "words in doubt", "seconds a sentence"
@@ -51,13 +56,6 @@ class Settings:
     """Whether the network that reads from left to right is trained too."""
     shipped: bool = True
     """Whether the network that ships is taken; one that is trained here is the same for all seeds."""
-
-
-def small(train: int, steps: int) -> DiffuSeq:
-    """The method of recipes/small.yaml, trained and used for so many steps."""
-    method = entry("diffuseq").configured("small")
-    training = replace(method.training, steps=train, warmup=min(500, train // 20))
-    return replace(method, steps=steps, training=training)
 
 
 def verses(split: str) -> Pairs:
@@ -183,17 +181,9 @@ CLAIM = Claim(
     "Verses rewritten: DiffuSeq",
     "King James English to modern English, by denoising the second half.",
     unit="verse",
-    tiny=Settings(
-        4,
-        replace(
-            small(3, 3), T=10, length=16, vocabulary=64, dim=8, hidden=16, layers=1, feedforward=16,
-            candidates=3, training=TrainerConfig(3, 4, lr=1e-3),
-        ),
-        baseline=True,
-        shipped=False,
-    ),
-    quick=Settings(24, small(50, 20)),
-    full=Settings(96, small(24_000, 50), baseline=True),
+    tiny=Settings(4, TINY, baseline=True, shipped=False),
+    quick=Settings(24, replace(SMALL, steps=20, training=replace(SMALL.training, steps=50, warmup=2))),
+    full=Settings(96, SMALL, baseline=True),
     measures={
         BLEU: Measure("larger", "Mean of smoothed sentence BLEU over verses."),
         UNCERTAIN: Measure(
@@ -213,4 +203,4 @@ CLAIM = Claim(
     rule=rule,
     show=show,
     extra=extra,
-)  # fmt: skip
+)

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import headwater.methods.text.clip_diffusion_lm.claim as claim
-from headwater.cli.options import fill, read_options
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
 from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner, neighbours
@@ -133,8 +132,3 @@ def test_what_cannot_be_is_said(fitted: FittedCaptioner, monkeypatch: pytest.Mon
 def test_a_name_counts_once_in_the_claim_however_many_pictures_it_has() -> None:
     found = claim.per_name(["red car", "car", "a dog"], ["red car", "red car", "cat"])
     assert found == [0.0, pytest.approx((1 + 2 / 3) / 2)]
-
-
-def test_the_recipe_is_the_claims_setting() -> None:
-    recipe = read_options(Path(__file__).parents[1] / "recipes/small.yaml")
-    assert fill(CLIPDiffusionLM, recipe, "small.yaml") == claim.FULL.method

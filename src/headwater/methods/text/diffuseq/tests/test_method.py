@@ -10,9 +10,7 @@ import pytest
 import torch
 
 from headwater.baselines.autoregressive import Autoregressive
-from headwater.codecs import Embedding
-from headwater.controls import GivenRegion, Nearest
-from headwater.core import Prediction
+from headwater.controls import GivenRegion
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
 from headwater.methods.text.diffuseq.claim import uncertain_words
@@ -116,33 +114,17 @@ def test_rows_of_two_texts() -> None:
 
 
 def test_what_cannot_be_is_said() -> None:
-    for source, target, words in (
-        ([], [], "no target texts"),
-        (["a"], ["a", "b"], "one target for each"),
-        (["a", " "], ["a", "b"], "source text 2 is empty"),
-    ):
-        with pytest.raises(UserError, match=words):
-            TINY.fit(source, target, **QUIET)
     fitted = TINY.fit(SOURCE, SOURCE, **QUIET)
-    for method, source, words in (
-        (replace(TINY, steps=21), SOURCE, "give a number from 1 to 20"),
-        (TINY, ["a", "光 雨"], "source text 2 has no word of the vocabulary"),
-        (TINY, [], "no source texts"),
+    for call, given, words in (
+        (TINY.fit, ([], []), "no target texts"),
+        (TINY.fit, (["a"], ["a", "b"]), "one target for each"),
+        (TINY.fit, (["a", " "], ["a", "b"]), "source text 2 is empty"),
+        (replace(TINY, steps=21).apply, (SOURCE, fitted), "give a number from 1 to 20"),
+        (TINY.apply, (["a", "光 雨"], fitted), "source text 2 has no word of the vocabulary"),
+        (TINY.apply, ([], fitted), "no source texts"),
     ):
         with pytest.raises(UserError, match=words):
-            method.apply(source, fitted, **QUIET)
-
-
-def test_nearest_word_vectors_and_the_likeliest_word_differ() -> None:
-    table = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
-    codec = Embedding(table)
-    x = torch.tensor([[[1.2, 0.1], [2.5, 0.0], [0.1, 2.0]]])
-    assert codec.nearest(x).tolist() == [[0, 1, 2]]
-    assert codec.decode(x).tolist() == [[1, 1, 2]]  # the longest vector attracts
-    pred = Prediction(x, 3, x, torch.zeros(1))
-    assert torch.equal(Nearest(codec).denoised(pred).x0, table[[0, 1, 2]][None])
-    assert Nearest(codec, low=4).denoised(pred) is pred
-    assert Nearest(codec, high=2).denoised(pred) is pred
+            call(*given, **QUIET)
 
 
 def test_a_word_between_two_vectors_is_uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
