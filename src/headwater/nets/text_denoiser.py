@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater.codecs import Embedding
@@ -109,8 +110,51 @@ class NextWord(nn.Module):
         self.body = TextDenoiser(config)
         self.body.time = nn.Sequential()
 
-    def forward(self, ids: Tensor, place: Tensor, seen: Tensor, past: list[Past] | None = None) -> Tensor:
-        """ids, place (B, L) int64 -> (B, L, V). place: positions in the row; seen, past: as `Encoder`'s."""
+    def forward(
+        self,
+        ids: Tensor,
+        place: Tensor | None = None,
+        seen: Tensor | None = None,
+        past: list[Past] | None = None,
+    ) -> Tensor:
+        """ids (B, L) int64 -> (B, L, V).
+
+        place: (B, L) int64, positions in the row, by default from 0. seen, past: as `Encoder`'s; by default a
+        position sees itself and those before it.
+        """
         codec, body = self.body.codec(), self.body
+        if place is None:
+            place = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        seen = _causal(ids) if seen is None else seen
         h = body.drop(body.norm(body.up(codec.encode(ids)) + body.position[place]))
         return codec.logits(body.down(body.encoder(h, seen, past)))
+
+    def continued(self, ids: Tensor, real: Tensor, end: int) -> Tensor:
+        """The likeliest next words (B, words), until every text has had the word `end` or is full;
+        a text that has ended has `end` again.
+
+        ids (B, L) int64, padded in front, where real (B, L) bool is False. Keys and values of earlier words
+        are kept, so each further call costs one word.
+        """
+        length = self.body.config.length
+        place = (real.cumsum(1) - 1).clamp(min=0)
+        # Padding before a text sees itself: a row that sees nothing would be not a number.
+        itself = torch.eye(ids.shape[1], dtype=torch.bool, device=ids.device)
+        seen = _causal(ids) & real[:, None] | itself
+        past = [Past() for _ in range(self.body.config.layers)]
+        logits = self(ids, place, seen[:, None], past)
+        written, last = list[Tensor](), place[:, -1:]
+        ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        while True:
+            word = logits[:, -1].argmax(-1).where(~ended, end)
+            written.append(word)
+            ended, last = ended | (word == end), last + 1
+            if bool((ended | (last[:, 0] >= length)).all()):
+                return torch.stack(written, 1)
+            real = F.pad(real, (0, 1), value=True)
+            logits = self(word[:, None], last.clamp(max=length - 1), real[:, None, None], past)
+
+
+def _causal(ids: Tensor) -> Tensor:
+    """(L, L) bool for ids (B, L), True where a position may look."""
+    return torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()

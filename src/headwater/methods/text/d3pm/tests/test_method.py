@@ -11,8 +11,7 @@ from headwater.data.characters import Characters
 from headwater.discrete.matrix_powers import MatrixPowers
 from headwater.errors import UserError
 from headwater.methods.text.d3pm.claim import FULL, arms
-from headwater.methods.text.d3pm.fitted import FittedD3PM, contexts, pair_counts
-from headwater.methods.text.d3pm.method import D3PM, windows
+from headwater.methods.text.d3pm.method import D3PM, FittedD3PM, contexts, pair_counts, windows
 from headwater.training import TrainerConfig
 
 CORPUS = ["abab abab", "ba ba", "ab"] * 12

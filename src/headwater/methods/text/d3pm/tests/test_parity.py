@@ -14,7 +14,7 @@ from arrays import close
 from closed_form import F64
 from headwater.data.characters import Characters
 from headwater.discrete import Discrete
-from headwater.methods.text.d3pm.fitted import Chain, D3PMConfig, FittedD3PM, Schedule
+from headwater.methods.text.d3pm.method import Chain, D3PMConfig, FittedD3PM, Schedule
 from headwater.nets.text_transformer import TextTransformerConfig
 
 Load = Callable[[str], Any]
