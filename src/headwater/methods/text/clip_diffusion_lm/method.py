@@ -98,8 +98,8 @@ def losses(
     one = torch.ones(len(ids), dtype=torch.int64)
     without = torch.zeros_like(with_text[: len(ids)])
     near = denoiser(q.combine(x0, noise(x0, 1), one), one, None, with_text=without, **features).x0
-    nats = (codec.nats(x, w).sum(1).mean() for x, w in ((far, each(ids)), (near, ids)))
-    return distance(far, wanted), distance(near, x0), *nats
+    far_words, near_words = (codec.nats(x, w).sum(1).mean() for x, w in ((far, each(ids)), (near, ids)))
+    return distance(far, wanted), distance(near, x0), far_words, near_words
 
 
 @dataclass(frozen=True)

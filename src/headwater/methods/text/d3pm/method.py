@@ -175,19 +175,19 @@ class D3PM(Method):
         need(all(text), "a text is empty: write holes where something is to be written")
         characters, n = fitted.config.characters, fitted.length
         cut = [characters.encode(t, self.hole).split(n) for t in text]
-        parts = [Piece(i, j * n, ids) for i, some in enumerate(cut) for j, ids in enumerate(some)]
-        parts = self._filled(parts, fitted, run)
-        full = [torch.cat([p.ids for p in group]) for _, group in groupby(parts, lambda p: p.text)]
+        pieces = [Piece(i, j * n, ids) for i, some in enumerate(cut) for j, ids in enumerate(some)]
+        pieces = self._filled(pieces, fitted, run)
+        full = [torch.cat([p.ids for p in group]) for _, group in groupby(pieces, lambda p: p.text)]
         nats = torch.zeros(len(text), dtype=torch.float64)
-        for part, each in self._nats(parts, fitted, run):
-            nats[part.text] += each * len(part.ids) / len(full[part.text])
+        for piece, each in self._nats(pieces, fitted, run):
+            nats[piece.text] += each * len(piece.ids) / len(full[piece.text])
         return Written([characters.decode(ids) for ids in full], bits_of(nats).float())
 
     def write(self, n: int, fitted: FittedD3PM, **how: Unpack[RunOptions]) -> list[str]:
         """n new windows. Window i depends on the seed and i alone."""
         blank = [Piece(i, 0, torch.full((fitted.length,), -1)) for i in range(n)]
         done = self._filled(blank, fitted.mixed(self.mixture), Run(**how))
-        return [fitted.config.characters.decode(part.ids) for part in done]
+        return [fitted.config.characters.decode(piece.ids) for piece in done]
 
     def evaluate(self, written: Texts, bits: Scores) -> dict[str, float]:
         """bits_per_character over all texts, with a 95 % bootstrap interval over texts."""
@@ -196,13 +196,13 @@ class D3PM(Method):
         low, high = bootstrap_interval(each.numpy(), seed=0)
         return {"bits_per_character": float(each.mean()), "low": low, "high": high}
 
-    def _filled(self, parts: Sequence[Piece], fitted: FittedD3PM, run: Run) -> list[Piece]:
+    def _filled(self, pieces: Sequence[Piece], fitted: FittedD3PM, run: Run) -> list[Piece]:
         """The pieces in their order, every hole written; those without one stay as they are."""
         q, timesteps = fitted.process, timesteps_of(fitted.process.T, self.steps, "even")
-        found, open_ = list(parts), [i for i, part in enumerate(parts) if bool((part.ids < 0).any())]
-        if not open_:
+        found, holed = list(pieces), [i for i, piece in enumerate(pieces) if bool((piece.ids < 0).any())]
+        if not holed:
             return found
-        some = [parts[i] for i in open_]
+        some = [pieces[i] for i in holed]
         given = torch.stack([F.pad(p.ids, (0, fitted.length - len(p.ids)), value=-1) for p in some])
 
         def begin(batch: Batch) -> Start:
@@ -213,24 +213,24 @@ class D3PM(Method):
 
         key = _key(some, run, Purpose.D3PM_WRITE)
         drawn = sample(fitted.denoiser, timesteps, len(some), begin, run, key=key, label="texts")
-        for i, row in zip(open_, torch.where(given < 0, drawn, given), strict=True):
-            found[i] = replace(parts[i], ids=row[: len(parts[i].ids)])
+        for i, row in zip(holed, torch.where(given < 0, drawn, given), strict=True):
+            found[i] = replace(pieces[i], ids=row[: len(pieces[i].ids)])
         return found
 
-    def _nats(self, parts: Sequence[Piece], fitted: FittedD3PM, run: Run) -> Iterator[tuple[Piece, float]]:
+    def _nats(self, pieces: Sequence[Piece], fitted: FittedD3PM, run: Run) -> Iterator[tuple[Piece, float]]:
         """The bound of each piece in nats per character; pieces of one length share a batch."""
         timesteps = timesteps_of(fitted.process.T, self.steps, "even")
-        for _, group in groupby(sorted(parts, key=lambda p: len(p.ids)), lambda p: len(p.ids)):
+        for _, group in groupby(sorted(pieces, key=lambda p: len(p.ids)), lambda p: len(p.ids)):
             alike = list(group)
-            x0 = torch.stack([part.ids for part in alike])
+            x0 = torch.stack([piece.ids for piece in alike])
             for batch in run.batches(len(alike), key=_key(alike, run, Purpose.D3PM_BOUND)):
                 with torch.inference_mode():
                     nats = bound(fitted.denoiser, batch.take(x0), timesteps, batch.noise, self.levels)
                 yield from zip(alike[batch.rows], nats.tolist(), strict=True)
 
 
-def _key(parts: Sequence[Piece], run: Run, purpose: int) -> Key:
-    return lambda i, _: (purpose, run.first + parts[i].text, parts[i].start)
+def _key(pieces: Sequence[Piece], run: Run, purpose: int) -> Key:
+    return lambda i, _: (purpose, run.first + pieces[i].text, pieces[i].start)
 
 
 @dataclass(frozen=True)
