@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from headwater.errors import UserError, need
+from headwater.errors import UserError
 from headwater.models import folder as kept
 from headwater.models.filling import Parts, assembled
 from headwater.models.folder import Layout, Shapes
@@ -142,11 +142,12 @@ class Pretrained(ABC):
 
     def check(self, image: Tensor) -> None:
         """Raise UserError unless images (B, C, H, W) have its shape."""
-        size, wanted, kind = tuple(image.shape[1:]), tuple(self.shape), self.kind
-        need(
-            size == wanted,
-            f"the pictures are {size}, this {kind} wants {wanted}: resize them or take another {kind}",
-        )
+        size, wanted = tuple(image.shape[1:]), tuple(self.shape)
+        if size != wanted:
+            raise UserError(
+                f"the pictures are {size}, this {self.kind} wants {wanted}: resize them or take another "
+                f"{self.kind}"
+            )
 
     def parts(self) -> Parts:
         """Its networks and tensors by the names of their fields."""

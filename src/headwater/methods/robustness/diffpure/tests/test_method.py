@@ -89,7 +89,7 @@ def test_impossible_settings_are_a_sentence(changes: dict[str, Any], words: str)
 
 def test_pictures_that_do_not_fit_are_a_sentence(classifier: nn.Module) -> None:
     defended = Purified(classifier, PRIOR, METHOD)
-    with pytest.raises(UserError, match="this prior draws"):
+    with pytest.raises(UserError, match="this prior wants"):
         defended(torch.zeros(1, 3, 6, 6))
     with pytest.raises(UserError, match=r"lie in .* rescale"):
         defended(X * 2 - 1.5)
