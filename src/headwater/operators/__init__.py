@@ -1,6 +1,17 @@
 """Measurements of images: linear operators with adjoint and pseudo-inverse, some with their decomposition."""
 
-from headwater.operators.linear import Coils, Fourier, OfReal, Operator, Sampled, Turned, inner, least_squares
+from headwater.operators.linear import (
+    Coils,
+    Fourier,
+    Measurement,
+    OfReal,
+    Operator,
+    Sampled,
+    Turned,
+    inner,
+    least_squares,
+)
+from headwater.operators.nonlinear import JPEG, Overexposed, PhaseRetrieval
 from headwater.operators.spectral import (
     BlockAverage,
     Circular,
@@ -13,14 +24,18 @@ from headwater.operators.spectral import (
 )
 
 __all__ = [
+    "JPEG",
     "BlockAverage",
     "Circular",
     "Coils",
     "Fourier",
     "Grey",
     "Masked",
+    "Measurement",
     "OfReal",
     "Operator",
+    "Overexposed",
+    "PhaseRetrieval",
     "Sampled",
     "Separable",
     "Spectral",

@@ -18,12 +18,16 @@ import torch
 from torch import Tensor
 
 
-class Operator(ABC):
-    """A linear map A from images (B, ...) to measurements (B, ...), each sample on its own."""
+class Measurement(ABC):
+    """A differentiable map from images (B, ...) to measurements (B, ...), each sample on its own."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """A x."""
+        """A(x)."""
+
+
+class Operator(Measurement):
+    """A linear measurement."""
 
     @abstractmethod
     def adjoint(self, y: Tensor) -> Tensor:
