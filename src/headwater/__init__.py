@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:  # methods: made by `make registers`
     from headwater.methods.anomaly.anoddpm.method import AnoDDPM as AnoDDPM
     from headwater.methods.medical.score_mri.method import ScoreMRI as ScoreMRI
+    from headwater.methods.restoration.ddrm.method import DDRM as DDRM
+    from headwater.methods.restoration.dps.method import DPS as DPS
+    from headwater.methods.restoration.ilvr.method import ILVR as ILVR
     from headwater.methods.restoration.repaint.method import RePaint as RePaint
     from headwater.methods.robustness.diffpure.method import DiffPure as DiffPure
     from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation as DDPMSegmentation

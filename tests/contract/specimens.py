@@ -27,6 +27,7 @@ from headwater.data.series import Table
 from headwater.methods.base import Kind
 from headwater.methods.catalogue import METHODS
 from headwater.models import Prior, PriorConfig, ProcessConfig
+from headwater.operators.named import operator_of
 
 LEVELS = 1000
 """Of the tiny prior: defaults of papers fit."""
@@ -44,8 +45,8 @@ SIZES: dict[str, Any] = {
     "T": 24, "K": 5, "length": 16, "vocabulary": 60, "tokenizer": "word", "words": "trained",
     "features": "trained", "feature_steps": 2, "size": 8, "shape": SHAPE,
     # work
-    "samples": 2, "candidates": 2, "ensemble": 2, "epochs": 1, "smallest": 1, "levels": 4,
-    "batch_size": 4, "lr": 1e-3, "blocks": (0, 1),
+    "factor": 2, "free": 1, "samples": 2, "candidates": 2, "ensemble": 2, "epochs": 1, "smallest": 1,
+    "levels": 4, "batch_size": 4, "lr": 1e-3, "blocks": (0, 1),
 }  # fmt: skip
 FEW = {"steps": 4, "level": 6, "jump": 2, "resample": 2}
 """Steps of a method that walks down a prior or a chain."""
@@ -126,7 +127,16 @@ def inputs(function: Callable[..., Any], method: Any, n: int, shape: tuple[int, 
         for k, p in inspect.signature(function).parameters.items()
         if p.default is not inspect.Parameter.empty
     }
-    return {key: make(key, kind, n, shape) for key, kind in kinds(function).items() if key not in free}
+    found = {key: kind for key, kind in kinds(function).items() if key not in free}
+    return {
+        key: make(key, kind, n, measured_shape(method, shape) if kind.name == "measured" else shape)
+        for key, kind in found.items()
+    }
+
+
+def measured_shape(method: Any, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """What a method's measurement makes of pictures."""
+    return tuple(operator_of(method.by, shape).forward(torch.zeros(1, *shape)).shape[1:])  # pyright: ignore
 
 
 def make(key: str, kind: Kind, n: int, shape: tuple[int, int, int]) -> Any:
@@ -137,7 +147,7 @@ def make(key: str, kind: Kind, n: int, shape: tuple[int, int, int]) -> Any:
         return torch.stack([draw(torch.Generator().manual_seed(100 + i)) for i in range(n)])
 
     match kind.name:
-        case "images":
+        case "images" | "measured":
             return (
                 each(lambda g: torch.rand(channels, height, width, generator=g) * 2 - 1)
                 if n
@@ -237,7 +247,7 @@ def files(folder: Path, inputs: Mapping[str, Any], wanted: Mapping[str, Kind]) -
     for key, value in inputs.items():
         place = folder / key
         match wanted[key].name:
-            case "images":
+            case "images" | "measured":
                 for i, picture in enumerate(value):
                     save_picture(picture, place / f"i{i}.png")
             case "mask" | "labels":

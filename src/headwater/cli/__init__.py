@@ -14,6 +14,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "apply": ("apply", "a method on your own files"),
     "evaluate": ("evaluate", "results of a method against the truth"),
     "sample": ("sample", "draw pictures from a prior"),
+    "degrade": ("degrade", "make measured pictures from clean ones, to restore them"),
     "reproduce": ("reproduce", "a paper's claim in miniature, on real data"),
     "convert": ("convert", "a checkpoint between our folder, guided-diffusion and diffusers"),
     "inspect": ("inspect", "what a checkpoint is, without running anything in it"),

@@ -98,7 +98,7 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
             page.card(sections[0], "Samples", "draw pictures like those that a prior was trained on")
         else:
             verdict = full[name].verdict if name in full else None
-            page.card(sections[0], METHODS[name].load().__name__, METHODS[name].summary, verdict)
+            page.card(sections[0], METHODS[name].title, METHODS[name].summary, verdict)
     seconds = time.monotonic() - began
     settings = {
         "effort": "quick",

@@ -56,12 +56,19 @@ class Paper:
 class Kind:
     """How an argument or result of a method is stored in files."""
 
-    name: Literal["images", "mask", "labels", "map", "scores", "texts", "series", "kspace", "magnitude"]
+    name: Literal[
+        "images", "measured", "mask", "labels", "map", "scores", "texts", "series", "kspace", "magnitude"
+    ]
     help: str
 
 
 Images = Annotated[Tensor, Kind("images", "a folder of pictures, one picture, an .npz or a shipped set")]
 """float32 (B, C, H, W) in [-1, 1]."""
+
+Measured = Annotated[
+    Tensor, Kind("measured", "a folder of pictures as they were measured, or one such picture")
+]
+"""float32 (B, C', H', W') in [-1, 1]: pictures of a size of their own, such as small or grey ones."""
 
 Mask = Annotated[Tensor, Kind("mask", "one lossless mask for all pictures, or a folder with one per picture")]
 """bool (B or 1, 1, H, W); the argument's name says what True means."""

@@ -105,6 +105,7 @@ def slices(kind: torch.dtype) -> Callable[[Any, str], list[Tensor]]:
 
 CONVERSIONS: dict[str, Callable[[Any, str], Any]] = {
     "images": images,
+    "measured": images,
     "mask": mask,
     "labels": labels,
     "map": maps,

@@ -34,6 +34,9 @@ class Purpose(IntEnum):
     SAMPLES = 12
     """What the page of a training shows."""
 
+    MEASURED = 13
+    """The noise of measurements that are made up."""
+
     # Training of a discrete chain.
     CHAIN_NOISE = 0x44334E
     CHAIN_TIMESTEPS = 0x44334C

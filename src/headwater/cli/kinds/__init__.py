@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from headwater.cli.kinds.family import Family, Items, Request
 from headwater.cli.kinds.kspace import Kspace, Magnitude
-from headwater.cli.kinds.pictures import Images, Labels, Maps, Masks
+from headwater.cli.kinds.pictures import Images, Labels, Maps, Masks, Measured
 from headwater.cli.kinds.scores import Scores
 from headwater.cli.kinds.series import SeriesFiles
 from headwater.cli.kinds.texts import Texts
 
 FAMILIES: dict[str, Family] = {
     "images": Images(),
+    "measured": Measured(),
     "mask": Masks(),
     "labels": Labels(),
     "map": Maps(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,15 @@ class Images(Family):
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
         save_picture(item, out / key / f"{stem(name)}.png")
         return ""
+
+
+class Measured(Images):
+    """float32 (C, H, W) in [-1, 1], each as it is stored: what was measured is not to be resized."""
+
+    def open(self, ask: Request) -> Items:
+        if not _loose(ask.where):
+            return super().open(replace(ask, shape=None))
+        return picture_files(ask, lambda path: read_picture(path, _stored(path)))
 
 
 class Masks(Family):

@@ -1,0 +1,70 @@
+"""`headwater degrade IMAGES`: measured pictures made from clean ones, to try restoration on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import tyro
+
+from headwater.cli.files import Source
+from headwater.cli.kinds import FAMILIES, Request
+from headwater.cli.methods import PRIOR
+from headwater.cli.options import parse
+from headwater.cli.record import open_output, write_record
+from headwater.cli.work import Work, answer
+from headwater.errors import need
+from headwater.methods.base import Kind
+from headwater.models import Prior
+from headwater.noise import Purpose, White, derive
+from headwater.operators import JPEG
+from headwater.operators.named import operator_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Work):
+    """Measure clean pictures as `headwater apply ddrm` and `dps` take them: OUT/measured/*.png."""
+
+    image: Annotated[
+        str, tyro.conf.arg(help="A folder of pictures, one picture, or a shipped set."), tyro.conf.Positional
+    ]
+    by: str
+    """What is measured of each picture, such as "block-average 4", "bicubic 4", grey or "jpeg 10"."""
+    noise: float = 0.0
+    """Standard deviation of the noise that is added, for values in [-1, 1]."""
+    prior: Annotated[str | None, tyro.conf.arg(help=f"{PRIOR[:-1]}: pictures get its size first.")] = None
+
+
+def run(argv: Sequence[str]) -> int:
+    """Read, measure and write pictures, a batch at a time."""
+    options = parse(Options, argv, "headwater degrade")
+    need(options.noise >= 0, f"--noise is {options.noise}: give its standard deviation, 0 or more")
+    need(options.by != "mask", "holes are drawn, not measured: paint over the pictures, or take RePaint")
+    work = options.run()
+    shape = None if options.prior is None else Prior.from_pretrained(options.prior).shape
+    source = Source(Kind("images", ""), Request("image", options.image, shape))
+    source.check_names()
+    need(len(source) > 0 and source.shape is not None, f"{options.image} holds no pictures: give some")
+    a = operator_of(options.by, source.shape or (1, 1, 1))
+    wanted = tuple(a.forward(torch.zeros(1, *(source.shape or (1, 1, 1)))).shape[1:])
+    need(
+        len(wanted) == 3 and wanted[0] in (1, 3) and options.by != "phase-retrieval",
+        f"what {options.by!r} measures is no picture: measure it in Python, by headwater.operators",
+    )
+    out = open_output(options.out, options.overwrite, ["measured"])
+    about = {"inputs": {"image": source.mark}}
+    write_record(out, "degrade", "", options, about, None)
+    for batch in work.track(work.batches(len(source)), "pictures"):
+        image = source.read(list(batch.items))
+        y = a.compressed(image) if isinstance(a, JPEG) else a.forward(image)
+        if options.noise:
+            y = y + options.noise * White().stream(
+                [derive(work.seed, Purpose.MEASURED, i) for i in batch.items]
+            )(y)
+        for i, one in zip(batch.items, y, strict=True):
+            FAMILIES["images"].write(out, "measured", source.names[i], one)
+    write_record(out, "degrade", "", options, about, ["measured"])
+    said = f"{source.count(len(source))} measured in {out / 'measured'}"
+    return answer(options.json, said, {"out": str(out), "pictures": len(source), "shape": list(wanted)})

@@ -1,0 +1,1 @@
+"""The room of DDRM: start at method.py."""

@@ -1,0 +1,106 @@
+"""Does a prior undo noisy linear measurements better than the pseudo-inverse and bicubic interpolation, and
+are 20 network calls enough? (Kawar et al. 2022, sec. 5)
+
+Held-out emoji, each block of 4 x 4 pixels averaged, with noise of 0.05 on [0, 1] (0.1 here) and without.
+Required, beyond chance over pictures: with noise, PSNR of 20 calls above that of the pseudo-inverse and of
+bicubic interpolation; and no more than 0.5 dB below that of 100 calls; and samples of one measurement differ
+more in what was not measured than in what was. Written before any result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from headwater.experiments.comparison import Comparison
+from headwater.experiments.harness import Claim, Measure, Results, Trial
+from headwater.methods.restoration.ddrm.method import DDRM
+from headwater.methods.restoration.shared.claim_pictures import FACTOR, enlarged, held_out, noisy
+from headwater.metrics.image import psnr, ssim
+from headwater.models import Prior
+from headwater.operators import BlockAverage
+
+OURS, MANY, INVERSE, BICUBIC = "DDRM", "DDRM, 100 calls", "pseudo-inverse", "bicubic"
+NOISES = {"no noise": 0.0, "noise 0.1": 0.1}
+ALLOWED = 0.5
+"""dB by which 20 calls may lie below 100."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is computed."""
+
+    pictures: int
+    """Held-out pictures per seed."""
+    draws: int
+    """Samples of each measurement for the spread."""
+    method: DDRM
+    many: int = 100
+    """Network calls of the long run."""
+
+
+def measure(settings: Settings, trial: Trial) -> None:
+    """Restore every picture in four ways, with and without noise."""
+    prior, run = trial.once("prior", lambda: Prior.from_pretrained("emoji")), trial.run(16)
+    truth, a = held_out(settings.pictures, trial.seed), BlockAverage(FACTOR)
+    rows: list[list[Tensor]] = [[] for _ in truth[:3]]
+    for case, noise in NOISES.items():
+        method, y = replace(settings.method, noise=noise), noisy(a.forward(truth), noise, trial.seed)
+        restored = {
+            INVERSE: a.pseudo_inverse(y).clamp(-1, 1),
+            BICUBIC: enlarged(y),
+            OURS: method.apply(prior, y, **run),
+            MANY: replace(method, steps=settings.many).apply(prior, y, **run),
+        }
+        for arm, image in restored.items():
+            trial.found.add("PSNR", arm, psnr(image, truth), case)
+            trial.found.add("SSIM", arm, ssim(image, truth), case)
+            residual = (a.forward(image) - y).square().mean((1, 2, 3)).sqrt()
+            trial.found.add("residual", arm, residual, case)
+        for i, row in enumerate(rows):
+            row += [restored[BICUBIC][i], restored[OURS][i]]
+        seeds = [trial.seed + 1000 * (k + 1) for k in range(settings.draws)]
+        draws = [method.apply(prior, y, **trial.run(16, seed=seed)) for seed in seeds]
+        spread = a.coefficients(torch.stack(draws).flatten(0, 1)).unflatten(0, (len(draws), -1)).var(0)
+        trial.found.add("spread", "not measured", spread[..., 1:].mean((1, 2, 3, 4)).sqrt(), case)
+        trial.found.add("spread", "measured", spread[..., 0].mean((1, 2, 3)).sqrt(), case)
+    columns = [f"{arm}, {case}" for case in NOISES for arm in (BICUBIC, OURS)]
+    cells = [[t, *row] for t, row in zip(truth, rows, strict=False)]
+    trial.section.pictures(["truth", *columns], cells, caption="The first pictures of the first seed.")
+
+
+def rule(results: Results[Settings]) -> list[Comparison]:
+    """The rule at the head of this file."""
+    case = "noise 0.1"
+    ours = ("PSNR", OURS, case)
+    allowed = results.rows("PSNR", MANY, case) - ALLOWED
+    free, tied = ("spread", "not measured"), ("spread", "measured")
+    return [
+        *[results.compare(f"PSNR against {o}", ours, ("PSNR", o, case)) for o in (INVERSE, BICUBIC)],
+        results.compare(f"PSNR of 20 calls against 100, less {ALLOWED} dB", ours, allowed),
+        results.compare("spread, not measured against measured", free, tied),
+    ]
+
+
+METHOD = DDRM(f"block-average {FACTOR}")
+CLAIM = Claim(
+    "ddrm",
+    "Small pictures enlarged: DDRM",
+    "Held-out emoji of 8 x 8 pixels, each the mean of 4 x 4, brought back to 32 x 32 by a prior that was "
+    "never trained for it.",
+    unit="picture",
+    tiny=Settings(2, 2, replace(METHOD, steps=2), 3),
+    quick=Settings(8, 2, METHOD, 50),
+    full=Settings(24, 4, METHOD),
+    measures={
+        "PSNR": Measure("larger", "In dB."),
+        "SSIM": Measure("larger"),
+        "residual": Measure(None, "Root mean square of A x - y, which should be about the noise."),
+        "spread": Measure("larger", "Standard deviation over samples of one measurement, per coefficient."),
+    },
+    measure=measure,
+    rule=rule,
+    new_units=True,
+)

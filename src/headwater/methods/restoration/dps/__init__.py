@@ -1,0 +1,1 @@
+"""The room of DPS: start at method.py."""

@@ -1,0 +1,1 @@
+"""The room of ILVR: start at method.py."""

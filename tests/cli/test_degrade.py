@@ -1,0 +1,73 @@
+"""`headwater degrade`, and restoring what it made."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from headwater.data import read_picture
+from headwater.operators import JPEG
+
+
+@pytest.fixture
+def clean(tmp_path):
+    folder = tmp_path / "clean"
+    folder.mkdir()
+    for i in range(3):
+        noise = torch.rand(16, 16, 3, generator=torch.Generator().manual_seed(i)) * 255
+        Image.fromarray(noise.to(torch.uint8).numpy()).save(folder / f"p{i}.png")
+    return folder
+
+
+def test_it_writes_what_is_measured(headwater, clean, tmp_path):
+    low = tmp_path / "low"
+    said = headwater("degrade", clean, "--by", "block-average 4", "--out", low, "--json")
+    assert said.code == 0
+    assert json.loads(said.out) == {"out": str(low), "pictures": 3, "shape": [3, 4, 4]}
+    small = read_picture(low / "measured" / "p1.png", (3, 4, 4))
+    truth = read_picture(clean / "p1.png", (3, 16, 16))
+    torch.testing.assert_close(small, torch.nn.functional.avg_pool2d(truth, 4), atol=0.005, rtol=0)
+
+
+def test_noise_is_drawn_for_each_picture_by_the_seed(headwater, clean, tmp_path):
+    def measured(out, *more):
+        assert (
+            headwater("degrade", clean, "--by", "grey", "--noise", 0.2, "--out", tmp_path / out, *more).code
+            == 0
+        )
+        return [read_picture(tmp_path / out / "measured" / f"p{i}.png", (1, 16, 16)) for i in range(3)]
+
+    one, again, other = measured("a"), measured("b", "--batch", 1), measured("c", "--seed", 1)
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not torch.equal(one[0], other[0])
+
+
+def test_jpeg_is_the_real_one(headwater, clean, tmp_path):
+    assert headwater("degrade", clean, "--by", "jpeg 10", "--out", tmp_path / "j").code == 0
+    found = read_picture(tmp_path / "j" / "measured" / "p0.png", (3, 16, 16))
+    truth = read_picture(clean / "p0.png", (3, 16, 16))
+    torch.testing.assert_close(found, JPEG(10).compressed(truth[None])[0], atol=0.005, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        ("gray", "there is no measurement 'gray'"),
+        ("block-average 5", "cannot be made 5 times smaller"),
+        ("block-average four", "write it as 'block-average N'"),
+        ("blur nowhere.png", "nowhere.png"),
+        ("mask", "take RePaint"),
+        ("phase-retrieval", "is no picture"),
+        ("compressed-sensing 0.5", "is no picture"),
+        ("compressed-sensing 2", "give one above 0, at most 1"),
+        ("jpeg 0", "give a number from 1 to 100"),
+    ],
+)
+def test_what_cannot_be_measured_is_a_sentence(headwater, clean, tmp_path, by, said):
+    found = headwater("degrade", clean, "--by", by, "--out", tmp_path / "out")
+    assert found.code == 1
+    assert said in found.err
+    assert "bug" not in found.err
