@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class Start:
     """What the network is told beside x and t."""
 
 
+P = ParamSpec("P")
 Begin = Callable[[Batch], Start]
 """A batch -> how its loop begins. Its draws come from `batch.noise`, with which the loop goes on."""
 
@@ -72,21 +73,14 @@ def sample_batches(
             yield batch, x
 
 
-def sample(
-    denoiser: Denoises,
-    timesteps: Sequence[int],
-    n: int,
-    begin: Begin,
-    run: Run,
-    *,
-    sampler: Sampler | None = None,
-    law: Noise | None = None,
-    draws: int = 1,
-    key: Key | None = None,
-    label: str = "samples",
-) -> Tensor:
-    """As `sample_batches`: all samples, (n * draws, ...) in main memory, those of one item together."""
-    done = sample_batches(
-        denoiser, timesteps, n, begin, run, sampler=sampler, law=law, draws=draws, key=key, label=label
-    )
-    return torch.cat([x.cpu() for _, x in done])
+def _joined(driver: Callable[P, Iterator[tuple[Batch, Tensor]]]) -> Callable[P, Tensor]:
+    """The same driver, called in the same way, whose samples come in one piece."""
+
+    def joined(*given: P.args, **how: P.kwargs) -> Tensor:
+        return torch.cat([x.cpu() for _, x in driver(*given, **how)])
+
+    return joined
+
+
+sample = _joined(sample_batches)
+"""As `sample_batches`: all samples, (n * draws, ...) in main memory, those of one item together."""
