@@ -52,6 +52,19 @@ def test_jpeg_is_the_real_one(headwater, clean, tmp_path):
     torch.testing.assert_close(found, JPEG(10).compressed(truth[None])[0], atol=0.005, rtol=0)
 
 
+def test_a_kernel_is_read_from_a_picture(headwater, clean, tmp_path):
+    weights = torch.zeros(3, 5, dtype=torch.uint8)
+    weights[1, 3] = 200  # all weight lies a pixel to the right: what is seen there comes from the left
+    Image.fromarray(weights.numpy()).save(tmp_path / "kernel.png")
+    for name, by in (("moved", f"blur {tmp_path / 'kernel.png'}"), ("same", "nothing")):
+        assert headwater("degrade", clean, "--by", by, "--out", tmp_path / name).code == 0
+    moved, same = (read_picture(tmp_path / n / "measured" / "p0.png", (3, 16, 16)) for n in ("moved", "same"))
+    torch.testing.assert_close(moved, same.roll(1, -1), atol=0.005, rtol=0)
+    Image.fromarray(weights[:, :4].numpy()).save(tmp_path / "even.png")
+    said = headwater("degrade", clean, "--by", f"blur {tmp_path / 'even.png'}", "--out", tmp_path / "x")
+    assert "give it odd sides" in said.err
+
+
 @pytest.mark.parametrize(
     ("by", "said"),
     [
