@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 from headwater.metrics.classifier import (
     Classifier,
     accuracy,
+    flip,
     generated_quality,
     predict,
     train_classifier,
@@ -46,6 +47,21 @@ def test_training_depends_on_its_seed_only(digits: tuple[torch.Tensor, torch.Ten
     other = train_classifier(images, labels, seed=5, epochs=1, width=4)
     assert torch.equal(first(images), second(images))
     assert not torch.equal(first(images), other(images))
+
+
+def test_pictures_are_changed_as_asked_for(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    images, labels = digits[0][:96], digits[1][:96]
+    shown: list[torch.Tensor] = []
+
+    def flipped(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        shown.append(flip(batch, generator))
+        return shown[-1]
+
+    train_classifier(images, labels, seed=4, epochs=1, batch=96, width=4, augment=flipped)
+    rows = torch.randperm(96, generator=torch.Generator().manual_seed(4))
+    same, mirrored = ((shown[0] == x).flatten(1).all(1) for x in (images[rows], images[rows].flip(-1)))
+    assert bool((same | mirrored).all())
+    assert 20 < int(mirrored.sum()) < 76
 
 
 def test_quality_tells_real_from_wrong_and_balanced_from_collapsed(

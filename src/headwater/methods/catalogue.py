@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CHAPTERS: dict[str, tuple[str, str]] = {
     "restoration": ("restoration", "图像修复"),
+    "translation": ("translation", "图像翻译"),
     "anomaly": ("anomaly detection", "异常检测"),
     "segmentation": ("segmentation", "语义分割"),
     "synthesis": ("synthesis", "图像合成"),
@@ -134,6 +135,19 @@ METHODS: dict[str, Entry] = {
         want="small, blurred, grey or sparsely measured pictures restored",
         have="how they were measured, and pictures of that sort",
         calls="`steps` (1,000), each with its gradient",
+    ),
+    "sdedit": Entry(
+        "translation",
+        "sdedit",
+        "SDEdit",
+        "make strokes, collages and rough edits realistic",
+        title="SDEdit",
+        claim="strokes become realistic and stay recognisable; more noise trades one for the other",
+        claim_zh="笔触草图变得逼真且仍可辨认；加噪越多，越逼真也越不像原稿",
+        want="strokes or a rough edit made realistic",
+        have="the rough picture, and pictures of that sort",
+        calls="`level` (500), or `steps` if fewer, times `repeats`",
+        tour=20,
     ),
     "anoddpm": Entry(
         "anomaly",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -48,10 +49,12 @@ def train_classifier(
     epochs: int = 12,
     batch: int = 64,
     width: int = 24,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> Classifier:
     """A `Classifier` trained on images (N,C,H,W) in [-1, 1] with labels (N,) from 0.
 
-    Small random turns, shifts and zooms stand in for more data. A pure function of its arguments:
+    Small random turns, shifts and zooms stand in for more data, or what `augment` makes of a batch: `flip`
+    where the classes differ by blur, as turned pictures are interpolated. A pure function of its arguments:
     the global random state is left as it was. Returned in eval mode, gradients off.
     Raises ValueError where images and labels do not fit.
     """
@@ -69,13 +72,19 @@ def train_classifier(
         for rows in torch.randperm(len(images), generator=generator).split(batch):
             if len(rows) < 2:
                 continue  # batch statistics of a single picture are undefined
-            logits = net(jitter(images[rows], generator))
+            logits = net((augment or jitter)(images[rows], generator))
             loss = F.cross_entropy(logits, labels[rows].long(), label_smoothing=0.02)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
     return net.eval().requires_grad_(False)
+
+
+def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each picture (B,C,H,W), or leave it as it is, at random."""
+    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(mirrored.to(images.device), images.flip(-1), images)
 
 
 def jitter(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,1 @@
+"""Image-to-image translation: pictures made realistic, or of another kind."""

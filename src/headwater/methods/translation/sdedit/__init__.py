@@ -1,0 +1,1 @@
+"""The room of SDEdit: start at method.py."""
