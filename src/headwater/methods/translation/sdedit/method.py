@@ -46,8 +46,8 @@ class SDEdit(Method):
         venue="ICLR",
         arxiv="2108.01073",
         code="ermongroup/SDEdit",
-        claim="A prior turns strokes into realistic pictures that are still like them; the more noise, the "
-        "more realistic and the less alike they are.",
+        claim="A prior makes strokes more realistic and keeps them recognisable; the more noise, the more "
+        "realistic and the less like the strokes.",
     )
     needs: ClassVar[tuple[str, ...]] = (
         "an unconditional prior of realistic pictures",
