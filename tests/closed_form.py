@@ -76,3 +76,13 @@ class Uniforms:
 
     def uniform(self, like: Tensor) -> Tensor:
         return next(self.draws).clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def halves(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Noise images (n, 3, 16, 16) whose lower, brighter part is class 1, and the labels (n, 16, 16)."""
+    truth = torch.zeros(n, 16, 16, dtype=torch.long)
+    cuts, noise = (torch.Generator().manual_seed(seed + shift) for shift in (0, 100))
+    for i, cut in enumerate(torch.randint(4, 12, (n,), generator=cuts).tolist()):
+        truth[i, cut:] = 1
+    drawn = torch.randn(n, 3, 16, 16, generator=noise)
+    return (truth[:, None] - 0.5 + 0.2 * drawn).clamp(-1, 1), truth

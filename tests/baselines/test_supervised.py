@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
+from closed_form import halves
 from headwater.baselines.supervised import SupervisedUNet, course
 from headwater.data.augment import with_labels
 from headwater.errors import UserError
@@ -17,19 +17,6 @@ from headwater.sampling import Run
 QUIET = Run(progress=False)
 NETWORK = {"kind": "adm", "model_channels": 32, "channel_mult": [1, 2], "num_res_blocks": 1}
 NETWORK["attention_resolutions"] = []
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def halves(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Noise images whose brighter half is class 1."""
-    truth = torch.zeros(n, 16, 16, dtype=torch.long)
-    for i, cut in enumerate(torch.randint(4, 12, (n,), generator=generator(seed)).tolist()):
-        truth[i, cut:] = 1
-    noise = torch.randn(n, 3, 16, 16, generator=generator(seed + 100))
-    return (truth[:, None] - 0.5 + 0.2 * noise).clamp(-1, 1), truth
 
 
 def test_it_learns_and_is_a_function_of_the_seed(tmp_path: Path) -> None:
@@ -62,6 +49,6 @@ def test_ignored_pixels_do_not_count() -> None:
 def test_images_and_labels_change_as_one() -> None:
     truth = halves(6)[1]
     solid = (truth[:, None].expand(-1, 3, -1, -1).float() - 0.5) * 2
-    x, y = with_labels(solid, truth, generator(), shift=3, mirror=True, hue=False)
+    x, y = with_labels(solid, truth, torch.Generator().manual_seed(0), shift=3, mirror=True, hue=False)
     assert torch.equal(x[:, 0] > 0, y == 1)
     assert not torch.equal(y, truth)

@@ -56,10 +56,6 @@ class DDRM(Restores):
         claim="A prior restores pictures from noisy linear measurements better than the pseudo-inverse and "
         "bicubic interpolation, and 20 network calls do nearly as well as 100.",
     )
-    needs: ClassVar[tuple[str, ...]] = (
-        "an unconditional prior of such pictures",
-        "measured pictures, and how they were measured",
-    )
 
     steps: int = 20
     """Number of network calls, each at one of evenly spaced timesteps from just below the highest."""

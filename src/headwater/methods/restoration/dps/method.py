@@ -49,10 +49,6 @@ class DPS(Restores):
         claim="Gradients through the prior's estimate restore pictures from noisy measurements, linear or "
         "not, and there is a best weight for them between too little and too much.",
     )
-    needs: ClassVar[tuple[str, ...]] = (
-        "an unconditional prior of such pictures",
-        "measured pictures, and how they were measured",
-    )
 
     scale: float = 0.3
     """Length of a step along the gradient: 0.3 for small and blurred pictures, 0.5 for holes."""

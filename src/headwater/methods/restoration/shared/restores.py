@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,11 @@ M = TypeVar("M", bound=Measurement)
 @dataclass(frozen=True)
 class Restores(Method):
     """A method that looks for the pictures behind measurements y = A x + noise."""
+
+    needs: ClassVar[tuple[str, ...]] = (
+        "an unconditional prior of such pictures",
+        "measured pictures, and how they were measured",
+    )
 
     by: str = "block-average 4"
     """What was measured of each picture: `block-average N`, `bicubic N`, `grey`, `mask` (with `known`),

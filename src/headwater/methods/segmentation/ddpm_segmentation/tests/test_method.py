@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from closed_form import halves
 from headwater.core import DDIM, descend
 from headwater.errors import UserError
 from headwater.methods.segmentation.ddpm_segmentation.method import (
@@ -39,15 +40,6 @@ def prior() -> Prior:
     config = PriorConfig({**net, "num_res_blocks": 1, "attention_resolutions": []}, (3, 16, 16))
     torch.manual_seed(0)
     return Prior(config.build_network().eval(), config)
-
-
-def halves(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Noise images whose brighter half is class 1."""
-    truth = torch.zeros(n, 16, 16, dtype=torch.long)
-    for i, cut in enumerate(torch.randint(4, 12, (n,), generator=generator(seed)).tolist()):
-        truth[i, cut:] = 1
-    noise = torch.randn(n, 3, 16, 16, generator=generator(seed + 100))
-    return (truth[:, None] - 0.5 + 0.2 * noise).clamp(-1, 1), truth
 
 
 def test_maps_are_kept_once_in_half_precision_and_looked_up_where_they_were_read_into(prior: Prior) -> None:
