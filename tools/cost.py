@@ -15,7 +15,7 @@ import re
 import subprocess
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,11 +97,10 @@ class Count:
     counted: list[str]
     """Every path that is in `methods`, `shared` or `apart`, once each."""
 
-    @property
-    def total(self) -> Cost:
-        """The sum over the methods, with the files that no room imports."""
+    def total(self, names: Iterable[str] | None = None) -> Cost:
+        """The sum over the methods, or some of them, with the files that no room imports."""
         total = Cost()
-        for cost in self.methods.values():
+        for cost in [self.methods[name] for name in (self.methods if names is None else names)]:
             for kind in cost.lines:
                 total.files[kind] += cost.files[kind]
                 total.lines[kind] += cost.lines[kind]
@@ -208,16 +207,20 @@ def report(now: Count, before: Count | None = None) -> Iterator[str]:
     yield _row("", ("files", "lines", *KINDS))
     for name, cost in now.methods.items():
         yield _row(name, cost.row())
-    yield _row("sum", now.total.row())
-    yield _row("a method", now.total.row(len(now.methods)))
+    yield _row("sum", now.total().row())
+    yield _row("a method", now.total().row(len(now.methods)))
     if before:
         yield "\nbefore"
         for name, cost in before.methods.items():
             yield _row(name, cost.row())
-        yield _row("sum", before.total.row())
-        yield _row("a method", before.total.row(len(before.methods)))
-        ratio = [a / b for a, b in zip(now.total.row(), before.total.row(), strict=True)]
+        yield _row("sum", before.total().row())
+        yield _row("a method", before.total().row(len(before.methods)))
+        then, same = before.total(), now.total(before.methods)
+        yield _row("\nthese methods now", same.row())
+        ratio = [a / b for a, b in zip(same.row(), then.row(), strict=True)]
         yield "now / before" + "".join(f"{part:>9.0%}" for part in ratio).rjust(20 - 12 + 9 * len(ratio))
+        least = [sum(cost.lines.values()) - cost.lines["network"] for cost in (same, then)]
+        yield f"without networks: {least[0]:,.0f} lines of {least[1]:,.0f}, {least[0] / least[1]:.0%}"
     yield "\nshared out evenly"
     for path, (kind, lines, owners) in now.shared.items():
         yield f"{path} ({kind}, {lines} lines): {', '.join(owners) or 'no room imports it'}"

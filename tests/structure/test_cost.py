@@ -46,7 +46,7 @@ def test_shared_files_are_split_among_those_that_import_them() -> None:
     assert count.methods["repaint"].lines == {"page": 1, "helpers": 2, "network": 3, "tests": 7}
     assert count.methods["anoddpm"].lines == {"page": 3, "helpers": 2, "network": 3, "docs": 1}
     assert count.methods["repaint"].files == {"page": 1, "helpers": 0.5, "network": 0.5, "tests": 1}
-    assert count.total.row()[:2] == [7, 27]  # with what no room imports
+    assert count.total().row()[:2] == [7, 27]  # with what no room imports
 
 
 def test_it_prints_a_line_a_method_and_the_sum() -> None:
