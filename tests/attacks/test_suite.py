@@ -16,7 +16,8 @@ from headwater.attacks.gradient import Objective, logits_of
 from headwater.attacks.report import WORST
 from headwater.attacks.suite import holds
 from headwater.errors import UserError
-from headwater.methods.robustness.diffpure.method import DiffPure, OnUnitRange, Purified
+from headwater.methods.robustness.diffpure.method import DiffPure
+from headwater.methods.robustness.shared.purifies import OnUnitRange, Purified
 from headwater.noise import derive
 from headwater.sampling import Run
 

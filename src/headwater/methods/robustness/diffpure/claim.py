@@ -11,160 +11,64 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from headwater.attacks import PGD, Attack, Report, Threat, suite, usual_attacks
-from headwater.attacks.report import CLEAN, KNOWN, WORST
-from headwater.core import Denoiser
-from headwater.data import load
+from headwater.attacks import Attack, Threat, usual_attacks
+from headwater.attacks.report import CLEAN, WORST
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
-from headwater.experiments.page import share
-from headwater.methods.robustness.diffpure.method import DiffPure, OnUnitRange, Purified
-from headwater.metrics.classifier import train_classifier
-from headwater.models import Prior, PriorConfig, ProcessConfig
-from headwater.nets.perceptron import Perceptron
-from headwater.noise import derive, seeds
-from headwater.report import Cell, Section, Series, Signed
-from headwater.sampling import Run
-from headwater.training import TrainerConfig, train
-from headwater.training.timesteps import stratified
+from headwater.methods.robustness.diffpure.method import DiffPure
+from headwater.methods.robustness.shared.digits_claim import (
+    APGD_EXACT,
+    BARE,
+    BLIND,
+    EXACT,
+    NAIVE,
+    NOISE_KNOWN,
+    AttackSettings,
+    Models,
+    Norm,
+    attacks,
+    breaking,
+    curve,
+    draw,
+    first_pictures,
+    left_of,
+    note,
+    strongest,
+    sweep_attacks,
+    trained,
+)
+from headwater.report import Section
 
 Kind = Literal["sde", "ode"]
-Norm = Literal["linf", "l2"]
-RADII: dict[Norm, tuple[float, ...]] = {
-    "linf": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
-    "l2": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0),
-}
-BROKEN = 0.1
-"""The radius is the smallest that leaves the bare classifier no more than this on training pictures."""
-NAIVE, BLIND, EXACT = "classifier only", "BPDA + EOT", "exact gradient + EOT"
-APGD_EXACT, NOISE_KNOWN = "exact APGD + EOT", f"({KNOWN})"
-BARE, SDE, ODE = "no purifier", "DiffPure, SDE", "DiffPure, ODE"
-Labelled = tuple[Tensor, Tensor]
+SDE, ODE = "DiffPure, SDE", "DiffPure, ODE"
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(AttackSettings):
     """How much is computed."""
 
-    pictures: int
-    """Test pictures, the same for every seed."""
-    tuning: int
-    """Training pictures on which radius and level are chosen."""
     levels: tuple[int, ...]
-    steps: int
-    """Gradients per attack."""
-    draws: int
-    """Draws of the noise per gradient."""
-    votes: int
-    epochs: int
-    """Of the classifier."""
-    prior_steps: int
     l2: bool = False
     method: DiffPure = field(default_factory=lambda: DiffPure(steps=10))
     """Ten steps of ten thousandths: exact gradients through a hundred would cost ten times as much."""
 
-
-# What is trained anew for each seed
-
-
-def train_prior(pictures: Tensor, seed: int, steps: int, progress: bool) -> Prior:
-    """A prior of pictures (N, C, H, W) in [-1, 1], with the chain of Ho et al. 2020 and a v target."""
-    shape = cast("tuple[int, int, int]", tuple(pictures.shape[1:]))
-    config = PriorConfig({"kind": "perceptron"}, shape, ProcessConfig(), predicts="v")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, 1))
-        network = Perceptron(pictures[0].numel())
-    how = TrainerConfig(steps, 128, 2e-3, warmup=100, decay="cosine", ema=0.99)
-    q = config.process.build()
-
-    def loss(net: nn.Module, rows: Tensor, number: int) -> Tensor:
-        generator = torch.Generator().manual_seed(derive(seed, 2, number))
-        x0 = pictures[rows]
-        t = stratified(len(rows), q.T, torch.rand(len(rows), generator=generator) / len(rows))
-        eps = torch.randn(x0.shape, generator=generator)
-        return Denoiser(net, q, "v").loss(x0, t, eps).mean()
-
-    return Prior(train(network, loss, len(pictures), how, Run(seed, progress=progress)), config)
-
-
-@dataclass(frozen=True)
-class Models:
-    """A classifier of pictures in [0, 1], and the prior of its purifier."""
-
-    settings: Settings
-    trial: Trial
-    seed: int
-    classifier: nn.Module
-    prior: Prior
-
-    def purified(self, level: int, kind: Kind = "sde") -> Purified:
-        """The defended classifier."""
-        method = self.settings.method
-        method = replace(method, level=level, steps=min(method.steps, level), kind=kind)
-        return Purified(self.classifier, self.prior, method, seed=self.seed).eval()
-
-    def attacked(
-        self, model: nn.Module, pictures: Labelled, threat: Threat,
-        against: Mapping[str, Attack] | None = None, known: int = 0,
-    ) -> Report:  # fmt: skip
-        """What is left of the classifier, bare or defended."""
-        run = replace(self.trial.run(64), seed=self.seed)
-        return suite(model, *pictures, threat, against, self.settings.votes, known, **run)
-
-
-# What is measured
-
-
-def attacks(settings: Settings, defended: Purified) -> dict[str, Attack]:
-    """The usual ones, all but the last as PGD with the same steps, so that only what they know differs."""
-    usual = usual_attacks(defended, settings.steps, settings.draws)
-    return usual | {NAIVE: PGD(settings.steps, 1, "classifier")}
-
-
-def sweep_attacks(settings: Settings) -> dict[str, Attack]:
-    """What each level faces: half the gradients and draws, or the curve would cost more than the rest."""
-    return {
-        NAIVE: PGD(settings.steps, 1, "classifier"),
-        EXACT: PGD(max(settings.steps // 2, 1), max(settings.draws // 2, 1)),
-    }
-
-
-def first_pictures(split: str, n: int) -> Labelled:
-    """n pictures in [0, 1] and their classes, in one order for all seeds."""
-    data = load("tiny", split)
-    order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(0))[:n]
-    return (data.images[order] + 1) / 2, cast(Tensor, data.labels)[order]
+    def at(self, level: int, kind: Kind = "sde") -> DiffPure:
+        """The purifier at a level."""
+        return replace(self.method, level=level, steps=min(self.method.steps, level), kind=kind)
 
 
 def prepare(settings: Settings, trial: Trial) -> tuple[list[Models], dict[Norm, Threat], int]:
     """The models of all seeds, the radius for each norm and the level, chosen on training pictures."""
-    data, tune, models = load("tiny", "train"), first_pictures("train", settings.tuning), list[Models]()
-    for seed in trial.seeds:
-        target = train_classifier(data.images, cast(Tensor, data.labels), seed, settings.epochs)
-        prior = train_prior(data.images, seed, settings.prior_steps, trial.progress)
-        models.append(Models(settings, trial, seed, OnUnitRange(target).eval(), prior))
-
-    def radius(norm: Norm) -> Threat:
-        """The smallest radius at which every seed's bare classifier breaks."""
-        for eps in RADII[norm]:
-            threat, exact = Threat(norm, eps), {"exact PGD": PGD(20)}
-            left = [m.attacked(m.classifier, tune, threat, exact).worst.double().mean() for m in models]
-            if max(left) <= BROKEN:
-                return threat
-        return Threat(norm, RADII[norm][-1])
-
+    tune, models = first_pictures("train", settings.tuning), trained(settings, trial)
     norms: tuple[Norm, ...] = ("linf", "l2") if settings.l2 else ("linf",)
-    threats: dict[Norm, Threat] = {norm: radius(norm) for norm in norms}
+    threats: dict[Norm, Threat] = {norm: breaking(models, tune, norm) for norm in norms}
 
     def score(level: int) -> float:
-        against = sweep_attacks(settings)
-        left = [m.attacked(m.purified(level), tune, threats["linf"], against).worst for m in models]
-        return float(torch.stack(left).double().mean())
+        return left_of(models, settings.at(level), tune, threats["linf"])
 
     inner = settings.levels[1:-1]
     return models, threats, max(inner, key=score) if len(inner) > 1 else next(iter(inner))
@@ -174,7 +78,7 @@ def measure(settings: Settings, trial: Trial) -> None:
     """Attack this seed's models on test pictures."""
     every, threats, level = trial.once("models", lambda: prepare(settings, trial))
     models, pictures = every[trial.index], first_pictures("test", settings.pictures)
-    defended, samples = models.purified(level), trial.found.samples
+    defended, samples = models.behind(settings.at(level)), trial.found.samples
     strong = attacks(settings, defended)
     samples |= {"threat": str(threats["linf"]), "level": level, "reports": {}}
 
@@ -182,45 +86,24 @@ def measure(settings: Settings, trial: Trial) -> None:
         arm: str, model: nn.Module, norm: Norm = "linf", against: Mapping[str, Attack] | None = None,
         known: int = 0, case: str = "",
     ) -> None:  # fmt: skip
-        report = models.attacked(model, pictures, threats[norm], against, known)
-        for name, held in report.by_name.items():
-            trial.found.add(f"{NOISE_KNOWN if name == KNOWN else name}{case}", arm, held)
-        samples["reports"][f"{arm}{case}"] = report.to_dict()
+        note(trial, models.attacked(model, pictures, threats[norm], against, known), arm, case)
 
     attack(BARE, models.classifier)
     attack(SDE, defended, "linf", strong, settings.steps)
-    attack(ODE, models.purified(level, "ode"), "linf", strong, settings.steps)
+    attack(ODE, models.behind(settings.at(level, "ode")), "linf", strong, settings.steps)
     if settings.l2:
         attack(f"{BARE}, L2", models.classifier, "l2")
-        attack(f"{SDE}, L2", models.purified(level), "l2", strong)
+        attack(f"{SDE}, L2", models.behind(settings.at(level)), "l2", strong)
     for at in settings.levels:
-        attack(SDE, models.purified(at), "linf", sweep_attacks(settings), case=f" at level {at}")
+        purified = models.behind(settings.at(at))
+        attack(SDE, purified, "linf", sweep_attacks(settings), case=f" at level {at}")
     if trial.index == 0:
-        draw(trial.section, models, level, threats["linf"], strong[EXACT], pictures)
-
-
-@torch.no_grad()
-def draw(
-    section: Section, models: Models, level: int, threat: Threat, attack: Attack, pictures: Labelled
-) -> None:
-    """The first pictures: clean, attacked by one who knows the purifier, the attack, purified; and what the
-    classifier calls each."""
-    x, y, own = pictures[0][:6], pictures[1][:6], seeds(0, 77, n=min(6, len(pictures[0])))
-    purified = models.purified(level)
-    hostile = attack.perturb(purified, threat, x, y, own)[-1]
-    stages = [x, hostile, purified.purified(hostile, own), purified.purified(x, own)]
-    cells: list[list[Cell]] = [[2 * image - 1 for image in stage] for stage in stages]
-    called = [[f"seen as {c}" for c in models.classifier(stage).argmax(1).tolist()] for stage in stages]
-    cells.insert(2, [Signed(difference, threat.eps) for difference in hostile - x])
-    called.insert(2, [""] * len(x))
-    section.pictures(
-        ["picture", "attacked", "attack", "purified", "purified picture"],
-        list(zip(*cells, strict=True)),
-        [f"a {digit}" for digit in y.tolist()],
-        list(zip(*called, strict=True)),
-        f"Attack by exact gradients through the purifier at level {level}, {threat}. It aims at the purified "
-        "picture (fourth column), not at what the bare classifier sees.",
-    )
+        draw(
+            trial.section, models, models.behind(settings.at(level)), threats["linf"], strong[EXACT],
+            pictures,
+            f"Attack by exact gradients through the purifier at level {level}, {threats['linf']}. It aims at "
+            "the purified picture (fourth column), not at what the bare classifier sees.",
+        )  # fmt: skip
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
@@ -248,47 +131,44 @@ def rule(results: Results[Settings]) -> list[Comparison]:
 
 def show(section: Section, results: Results[Settings]) -> None:
     """The curve over levels, and the strongest attack on every arm."""
-    first, levels, votes = results.first, results.settings.levels, results.settings.votes
-    lines = []
-    for name, measure in (("no attack", CLEAN), ("worst case", WORST)):
-        found = [share(results, f"{measure} at level {t}", SDE) for t in levels]
-        low, mean, high = zip(*((s.low, s.mean, s.high) for s in found), strict=True)
-        lines.append(Series(name, levels, mean, low, high))
+    first, levels = results.first, results.settings.levels
+    lines = {"no attack": (f"{CLEAN} at level {{}}", SDE), "worst case": (f"{WORST} at level {{}}", SDE)}
     section.curve(
-        lines,
+        curve(results, lines, levels),
         x="level t* (of 1,000)",
         y="share still right",
         caption="More noise washes out more of the attack, then of the digit. Worst case of "
         f"{len(sweep_attacks(results.settings))} attacks; all attacks at full length leave "
         f"{results.mean(WORST, SDE):.3f} at level {first['level']}. Bands: Wilson 95 %.",
     )
-    arms = {arm: report for arm, report in first["reports"].items() if " at level " not in arm}
-    section.table(
-        ["arm", "threat", "strongest single attack", "still right under it", "worst case of all"],
-        [
-            [arm, r["threat"], r["strongest"], *(share(results, m, arm) for m in (r["strongest"], WORST))]
-            for arm, r in arms.items()
-        ],
-        f"{results.settings.pictures} pictures; a purified one is right if its class wins strictly most of "
-        f"{votes} votes with fresh noise, for every candidate of an attack. Strongest: with the first seed.",
-    )
-    for arm in arms:
-        for warning in sorted(
-            {w for reports in results.collect("reports") for w in reports[arm]["warnings"]}
-        ):
-            section.note(f"{arm}: {warning}.")
+    strongest(section, results, [arm for arm in first["reports"] if " at level " not in arm])
 
 
 TABLED = (WORST, CLEAN, NAIVE, BLIND, EXACT, APGD_EXACT, NOISE_KNOWN, *usual_attacks(nn.Identity()))
-QUICK = Settings(32, 32, (25, 100, 300), 8, 4, 5, 8, 1000)
-FULL = Settings(128, 64, (25, 50, 100, 150, 200, 300), 20, 16, 10, 20, 3000, l2=True)
+QUICK = Settings(
+    pictures=32, tuning=32, levels=(25, 100, 300), steps=8, draws=4, votes=5, epochs=8, prior_steps=1000
+)
+FULL = Settings(
+    pictures=128, tuning=64, levels=(25, 50, 100, 150, 200, 300), steps=20, draws=16, votes=10, epochs=20,
+    prior_steps=3000, l2=True,
+)  # fmt: skip
 SWEPT = [f"{m} at level {t}" for m in (WORST, CLEAN) for t in {*QUICK.levels, *FULL.levels}]
 CLAIM = Claim(
     "diffpure",
     "Attacks washed out: DiffPure",
     "A classifier of 8 x 8 digits behind a purifier that it knows nothing of, attacked by those who do.",
     unit="picture",
-    tiny=Settings(4, 4, (25, 50, 200), 2, 2, 2, 1, 20, l2=True),
+    tiny=Settings(
+        pictures=4,
+        tuning=4,
+        levels=(25, 50, 200),
+        steps=2,
+        draws=2,
+        votes=2,
+        epochs=1,
+        prior_steps=20,
+        l2=True,
+    ),  # fmt: skip
     quick=QUICK,
     full=FULL,
     measures={m: Measure("larger", "What is still right.", share=True) for m in TABLED}

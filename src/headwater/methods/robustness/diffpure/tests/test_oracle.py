@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from closed_form import Exact, prior_of
 from headwater.core import Diffusion, schedule
-from headwater.methods.robustness.diffpure.method import DiffPure, Purified
+from headwater.methods.robustness.diffpure.method import DiffPure
+from headwater.methods.robustness.shared.purifies import Purified
 
 MEAN, VAR = 0.3, 0.25
 Q = Diffusion.vp(schedule.betas("linear", 1000))

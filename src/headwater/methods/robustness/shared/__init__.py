@@ -1,0 +1,1 @@
+"""What defences share."""

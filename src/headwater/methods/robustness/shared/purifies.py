@@ -1,0 +1,168 @@
+"""What purifiers share: a walk up and down a prior, and a classifier that answers from where it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from headwater.core import Control, Sampler, last, reverse
+from headwater.errors import need
+from headwater.methods.base import Images, Method
+from headwater.metrics.image import psnr
+from headwater.models import Prior
+from headwater.noise import Stream, derive
+from headwater.sampling import Batch, Recomputed, Run, RunOptions, Start, sample
+
+
+class Purifies(Method):
+    """Washes what an attacker added out of pictures. Subclasses say which timesteps are visited and how."""
+
+    needs: ClassVar[tuple[str, ...]] = ("an unconditional prior of such pictures",)
+    clamps: ClassVar[bool] = True
+    """Whether what comes out is cut to [-1, 1]."""
+
+    def plan(self, T: int) -> list[int]:
+        """The timesteps visited with a prior of T, from 0 up and down to 0. Raises UserError for settings
+        that such a prior cannot follow."""
+        raise NotImplementedError
+
+    def sampler(self, prior: Prior) -> Sampler:
+        """How a step is taken."""
+        raise NotImplementedError
+
+    def controls(self, prior: Prior, x: Tensor, noise: Stream) -> Sequence[Control]:
+        """What reaches into the steps of the given pictures x (B, C, H, W)."""
+        return []
+
+    def purify(self, prior: Prior, x: Tensor, noise: Stream) -> Tensor:
+        """One pass over x (B, C, H, W) in [-1, 1]; differentiable where gradients are enabled."""
+        model, plan = Recomputed(prior.denoiser), self.plan(prior.process.T)
+        sampler, controls = self.sampler(prior), self.controls(prior, x, noise)
+        return self._shown(last(reverse(model, x, plan, sampler, controls, noise, torch.is_grad_enabled())))
+
+    def apply(self, prior: Prior, image: Images, **how: Unpack[RunOptions]) -> Images:
+        """Purify pictures. image: (B, C, H, W) in [-1, 1], attacked or not.
+
+        Returns the same shape, about [-1, 1]. Raises UserError when the pictures do not fit the prior.
+        """
+        prior.check(image)
+
+        def begin(batch: Batch) -> Start:
+            x = batch.take(image)
+            return Start(x, self.controls(prior, x, batch.noise))
+
+        found = sample(
+            prior.denoiser, self.plan(prior.process.T), len(image), begin, Run(**how),
+            sampler=self.sampler(prior), law=prior.noise, label="pictures",
+        )  # fmt: skip
+        return self._shown(found)
+
+    def _shown(self, x: Tensor) -> Tensor:
+        return x.clamp(-1, 1) if self.clamps else x
+
+    def evaluate(self, purified: Images, truth: Images) -> dict[str, float]:
+        """How near purified pictures are to the clean ones. Robustness is measured by `attacks.suite`.
+
+        mse: mean squared error, range [-1, 1]. psnr: in dB.
+        """
+        need(purified.shape == truth.shape, "give one true picture of the same size for each purified one")
+        return {
+            "mse": float((purified - truth).square().mean()),
+            "psnr": float(psnr(purified, truth).mean()),
+        }
+
+
+class Purified(nn.Module):
+    """A classifier behind a purifier: logits = classifier((purify(2 image - 1) + 1) / 2).
+
+    classifier: any module from pictures (B, C, H, W) in [0, 1] to logits (B, K). It is called in evaluation
+        mode and left in the mode that it is in.
+    noise: `fresh`, new at each call, as a deployed defence would, a function of (seed, call, first + row);
+        or `fixed`, the same noise for row i at every call, which shows what the defence owes to chance.
+    paths: purifications of a picture, each with its own noise; `average` says what of their answers is
+        averaged: the logits, or the probabilities, whose logarithms are then the logits.
+
+    Gradients are exact. Raises UserError for pictures of another size than the prior's, or outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        prior: Prior,
+        purifier: Purifies,
+        noise: Literal["fresh", "fixed"] = "fresh",
+        *,
+        paths: int = 1,
+        average: Literal["logits", "probabilities"] = "logits",
+        seed: int = 0,
+        first: int = 0,
+    ) -> None:
+        super().__init__()
+        need(paths >= 1, f"paths is {paths}: give 1 or more")
+        need(
+            average in ("logits", "probabilities"), f"average is {average!r}: choose logits or probabilities"
+        )
+        self.classifier = InEvaluation(classifier)
+        self.network = prior.network  # registered, so that the module moves as one
+        self.prior, self.purifier, self.noise = prior, purifier, noise
+        self.paths, self.average = paths, average
+        self.seed, self.first = seed, first
+        self.calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> logits (B, K)."""
+        call = 0 if self.noise == "fixed" else self.calls
+        self.calls += 1
+        rows = range(self.first, self.first + len(images))
+        return self.seeded(images, [derive(self.seed, call, i) for i in rows])
+
+    def seeded(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Logits where every draw for image i is a function of seeds[i] alone."""
+        if self.paths == 1:
+            return self.classifier(self.purified(images, seeds))
+        own = [[derive(seed, k) for seed in seeds] for k in range(self.paths)]
+        logits = torch.stack([self.classifier(self.purified(images, path)) for path in own])
+        if self.average == "logits":
+            return logits.mean(0)
+        return logits.log_softmax(-1).logsumexp(0) - math.log(self.paths)
+
+    def purified(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+        """The pictures that the classifier is shown on one path, (B, C, H, W) about [0, 1]."""
+        self.prior.check(images)
+        outside = images.numel() > 0 and not bool(((images >= -1e-4) & (images <= 1 + 1e-4)).all())
+        need(not outside, "pictures for a classifier lie in [0, 1]: rescale them")
+        stream = self.prior.noise.stream(seeds)
+        return (self.purifier.purify(self.prior, images * 2 - 1, stream) + 1) / 2
+
+
+class InEvaluation(nn.Module):
+    """A module that is called in evaluation mode, whichever mode it is in, and left as it was."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Tensor:
+        training = [part for part in self.module.modules() if part.training]
+        for part in training:
+            part.training = False
+        try:
+            return self.module(images)
+        finally:
+            for part in training:
+                part.training = True
+
+
+class OnUnitRange(nn.Module):
+    """A classifier of pictures in [-1, 1] as one of pictures in [0, 1]."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(images * 2 - 1)
