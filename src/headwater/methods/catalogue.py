@@ -306,6 +306,19 @@ METHODS: dict[str, Entry] = {
         calls="`steps` (100)",
         tour=15,
     ),
+    "blau-purification": Entry(
+        "robustness",
+        "blau_purification",
+        "BlauPurification",
+        "wash attacks of any kind out of a picture in 15 network calls",
+        title="Blau et al.",
+        claim="one purification withstands several kinds of attack, on average better than "
+        "training against one",
+        claim_zh="同一净化可抵御多种攻击，平均胜过只针对一种攻击的对抗训练",
+        want="a classifier that withstands attacks",
+        have="the classifier, and a prior of its pictures",
+        calls="`steps` (15)",
+    ),
     "score-mri": Entry(
         "medical",
         "score_mri",

@@ -1,0 +1,1 @@
+"""The room of Blau et al.: start at method.py."""
