@@ -50,12 +50,15 @@ def train_classifier(
     batch: int = 64,
     width: int = 24,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    disturb: Callable[[nn.Module, Tensor, Tensor, int], Tensor] | None = None,
 ) -> Classifier:
     """A `Classifier` trained on images (N,C,H,W) in [-1, 1] with labels (N,) from 0.
 
     Small random turns, shifts and zooms stand in for more data, or what `augment` makes of a batch: `flip`
     where the classes differ by blur, as turned pictures are interpolated. A pure function of its arguments:
     the global random state is left as it was. Returned in eval mode, gradients off.
+    disturb: what to learn from instead of each batch, from the classifier in eval mode, the batch, its labels
+    and its number: attacked pictures for adversarial training (Madry et al. 2018).
     Raises ValueError where images and labels do not fit.
     """
     if images.ndim != 4 or labels.shape != images.shape[:1] or len(images) < 2:
@@ -68,11 +71,17 @@ def train_classifier(
     steps = epochs * math.ceil(len(images) / batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=steps)
     net.train()
+    number = 0
     for _ in range(epochs):
         for rows in torch.randperm(len(images), generator=generator).split(batch):
             if len(rows) < 2:
                 continue  # batch statistics of a single picture are undefined
-            logits = net((augment or jitter)(images[rows], generator))
+            shown = (augment or jitter)(images[rows], generator)
+            if disturb is not None:
+                shown = disturb(net.eval(), shown, labels[rows].long(), number)
+                net.train()
+            number += 1
+            logits = net(shown)
             loss = F.cross_entropy(logits, labels[rows].long(), label_smoothing=0.02)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

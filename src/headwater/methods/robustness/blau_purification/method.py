@@ -14,15 +14,15 @@ from headwater.models import Prior
 
 @dataclass(frozen=True)
 class BlauPurification(Purifies):
-    """Noise a picture to `level` in one go, then denoise it by a few steps of DDIM (Blau et al. 2022, Alg. 1).
+    """Noise a picture to `level` in one go, then denoise it by a few steps of DDIM (Blau et al. 2022).
     Nothing is trained and nothing is known of the attack: neither its norm nor its size.
 
         x_t = alpha_t x + sigma_t z                                                       t = level
         x_s = alpha_s x0(x_t) + sqrt(sigma_s^2 - c^2) eps(x_t) + c z'       `steps` times, evenly to 1, then 0
         c   = eta sigma_s / sigma_t sqrt(1 - (alpha_t / alpha_s)^2)
 
-    With eta = 0 the only chance is in z, and 15 network calls are few enough for an attacker's exact gradient:
-    `Purified(classifier, prior, BlauPurification())` is the defended classifier, and differentiable.
+    With eta = 0 the only chance is in z, and 15 network calls are few enough for exact gradients through all
+    of them: `Purified(classifier, prior, BlauPurification())` is the defended classifier.
 
     Deviates from the reference code: `level` counts noisy timesteps from 1, so that its `first_step` 140 is
     level 141 here; its step grid of every tenth timestep is given by the number of steps, because without

@@ -168,7 +168,7 @@ CLAIM = Claim(
         epochs=1,
         prior_steps=20,
         l2=True,
-    ),  # fmt: skip
+    ),
     quick=QUICK,
     full=FULL,
     measures={m: Measure("larger", "What is still right.", share=True) for m in TABLED}

@@ -200,20 +200,25 @@ def curve(results: Results[Any], lines: Mapping[str, tuple[str, str]], at: Seque
     return drawn
 
 
-def strongest(section: Section, results: Results[S], arms: Sequence[str]) -> None:
-    """A table of the strongest attack on every arm, and the warnings of their reports."""
+def strongest(section: Section, results: Results[S], arms: Sequence[str], case: str = "") -> None:
+    """A table of the strongest attack on every arm, and their warnings; `case` as in `note`."""
     reports = results.first["reports"]
     section.table(
         ["arm", "threat", "strongest single attack", "still right under it", "worst case of all"],
         [
-            [arm, r["threat"], r["strongest"], *(share(results, m, arm) for m in (r["strongest"], WORST))]
-            for arm, r in ((arm, reports[arm]) for arm in arms)
+            [
+                arm,
+                r["threat"],
+                r["strongest"],
+                *(share(results, f"{m}{case}", arm) for m in (r["strongest"], WORST)),
+            ]
+            for arm, r in ((arm, reports[f"{arm}{case}"]) for arm in arms)
         ],
         f"{results.settings.pictures} pictures; a purified one is right if its class wins strictly most of "
         f"{results.settings.votes} votes with fresh noise, for every candidate of an attack. Strongest: with "
         "the first seed.",
     )
     for arm in arms:
-        found = {w for reports in results.collect("reports") for w in reports[arm]["warnings"]}
+        found = {w for reports in results.collect("reports") for w in reports[f"{arm}{case}"]["warnings"]}
         for warning in sorted(found):
             section.note(f"{arm}: {warning}.")
