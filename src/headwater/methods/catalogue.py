@@ -319,6 +319,18 @@ METHODS: dict[str, Entry] = {
         have="the classifier, and a prior of its pictures",
         calls="`steps` (15)",
     ),
+    "gdmp": Entry(
+        "robustness",
+        "gdmp",
+        "GDMP",
+        "wash an attack out in rounds that are pulled back to the picture",
+        title="GDMP",
+        claim="guidance keeps pictures recognisable under much noise, up to a best weight",
+        claim_zh="强噪声下引导使图片仍可辨认，且存在最佳权重",
+        want="a classifier that withstands attacks",
+        have="the classifier, and a prior of its pictures",
+        calls="`steps` (36) times `rounds` (4)",
+    ),
     "score-mri": Entry(
         "medical",
         "score_mri",

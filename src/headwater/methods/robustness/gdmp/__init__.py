@@ -1,0 +1,1 @@
+"""The room of GDMP: start at method.py."""
