@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from torch import nn
 
 from headwater.metrics.classifier import (
     Classifier,
@@ -62,6 +63,24 @@ def test_pictures_are_changed_as_asked_for(digits: tuple[torch.Tensor, torch.Ten
     same, mirrored = ((shown[0] == x).flatten(1).all(1) for x in (images[rows], images[rows].flip(-1)))
     assert bool((same | mirrored).all())
     assert 20 < int(mirrored.sum()) < 76
+
+
+def test_training_on_what_is_made_of_each_batch(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    images, labels = digits[0][:96], digits[1][:96]
+    seen: list[int] = []
+
+    def disturb(net: nn.Module, shown: torch.Tensor, right: torch.Tensor, number: int) -> torch.Tensor:
+        assert not net.training
+        assert len(shown) == len(right)
+        seen.append(number)
+        return shown
+
+    plain = train_classifier(images, labels, seed=4, epochs=2, width=4)
+    same = train_classifier(images, labels, seed=4, epochs=2, width=4, disturb=disturb)
+    assert torch.equal(plain(images), same(images))
+    assert seen == [0, 1, 2, 3]
+    black = train_classifier(images, labels, 4, 2, width=4, disturb=lambda net, x, y, n: torch.zeros_like(x))
+    assert not torch.equal(plain(images), black(images))
 
 
 def test_quality_tells_real_from_wrong_and_balanced_from_collapsed(
