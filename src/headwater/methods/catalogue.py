@@ -331,6 +331,18 @@ METHODS: dict[str, Entry] = {
         have="the classifier, and a prior of its pictures",
         calls="`steps` (36) times `rounds` (4)",
     ),
+    "score-inverse-medical": Entry(
+        "medical",
+        "score_inverse",
+        "ScoreInverse",
+        "reconstruct noisy or few measurements, of MR, CT or any linear operator",
+        title="Song et al. 2022",
+        claim="one prior reconstructs at any acceleration; less than full trust is best for noisy data",
+        claim_zh="同一先验可重建任意加速倍数；数据含噪时，不完全信任测量最好",
+        want="pictures from few or noisy measurements of a scanner",
+        have="a prior of magnitude pictures",
+        calls="two a level, times `samples`",
+    ),
     "score-mri": Entry(
         "medical",
         "score_mri",

@@ -10,31 +10,21 @@ The claim holds if all of these are met, partly if some are.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from headwater.baselines.total_variation import total_variation
-from headwater.data import load
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
-from headwater.methods.medical.score_mri.method import Scan, ScoreMRI
+from headwater.methods.medical.score_mri.method import ScoreMRI
+from headwater.methods.medical.shared.scan import Scan
+from headwater.methods.medical.shared.simulated import CASES, Case, acquire, slices, zero_filled
 from headwater.metrics.image import psnr, ssim
 from headwater.metrics.statistics import spearman
 from headwater.models import Prior
-from headwater.noise import derive
-from headwater.operators import Fourier
-from headwater.operators.acquisition import (
-    FAMILIES,
-    Family,
-    acceleration,
-    sampling,
-    simulated_coils,
-    simulated_phase,
-)
-from headwater.operators.calibration import sum_of_squares
+from headwater.operators.acquisition import FAMILIES, Family, acceleration
 from headwater.report import Heat
 
 GAIN = 3.0
@@ -42,14 +32,7 @@ GAIN = 3.0
 ZERO, TV, OURS = "zero-filled", "total variation", "Score-MRI"
 RANK = "rank correlation of spread and error"
 
-Case = Literal["real", "complex", "coils"]
-CASES: tuple[Case, ...] = get_args(Case)
-
-_SEEDS = {"train": 4_001, "test": 4_002}
-"""Seeds of phases and coils: each split of the heads has its own."""
 _WEIGHTS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-ACCELERATION, CENTRE = 4.0, 0.2
-COILS = 4
 
 
 @dataclass(frozen=True)
@@ -63,37 +46,6 @@ class Settings:
     """Further sampling patterns, for coils and the first seed alone."""
     tuning: int = 8
     """Slices of the training head on which the weights of total variation are chosen."""
-
-
-def slices(split: str, side: int, n: int) -> tuple[Tensor, list[int]]:
-    """Magnitudes (n, 1, side, side) in [0, 1], evenly over the head of a split, and their numbers in it."""
-    head = load("brain", split, side)
-    rows = torch.linspace(8, len(head) - 9, n).long()
-    return (head.images[rows] + 1) / 2, rows.tolist()
-
-
-def acquire(
-    case: Case, truth: Tensor, split: str, numbers: list[int], family: Family, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Measure slices (n, 1, H, W) of a split: k-space (n, C, H, W) and masks bool (n, 1, H, W).
-
-    Phase and coils depend on (split, number), masks on the seed too.
-    """
-    height, width = truth.shape[-2:]
-    image = truth + 0j
-    keys = [derive(_SEEDS[split], number) for number in numbers]
-    if case != "real":
-        image = image * torch.cat([simulated_phase(1, height, width, key) for key in keys])
-    if case == "coils":
-        image = image * torch.cat([simulated_coils(1, COILS, height, width, key + 1) for key in keys])
-    seeds = [derive(_SEEDS[split], number, seed) for number in numbers]
-    mask = torch.cat([sampling(family, 1, height, width, ACCELERATION, CENTRE, s) for s in seeds])
-    return Fourier("centred").forward(image) * mask, mask
-
-
-def zero_filled(kspace: Tensor) -> Tensor:
-    """Root of the sum of squares over coils of the inverse transform, (n, 1, H, W)."""
-    return sum_of_squares(Fourier("centred").pseudo_inverse(kspace))
 
 
 def reconstruct_by_tv(case: Case, kspace: Tensor, mask: Tensor, weight: float) -> Tensor:

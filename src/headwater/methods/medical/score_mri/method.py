@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Unpack
+from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from headwater.controls import Consistent
-from headwater.core import Ancestral, Diffusion, DPMSolver, Langevin, PredictorCorrector
-from headwater.core.views import View, exploding
-from headwater.data.kspace import stack_kspace
-from headwater.errors import need
-from headwater.methods.base import Magnitude, Mask, Method, Paper, Volumes
-from headwater.metrics.image import magnitude_scores
-from headwater.models import Prior
-from headwater.nets.wrappers import RealAndImaginary
-from headwater.operators import Coils, Fourier, OfReal, Operator, Sampled, Turned
-from headwater.operators.calibration import coil_maps, low_resolution, phase_of, sum_of_squares
-from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
-
-Image = Literal["phased", "complex", "real"]
-Combine = Literal["sense", "ssos"]
+from headwater.core import Diffusion
+from headwater.core.transition import NoiseSource
+from headwater.methods.base import Paper
+from headwater.methods.medical.shared.reconstructs import Reconstructs
+from headwater.methods.medical.shared.scan import Combine, Image
+from headwater.operators import Operator
+from headwater.sampling import Start
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """What comes out, in the units of the k-space: mean and standard deviation over the samples."""
-
-    magnitude: Magnitude
-    uncertainty: Magnitude
-
-
-@dataclass(frozen=True)
-class ScoreMRI(Method):
+class ScoreMRI(Reconstructs):
     """Sample a variance-exploding chain by predictor and corrector; after every move put the measured
     coefficients back (Chung & Ye 2022, Alg. 2 to 5).
 
@@ -56,6 +40,7 @@ class ScoreMRI(Method):
     batch; the last step adds no noise. Masks measure what they say (there "4x" keeps 1/4.1 to 1/7.5).
 
     >>> import headwater as hw
+    >>> from headwater.operators import Fourier
     >>> prior, head = hw.Prior.from_pretrained("brain"), hw.load("brain", "test", 32)
     >>> kspace = Fourier("centred").forward((head.images[50:51] + 1) / 2 + 0j)
     >>> kspace[..., ::3] = 0
@@ -83,155 +68,13 @@ class ScoreMRI(Method):
     steps: int | None = None
     """Number of timesteps on the way down, even in log sigma; None visits all of the prior's. The paper has
     2000."""
-    highest: float | None = None
-    """Standard deviation of the noise to start at, for pictures in 0..1: the zero-filled image is noised
-    that far. None: the prior's highest, as in the paper."""
-    snr: float = 0.16
-    """Signal-to-noise ratio of the corrector."""
-    corrections: int = 1
-    """Number of corrector moves at each timestep, 0 or more."""
-    samples: int = 1
-    """Number of reconstructions drawn per slice; their mean is returned. One has no uncertainty: 4 or more
-    show it."""
     image: Image = "phased"
     """Kind of image sought: complex in the frame of its smooth phase; complex in the frame that it was
     measured in (the paper's Alg. 3); or real (Alg. 2; one coil)."""
     combine: Combine = "sense"
     """Treatment of coils: one image seen through coil maps (Alg. 5), or one image for each coil, then the
     root of the sum of squares (Alg. 4)."""
-    damping: float = 0.3
-    """Forgiveness of errors of the coil maps: A^+ minimises |A x - y|^2 + damping |x|^2."""
-    brightness: float | None = None
-    """99th percentile of a picture of the prior, of 0..1, to which k-space is scaled. None measures it on
-    pictures drawn from the prior."""
 
-    def apply(
-        self, prior: Prior, kspace: Volumes, known: Mask | None = None, **how: Unpack[RunOptions]
-    ) -> Reconstruction:
-        """Reconstruct n slices.
-
-        kspace: n tensors complex64 (H, W) or (coils, H, W), origin in the middle (fastMRI), of the prior's H
-            and W, zeros where nothing was measured. known: bool (n or 1, 1, H, W), True = measured; without
-            it, what is not 0 counts as measured.
-        Returns n pictures float32 (H, W) twice. Raises UserError for other sizes, k-space without anything
-        measured, or a centre too small for coil maps.
-        """
-        run = Run(**how)
-        need(prior.shape[0] == 1, "this prior draws colour pictures: take one of grey magnitude pictures")
-        need(self.samples >= 1 and self.corrections >= 0, "give 1 sample or more, 0 corrections or more")
-        y, mask = stack_kspace(kspace, known, prior.shape[1:], run.device)
-        one_coil = self.image != "real" or y.shape[1] == 1
-        need(one_coil, "with several coils no image is real: set image to phased")
-        scan = Scan.of(y, mask, self.combine, self.image)
-        gain = brightness_gain(prior, scan, self.brightness, run).reshape(-1, 1, 1, 1)
-        found = self.sample(prior, replace(scan, y=scan.y * gain), run).abs() / gain.cpu()
-        if self.combine == "ssos":
-            found = found.unflatten(0, (len(y), -1)).square().sum(1).sqrt()
-        spread = found.std(1) if self.samples > 1 else torch.zeros_like(found[:, 0])
-        return Reconstruction(list(found.mean(1).cpu()), list(spread.cpu()))
-
-    def plan(self, q: Diffusion) -> list[int]:
-        """Timesteps of a variance-exploding process that are visited. UserError where none is left."""
-        whole = timesteps_of(q, self.steps, "log-snr")
-        kept = [t for t in whole if self.highest is None or float(q.sigma[t]) <= self.highest]
-        need(len(kept) > 1, f"no timestep has a noise of at most {self.highest}: set highest higher")
-        return kept
-
-    def sample(self, prior: Prior, scan: Scan, run: Run) -> Tensor:
-        """Draw `samples` images of each row of a scan: (rows, samples, H, W), real or complex.
-
-        Sample k of row i depends on (run.seed, k, i) alone.
-        """
-        network = prior.network if scan.real else RealAndImaginary(prior.network)
-        denoiser: View = exploding(prior.config.denoiser(network), *units(prior))
-        plan = self.plan(denoiser.process)
-
-        def begin(batch: Batch) -> Start:
-            here = scan.rows(batch.rows)
-            a = here.operator(self.damping)
-            x = denoiser.process.sample(a.adjoint(here.y), plan[0], batch.noise)
-            return Start(a.project(x, here.y), [Consistent(a, here.y)])
-
-        sampler = PredictorCorrector(Ancestral("large"), Langevin(self.snr, "part"), self.corrections)
-        drawn = [
-            sample(
-                denoiser, plan, len(scan.y), begin, run, sampler=sampler, law=prior.noise,
-                key=lambda i, _, k=k: (k, run.first + i), label=f"slices, sample {k + 1} of {self.samples}",
-            )[:, 0]
-            for k in range(self.samples)
-        ]  # fmt: skip
-        return torch.stack(drawn, 1)
-
-    def evaluate(self, magnitude: Magnitude, truth: Magnitude) -> dict[str, float]:
-        """psnr (dB) and ssim, means over slices, against fully sampled pictures whose maximum is the peak."""
-        return magnitude_scores(magnitude, truth)
-
-
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """Rows of k-space to be reconstructed each on its own: slices, or single coils of slices.
-
-    y: (R, C, H, W) complex. mask: bool (R, 1, H, W). through: what multiplies the image before the Fourier
-    transform: coil maps (R, C, H, W), or a phase of modulus 1 (R, 1, H, W) if there is one coil.
-    real: whether the image sought is real.
-    """
-
-    y: Tensor
-    mask: Tensor
-    through: Tensor
-    real: bool = False
-
-    @classmethod
-    def of(cls, y: Tensor, mask: Tensor, combine: Combine, image: Image) -> Scan:
-        """k-space (n, C, H, W) and masks as rows: n for `sense` and for one coil, n * C for `ssos`.
-
-        Maps, and with `phased` the smooth phase of the image, come from the centre of k-space. UserError
-        where that is too small for maps.
-        """
-        if combine == "ssos":
-            y, mask = y.flatten(0, 1)[:, None], mask.repeat_interleave(y.shape[1], 0)
-        maps = coil_maps(y, mask) if y.shape[1] > 1 else torch.ones_like(y)
-        if image == "phased":
-            maps = maps * phase_of((maps.conj() * low_resolution(y, mask)).sum(1, keepdim=True))
-        return cls(y, mask, maps, image == "real")
-
-    def rows(self, which: slice) -> Scan:
-        """Some of the rows."""
-        return replace(self, y=self.y[which], mask=self.mask[which], through=self.through[which])
-
-    def operator(self, damping: float) -> Operator:
-        """From images (R, 1, H, W) to the measured part of k-space (R, C, H, W)."""
-        inside = Sampled(Fourier("centred"), self.mask)
-        several = self.through.shape[1] > 1
-        a = Coils(inside, self.through, damping, 15) if several else Turned(inside, self.through)
-        return OfReal(a) if self.real else a
-
-
-def units(prior: Prior) -> tuple[float, float]:
-    """Scale and shift from the prior's pictures to magnitudes: (x + 1) / 2, or x for a network of [0, 1].
-
-    NCSN++ (`headwater.nets.ncsnpp`) says by `centred: false` that it was trained on [0, 1].
-    """
-    return (1.0, 0.0) if prior.config.network.get("centred") is False else (0.5, 0.5)
-
-
-def brightness_gain(prior: Prior, scan: Scan, brightness: float | None, run: Run) -> Tensor:
-    """What to multiply each row of a scan with so that its image is as bright as the prior's, (R,).
-
-    Compared is the 99th percentile of the magnitude after zero filling: of the scan, and of 8 pictures of the
-    prior that were masked alike. `brightness` stands in for the latter if given.
-    """
-
-    def bright(magnitude: Tensor) -> Tensor:
-        return magnitude.flatten(1).quantile(0.99, dim=1)
-
-    transform = Fourier("centred")
-    own = bright(sum_of_squares(transform.pseudo_inverse(scan.y))).clamp(min=1e-12)
-    if brightness is not None:
-        return brightness / own
-    plan = timesteps_of(prior.process, min(15, prior.process.T), "log-snr")
-    drawn = prior.sample(8, plan, DPMSolver(), **replace(run, progress=False, first=0)).to(scan.y.device)
-    scale, shift = units(prior)
-    k = transform.forward((scale * drawn + shift).clamp(0, 1) + 0j)
-    usual = [bright(transform.pseudo_inverse(k * m).abs()).median() for m in scan.mask]
-    return torch.stack(usual) / own
+    def begin(self, a: Operator, y: Tensor, q: Diffusion, t: int, noise: NoiseSource) -> Start:
+        """From the noised zero-filled image, the measured part put in place."""
+        return Start(a.project(q.sample(a.adjoint(y), t, noise), y), [Consistent(a, y)])

@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from contract.specimens import exact_prior
 from headwater.errors import UserError
-from headwater.methods.medical.score_mri.claim import CASES, acquire, reconstruct_by_tv, zero_filled
-from headwater.methods.medical.score_mri.method import Reconstruction, Scan, ScoreMRI
+from headwater.methods.medical.score_mri.claim import reconstruct_by_tv
+from headwater.methods.medical.score_mri.method import ScoreMRI
+from headwater.methods.medical.shared.reconstructs import Reconstruction
+from headwater.methods.medical.shared.scan import Scan
+from headwater.methods.medical.shared.simulated import CASES, acquire, zero_filled
 from headwater.models import Prior, PriorConfig, ProcessConfig
 from headwater.nets.ncsnpp import NCSNpp, NCSNppConfig
 from headwater.operators import Fourier

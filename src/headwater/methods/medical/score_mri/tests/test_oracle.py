@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from headwater.methods.medical.score_mri.method import Scan, ScoreMRI
+from headwater.methods.medical.score_mri.method import ScoreMRI
+from headwater.methods.medical.shared.scan import Scan
 from headwater.models import Prior, PriorConfig, ProcessConfig
 from headwater.operators import Fourier, OfReal, Sampled
 from headwater.operators.acquisition import simulated_coils

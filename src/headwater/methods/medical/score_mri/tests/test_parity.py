@@ -17,7 +17,8 @@ from torch import Tensor
 from arrays import close
 from headwater.core import Ancestral, Denoiser
 from headwater.core.loop import Step
-from headwater.methods.medical.score_mri.method import Scan, ScoreMRI
+from headwater.methods.medical.score_mri.method import ScoreMRI
+from headwater.methods.medical.shared.scan import Scan
 from headwater.operators import Fourier
 from headwater.sampling import Run, driver
 from score_sde import HIGH, Recorded

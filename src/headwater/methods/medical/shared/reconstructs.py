@@ -1,0 +1,177 @@
+"""What every method does that reconstructs scans by sampling a prior of magnitude pictures."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from headwater.core import Ancestral, Diffusion, DPMSolver, Langevin, PredictorCorrector
+from headwater.core.transition import NoiseSource
+from headwater.core.views import View, exploding
+from headwater.data.kspace import stack_kspace
+from headwater.errors import need
+from headwater.methods.base import Magnitude, Mask, Method, Volumes
+from headwater.methods.medical.shared.scan import Combine, Image, Measured, Rows, Scan
+from headwater.metrics.image import magnitude_scores
+from headwater.models import Prior
+from headwater.nets.wrappers import RealAndImaginary
+from headwater.operators import Operator
+from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What comes out, in the units of the k-space: mean and standard deviation over the samples."""
+
+    magnitude: Magnitude
+    uncertainty: Magnitude
+
+
+@dataclass(frozen=True)
+class Reconstructs(Method):
+    """Predictor and corrector of a variance-exploding chain, held to what was measured by `begin`."""
+
+    steps: int | None = None
+    """Number of timesteps on the way down, even in log sigma; None visits all of the prior's."""
+    highest: float | None = None
+    """Standard deviation of the noise to start at, for pictures in 0..1: the zero-filled image is noised
+    that far. None: the prior's highest, as in the paper."""
+    snr: float = 0.16
+    """Signal-to-noise ratio of the corrector."""
+    corrections: int = 1
+    """Number of corrector moves at each timestep, 0 or more."""
+    samples: int = 1
+    """Number of reconstructions drawn per slice; their mean is returned. One has no uncertainty: 4 or more
+    show it."""
+    image: Image = "phased"
+    """Kind of image sought: complex in the frame of its smooth phase, complex in the frame that it was
+    measured in, or real."""
+    combine: Combine = "sense"
+    """Treatment of coils: one image seen through coil maps, or one image for each coil, then the root of the
+    sum of squares."""
+    damping: float = 0.3
+    """Forgiveness of errors of the coil maps: A^+ minimises |A x - y|^2 + damping |x|^2."""
+    brightness: float | None = None
+    """99th percentile of a picture of the prior, of 0..1, to which k-space is scaled. None measures it on
+    pictures drawn from the prior."""
+
+    @abstractmethod
+    def begin(self, a: Operator, y: Tensor, q: Diffusion, t: int, noise: NoiseSource) -> Start:
+        """How the loop begins at timestep t of q for images behind y (R, ...): x, and the control."""
+
+    def apply(
+        self,
+        prior: Prior,
+        kspace: Volumes,
+        known: Mask | None = None,
+        *,
+        operator: Operator | None = None,
+        **how: Unpack[RunOptions],
+    ) -> Reconstruction:
+        """Reconstruct n slices.
+
+        kspace: n tensors complex64 (H, W) or (coils, H, W), origin in the middle (fastMRI), of the prior's H
+            and W, zeros where nothing was measured. known: bool (n or 1, 1, H, W), True = measured; without
+            it, what is not 0 counts as measured.
+        operator: any other linear measurement of images (B, 1, H, W); `kspace` is then what it measured.
+        Returns n pictures float32 (H, W) twice. Raises UserError for other sizes, k-space without anything
+        measured, or a centre too small for coil maps.
+        """
+        run = Run(**how)
+        need(prior.shape[0] == 1, "this prior draws colour pictures: take one of grey magnitude pictures")
+        need(self.samples >= 1 and self.corrections >= 0, "give 1 sample or more, 0 corrections or more")
+        if operator is None:
+            y, mask = stack_kspace(kspace, known, prior.shape[1:], run.device)
+            one_coil = self.image != "real" or y.shape[1] == 1
+            need(one_coil, "with several coils no image is real: set image to phased")
+            scan: Rows = Scan.of(y, mask, self.combine, self.image)
+        else:
+            scan = self._measured(prior, kspace, operator, run.device)
+        gain = brightness_gain(prior, scan, self.brightness, run)
+        found = self.sample(prior, scan.scaled(gain), run).abs() / gain.reshape(-1, 1, 1, 1).cpu()
+        if len(found) > len(kspace):  # coils apart
+            found = found.unflatten(0, (len(kspace), -1)).square().sum(1).sqrt()
+        spread = found.std(1) if self.samples > 1 else torch.zeros_like(found[:, 0])
+        return Reconstruction(list(found.mean(1).cpu()), list(spread.cpu()))
+
+    def _measured(self, prior: Prior, given: Sequence[Tensor], a: Operator, device: str) -> Measured:
+        """What an operator of one's own measured. UserError where it does not fit the prior."""
+        need(len(given) > 0, "there is nothing measured: give at least one slice")
+        y = torch.stack(list(given)).to(device)
+        real = self.image == "real"
+        need(real or y.is_complex(), "what was measured is real, so the image is: set image to real")
+        blank = torch.zeros(1, *prior.shape, device=device)
+        wanted = tuple(a.forward(blank if real else blank + 0j).shape[1:])
+        need(
+            tuple(y.shape[1:]) == wanted,
+            f"{tuple(y.shape[1:])} was measured of each slice, but of pictures of the prior the operator "
+            f"makes {wanted}: give what it measures, or another prior",
+        )
+        return Measured(y, a, real)
+
+    def plan(self, q: Diffusion) -> list[int]:
+        """Timesteps of a variance-exploding process that are visited. UserError where none is left."""
+        whole = timesteps_of(q, self.steps, "log-snr")
+        kept = [t for t in whole if self.highest is None or float(q.sigma[t]) <= self.highest]
+        need(len(kept) > 1, f"no timestep has a noise of at most {self.highest}: set highest higher")
+        return kept
+
+    def sample(self, prior: Prior, scan: Rows, run: Run) -> Tensor:
+        """Draw `samples` images of each row of a scan: (rows, samples, H, W), real or complex.
+
+        Sample k of row i depends on (run.seed, k, i) alone.
+        """
+        network = prior.network if scan.real else RealAndImaginary(prior.network)
+        denoiser: View = exploding(prior.config.denoiser(network), *units(prior))
+        plan = self.plan(denoiser.process)
+
+        def begin(batch: Batch) -> Start:
+            here = scan.rows(batch.rows)
+            return self.begin(here.operator(self.damping), here.y, denoiser.process, plan[0], batch.noise)
+
+        sampler = PredictorCorrector(Ancestral("large"), Langevin(self.snr, "part"), self.corrections)
+        drawn = [
+            sample(
+                denoiser, plan, len(scan.y), begin, run, sampler=sampler, law=prior.noise,
+                key=lambda i, _, k=k: (k, run.first + i), label=f"slices, sample {k + 1} of {self.samples}",
+            )[:, 0]
+            for k in range(self.samples)
+        ]  # fmt: skip
+        return torch.stack(drawn, 1)
+
+    def evaluate(self, magnitude: Magnitude, truth: Magnitude) -> dict[str, float]:
+        """psnr (dB) and ssim, means over slices, against fully sampled pictures whose maximum is the peak."""
+        return magnitude_scores(magnitude, truth)
+
+
+def units(prior: Prior) -> tuple[float, float]:
+    """Scale and shift from the prior's pictures to magnitudes: (x + 1) / 2, or x for a network of [0, 1].
+
+    NCSN++ (`headwater.nets.ncsnpp`) says by `centred: false` that it was trained on [0, 1].
+    """
+    return (1.0, 0.0) if prior.config.network.get("centred") is False else (0.5, 0.5)
+
+
+def brightness_gain(prior: Prior, scan: Rows, brightness: float | None, run: Run) -> Tensor:
+    """What to multiply each row of a scan with so that its image is as bright as the prior's, (R,).
+
+    Compared is the 99th percentile of the magnitude without a prior: of the scan, and of 8 pictures of the
+    prior that were measured alike. `brightness` stands in for the latter if given.
+    """
+
+    def bright(magnitude: Tensor) -> Tensor:
+        return magnitude.flatten(1).quantile(0.99, dim=1)
+
+    own = bright(scan.rough()).clamp(min=1e-12)
+    if brightness is not None:
+        return brightness / own
+    plan = timesteps_of(prior.process, min(15, prior.process.T), "log-snr")
+    drawn = prior.sample(8, plan, DPMSolver(), **replace(run, progress=False, first=0)).to(scan.y.device)
+    scale, shift = units(prior)
+    usual = [bright(rough).median() for rough in scan.rough_of((scale * drawn + shift).clamp(0, 1))]
+    return torch.stack(usual) / own
