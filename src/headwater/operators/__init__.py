@@ -22,6 +22,7 @@ from headwater.operators.spectral import (
     WalshHadamard,
     resizing,
 )
+from headwater.operators.tomography import Radon
 
 __all__ = [
     "JPEG",
@@ -36,6 +37,7 @@ __all__ = [
     "Operator",
     "Overexposed",
     "PhaseRetrieval",
+    "Radon",
     "Sampled",
     "Separable",
     "Spectral",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headwater.data import load
-from headwater.noise import derive
+from headwater.noise import White, derive
 from headwater.operators import Fourier
 from headwater.operators.acquisition import Family, sampling, simulated_coils, simulated_phase
 from headwater.operators.calibration import sum_of_squares
@@ -36,10 +36,12 @@ def acquire(
     seed: int,
     accelerate: float = 4.0,
     centre: float = 0.2,
+    noise: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Measure slices (n, 1, H, W) of a split: k-space (n, C, H, W) and masks bool (n, 1, H, W).
 
-    Phase and coils depend on (split, number), masks on the seed too.
+    noise: standard deviation of that of each part of k-space. Phase and coils depend on (split, number), masks
+    and noise on the seed too.
     """
     height, width = truth.shape[-2:]
     image = truth + 0j
@@ -50,7 +52,11 @@ def acquire(
         image = image * torch.cat([simulated_coils(1, COILS, height, width, key + 1) for key in keys])
     seeds = [derive(_SEEDS[split], number, seed) for number in numbers]
     mask = torch.cat([sampling(family, 1, height, width, accelerate, centre, s) for s in seeds])
-    return Fourier("centred").forward(image) * mask, mask
+    y = Fourier("centred").forward(image)
+    if noise:
+        draws = White().stream([derive(s, 1) for s in seeds])
+        y = y + noise * draws(y)
+    return y * mask, mask
 
 
 def zero_filled(kspace: Tensor) -> Tensor:
