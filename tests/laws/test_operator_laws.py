@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from headwater.controls import Consistent
+from headwater.core import Diffusion
+from headwater.core.schedule import betas
 from headwater.operators import Coils, Fourier, OfReal, Operator, Sampled, Turned, inner, least_squares
 from headwater.operators.linear import Convention
 
@@ -71,6 +73,19 @@ def test_projection_fits_the_data_and_is_the_shortest_way(name: str) -> None:
     assert inner(there - x, there - other).abs().max() < 1e-6 * inner(x, x).max()
     torch.testing.assert_close(a.project(x, y, 0.25), x + 0.25 * (there - x))
     torch.testing.assert_close(Consistent(a, y).after(x, 3, 0), there)
+
+
+def test_consistency_with_noise_is_met_at_the_timestep_before_each_call_and_without_at_the_end() -> None:
+    a, x, _ = every()["sampled centred"]
+    q, y, z = Diffusion.vp(betas("linear", 100)), a.forward(field(SHAPE, 3)), field(SHAPE, 6)
+    alpha, sigma = (float(v) for v in q.scales(40))
+    full, part = (Consistent(a, y, weight, q, lambda like, t: z) for weight in (1.0, 0.25))
+    there = full.before(x, 40)
+    torch.testing.assert_close(a.forward(there), alpha * y + sigma * a.forward(z))
+    torch.testing.assert_close(part.before(x, 40), x + 0.25 * (there - x))
+    assert torch.equal(full.after(x, 3, 0), x)
+    torch.testing.assert_close(a.forward(full.after(x, 0, 0)), y)
+    assert torch.equal(Consistent(a, y).before(x, 4), x)
 
 
 def test_conventions_put_the_origin_where_they_say() -> None:

@@ -75,7 +75,7 @@ class ScoreInverse(Reconstructs):
     noisy measurements."""
 
     def begin(self, a: Operator, y: Tensor, q: Diffusion, t: int, noise: NoiseSource) -> Start:
-        """From the noised zero-filled image."""
+        """From the noised least-squares image: zero filling, where what was measured is a part of k-space."""
         need(0 <= self.weight <= 1, f"weight is {self.weight}: give a trust from 0 to 1")
-        x = q.sample(a.adjoint(y), t, noise)
+        x = q.sample(a.pseudo_inverse(y), t, noise)
         return Start(x, [Consistent(a, y, self.weight, q, noise)])

@@ -40,8 +40,8 @@ def acquire(
 ) -> tuple[Tensor, Tensor]:
     """Measure slices (n, 1, H, W) of a split: k-space (n, C, H, W) and masks bool (n, 1, H, W).
 
-    noise: standard deviation of that of each part of k-space. Phase and coils depend on (split, number), masks
-    and noise on the seed too.
+    noise: standard deviation of that of each part of k-space. Phase and coils depend on (split, number),
+    masks and noise on the seed too.
     """
     height, width = truth.shape[-2:]
     image = truth + 0j
