@@ -97,6 +97,20 @@ def test_no_trust_is_the_prior_and_full_trust_in_everything_the_truth(prior: Pri
     torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
 
 
+def test_ct_comes_back_in_the_units_of_the_sinogram(prior: Prior) -> None:
+    a, truth = (
+        Radon.even(12, (SIDE, SIDE)),
+        (MEAN + 1) / 2 + 0.1 * torch.rand(3, 1, SIDE, SIDE, generator=DRAW),
+    )
+    y, method = a.forward(truth), replace(METHOD, samples=2)
+    one, eight = (method.apply(prior, list(k), operator=a, **QUIET) for k in (y, 8 * y))
+    # Twelve views of 6 x 6 pixels leave nothing open.
+    torch.testing.assert_close(torch.stack(list(one.magnitude)), truth[:, 0], rtol=0, atol=1e-2)
+    for k in range(3):
+        torch.testing.assert_close(8 * one.magnitude[k], eight.magnitude[k], rtol=1e-3, atol=1e-3)
+        assert one.uncertainty[k].max() < 1e-2
+
+
 def test_what_cannot_be_is_said() -> None:
     prior, a = exact_prior((1, 8, 8)), Radon.even(3, (8, 8))
     y = a.forward(torch.rand(2, 1, 8, 8))
