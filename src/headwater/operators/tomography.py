@@ -69,8 +69,8 @@ class Radon(Operator):
         starts = F.pad(counts.cumsum(0), (1, 0)).int()
         forward = _csr(starts, (order // 3).int().flatten(), shares.gather(1, order).flatten(), shape)
         starts = torch.arange(0, lines.numel() + 1, 3 * len(turn), dtype=torch.int32)
-        by_pixel = [v.unflatten(1, (-1, 3)).transpose(0, 1).flatten() for v in (lines, shares)]
-        return forward, _csr(starts, *by_pixel, shape[::-1])
+        places, values = (v.unflatten(1, (-1, 3)).transpose(0, 1).flatten() for v in (lines, shares))
+        return forward, _csr(starts, places, values, shape[::-1])
 
     @cached_property
     def _at_hand(self) -> dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]]:
