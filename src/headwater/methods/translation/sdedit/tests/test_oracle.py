@@ -29,7 +29,7 @@ def test_a_gaussian_prior_pulls_guides_to_its_mean(chain: str, level: int, repea
     spread = 0.0
     for _ in range(repeats):
         spread = share**2 * (spread + sigma**2 / alpha**2) + variance * (1 - share)
-    prior, guide = prior_of(Exact(q, mean, variance**0.5)), torch.full((4000, 1, 1, 2), -1.0, dtype=F64)
+    prior, guide = prior_of(Exact(q, mean, variance**0.5)), torch.full((80, 1, 4, 25), -1.0, dtype=F64)
     edited = SDEdit(level, repeats=repeats).apply(prior, guide, seed=0, **QUIET)
     wanted = mean + share**repeats * (-1.0 - mean)
     assert float(edited.mean()) == pytest.approx(wanted, abs=4 * (spread / 8000) ** 0.5)
