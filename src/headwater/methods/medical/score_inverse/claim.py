@@ -197,7 +197,7 @@ CLAIM = Claim(
     "Slices of a head that the prior never saw, by MR at two accelerations and by CT from a few views: one "
     "prior for all; and how far to trust measurements with noise.",
     unit="slice",
-    tiny=Settings(2, replace(METHOD, steps=4, samples=1), (0.1, 0.5, 1.0), tuning=1),
+    tiny=Settings(2, replace(METHOD, steps=4, samples=1, brightness=0.8), (0.1, 0.5, 1.0), tuning=1),
     quick=Settings(2, replace(METHOD, steps=20, samples=1), (0.03, 0.1, 1.0), tuning=2),
     full=Settings(8, METHOD),
     measures={

@@ -129,7 +129,7 @@ CLAIM = Claim(
     "Slices of a head that the prior never saw, a quarter of k-space measured, phase and 4 coils simulated; "
     "one prior of magnitude pictures for all: real and complex data, coils, other sampling patterns.",
     unit="slice",
-    tiny=Settings(2, ScoreMRI(steps=4, highest=1.0, samples=2), ("uniform2d",), tuning=1),
+    tiny=Settings(2, ScoreMRI(steps=4, highest=1.0, samples=2, brightness=0.8), ("uniform2d",), tuning=1),
     quick=Settings(2, ScoreMRI(steps=30, highest=1.0, snr=0.3, samples=4), ("poisson",)),
     # Settings were chosen on the head that the prior was trained on.
     full=Settings(8, ScoreMRI(steps=60, highest=1.0, snr=0.3, samples=8), FAMILIES[1:]),

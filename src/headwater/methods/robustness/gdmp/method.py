@@ -119,7 +119,7 @@ class Guide(Control):
         return dist.shift(strength * self.pull(pred.x, t))
 
     def pull(self, x: Tensor, t: int) -> Tensor:
-        """The gradient of -D at x (B, C, H, W), whose noised target is drawn here."""
+        """The gradient of D at x (B, C, H, W), whose noised target is drawn here."""
         y = self.process.sample(self.target, t, self.noise)
         return 2 * (y - x) if self.distance == "mse" else ssim_gradient(x, y)
 

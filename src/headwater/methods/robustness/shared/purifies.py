@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Unpack
 
@@ -18,21 +19,21 @@ from headwater.noise import Stream, derive
 from headwater.sampling import Batch, Recomputed, Run, RunOptions, Start, sample
 
 
-class Purifies(Method):
+class Purifies(Method, ABC):
     """Washes what an attacker added out of pictures. Subclasses say which timesteps are visited and how."""
 
     needs: ClassVar[tuple[str, ...]] = ("an unconditional prior of such pictures",)
     clamps: ClassVar[bool] = True
     """Whether what comes out is cut to [-1, 1]."""
 
+    @abstractmethod
     def plan(self, T: int) -> list[int]:
         """The timesteps visited with a prior of T, from 0 up and down to 0. Raises UserError for settings
         that such a prior cannot follow."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sampler(self, prior: Prior) -> Sampler:
         """How a step is taken."""
-        raise NotImplementedError
 
     def controls(self, prior: Prior, x: Tensor, noise: Stream) -> Sequence[Control]:
         """What reaches into the steps of the given pictures x (B, C, H, W)."""
