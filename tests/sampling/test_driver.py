@@ -12,6 +12,8 @@ from torch import Tensor
 from headwater.controls import GivenRegion
 from headwater.core import (
     DDIM,
+    ClassifierMean,
+    ClassifierScore,
     Control,
     Denoiser,
     Diffusion,
@@ -152,3 +154,22 @@ def test_what_is_given_is_noised_to_the_level_and_draws_are_the_samples_own() ->
     chain = absorbing(4, betas("linear", 5), 3)
     tokens = GivenRegion(torch.tensor([[1, 2]]), torch.tensor([[True, False]]), chain)
     assert tokens.before(torch.tensor([[3, 3]]), 5).tolist() == [[1, 3]]
+
+
+@pytest.mark.parametrize("guide", [ClassifierMean, ClassifierScore])
+def test_a_classifier_guides_where_no_gradient_goes_through_the_network(
+    guide: type[ClassifierMean | ClassifierScore],
+) -> None:
+    weight = torch.nn.Parameter(torch.ones(()))
+    labels: list[Tensor] = []
+
+    def log_prob(x: Tensor, label: Tensor) -> Tensor:
+        labels.append(label)
+        return -(weight * (1 + label)[:, None, None] * (x - 3).square()).flatten(1).sum(1)
+
+    def guided_begin(batch: Batch) -> Start:
+        return Start(begin(batch).x, [guide(log_prob, 0.05)])
+
+    free, moved = (sample(DENOISER, descend(20), 2, b, Run(progress=False)) for b in (begin, guided_begin))
+    assert len(labels) == 20
+    assert bool(((moved - 3).abs().mean((1, 2)) < (free - 3).abs().mean((1, 2))).all())

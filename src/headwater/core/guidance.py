@@ -18,9 +18,10 @@ LogProb = Callable[[Tensor, Tensor], Tensor]
 
 
 def _gradient(log_prob: LogProb, x: Tensor, label: Tensor) -> Tensor:
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        return torch.autograd.grad(log_prob(leaf, label).sum(), leaf)[0]
+    # Loops run in inference mode, whose tensors no graph can hold: copies can.
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = x.detach().clone().requires_grad_()
+        return torch.autograd.grad(log_prob(leaf, label.clone()).sum(), leaf)[0]
 
 
 @dataclass(frozen=True)
