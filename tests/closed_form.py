@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from headwater.core import Ancestral, Control, Diffusion, Prediction
 from headwater.core.prediction import labels
 from headwater.core.transition import Level, fit
-from headwater.models import Prior
+from headwater.models import Prior, PriorConfig, ProcessConfig
 from headwater.noise import Noise, White
 
 F64 = torch.float64
@@ -46,6 +46,33 @@ class Memory:
         weights = (-gap / (2 * b * b)).softmax(-1)
         x0 = (weights @ self.data.flatten(1)).reshape(x.shape)
         return Prediction(x, t, x0, labels(self.process.label, t, x), a, b)
+
+
+class ExactNetwork(nn.Module):
+    """The exact noise predictor of pictures N(mean, std^2) (C, H, W) under the process of a prior."""
+
+    def __init__(self, config: PriorConfig, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        q = config.process.build()
+        self.alpha, self.sigma, self.mean, self.std = q.alpha, q.sigma, mean, std
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        a, b = (v[label.long() + 1].to(x).reshape(-1, 1, 1, 1) for v in (self.alpha, self.sigma))
+        return b * (x - a * self.mean) / (a * a * self.std**2 + b * b)
+
+
+def gaussian_prior(mean: Tensor, std: Tensor, T: int = 300) -> Prior:
+    """A whole prior of pictures N(mean, std^2), (C, H, W) each, for methods that look at its config."""
+    config = PriorConfig({"kind": "adm"}, tuple(mean.shape), ProcessConfig(T=T), clip=False)  # pyright: ignore
+    return Prior(ExactNetwork(config, mean, std), config)
+
+
+class Sum(nn.Module):
+    """Logits that add up pixels, so that the gradient of a logit is the slope of what is in front of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = x.flatten(1).sum(1)
+        return torch.stack([total, -total], 1)
 
 
 def prior_of(denoiser: Any, noise: Noise | None = None, controls: Sequence[Control] = ()) -> Prior:

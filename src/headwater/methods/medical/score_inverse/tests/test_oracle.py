@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from closed_form import gaussian_prior
 from contract.specimens import exact_prior
 from headwater.errors import UserError
 from headwater.methods.medical.score_inverse.method import ScoreInverse
 from headwater.methods.medical.shared.scan import Measured
-from headwater.models import Prior, PriorConfig, ProcessConfig
+from headwater.models import Prior
 from headwater.operators import Fourier, Radon
 from headwater.sampling import Run
 
@@ -26,23 +27,9 @@ QUIET = {"progress": False, "device": "cpu", "seed": 0}
 METHOD = ScoreInverse(steps=40, highest=3.0, snr=0.16, corrections=3, image="real")
 
 
-class Exact(nn.Module):
-    """The exact noise predictor of N(MEAN, STD^2) under a VP process."""
-
-    def __init__(self, config: PriorConfig) -> None:
-        super().__init__()
-        q = config.process.build()
-        self.alpha, self.sigma = q.alpha, q.sigma
-
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        a, b = (v[label.long() + 1].to(x).reshape(-1, 1, 1, 1) for v in (self.alpha, self.sigma))
-        return b * (x - a * MEAN) / (a * a * STD**2 + b * b)
-
-
 @pytest.fixture
 def prior() -> Prior:
-    config = PriorConfig({"kind": "adm"}, (1, SIDE, SIDE), ProcessConfig(T=300), clip=False)
-    return Prior(Exact(config), config)
+    return gaussian_prior(MEAN, STD)
 
 
 def posterior(a: Radon, y: Tensor, mean: Tensor, std: Tensor, noise: float) -> tuple[Tensor, Tensor]:

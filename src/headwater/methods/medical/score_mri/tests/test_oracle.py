@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
 
+from closed_form import gaussian_prior
 from headwater.methods.medical.score_mri.method import ScoreMRI
 from headwater.methods.medical.shared.scan import Scan
-from headwater.models import Prior, PriorConfig, ProcessConfig
+from headwater.models import Prior
 from headwater.operators import Fourier, OfReal, Sampled
 from headwater.operators.acquisition import simulated_coils
 from headwater.sampling import Run
@@ -20,23 +20,9 @@ STD = 0.1 + 0.5 * torch.rand(1, SIDE, SIDE, generator=DRAW)
 """Of pictures in [-1, 1]; pixels are independent, each with its own spread, so the data couple them."""
 
 
-class Exact(nn.Module):
-    """The exact noise predictor of N(MEAN, STD^2) under a VP process."""
-
-    def __init__(self, config: PriorConfig) -> None:
-        super().__init__()
-        q = config.process.build()
-        self.alpha, self.sigma = q.alpha, q.sigma
-
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        a, b = (v[label.long() + 1].to(x).reshape(-1, 1, 1, 1) for v in (self.alpha, self.sigma))
-        return b * (x - a * MEAN) / (a * a * STD**2 + b * b)
-
-
 @pytest.fixture
 def prior() -> Prior:
-    config = PriorConfig({"kind": "adm"}, (1, SIDE, SIDE), ProcessConfig(T=300), clip=False)
-    return Prior(Exact(config), config)
+    return gaussian_prior(MEAN, STD)
 
 
 def test_samples_of_real_images_follow_the_posterior(prior: Prior) -> None:

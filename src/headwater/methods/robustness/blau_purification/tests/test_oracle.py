@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from closed_form import F64, Exact, prior_of
+from closed_form import F64, Exact, Sum, prior_of
 from contract.specimens import exact_prior
 from headwater.core import Diffusion, network_calls, schedule
 from headwater.errors import UserError
@@ -25,14 +24,6 @@ MEAN, VAR = 0.1, 0.01
 """So narrow that no pixel comes near the limits, where what comes out is cut."""
 Q = Diffusion.vp(schedule.betas("linear", 1000))
 PRIOR = prior_of(Exact(Q, MEAN, math.sqrt(VAR)))
-
-
-class Sum(nn.Module):
-    """Logits that add up pixels, so that the gradient of a logit is the purifier's slope."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        total = x.flatten(1).sum(1)
-        return torch.stack([total, -total], 1)
 
 
 def truth(method: BlauPurification) -> tuple[float, float, float]:

@@ -13,9 +13,8 @@ import math
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from closed_form import Exact, prior_of
+from closed_form import Exact, Sum, prior_of
 from headwater.core import Diffusion, schedule
 from headwater.methods.robustness.diffpure.method import DiffPure
 from headwater.methods.robustness.shared.purifies import Purified
@@ -23,14 +22,6 @@ from headwater.methods.robustness.shared.purifies import Purified
 MEAN, VAR = 0.3, 0.25
 Q = Diffusion.vp(schedule.betas("linear", 1000))
 PRIOR = prior_of(Exact(Q, MEAN, math.sqrt(VAR)))
-
-
-class Sum(nn.Module):
-    """Logits that add up pixels, so that the gradient of a logit is the purifier's slope."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        total = x.flatten(1).sum(1)
-        return torch.stack([total, -total], 1)
 
 
 def truth(kind: str, level: int, x: float) -> tuple[float, float, float]:
