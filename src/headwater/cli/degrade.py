@@ -19,7 +19,6 @@ from headwater.errors import need
 from headwater.methods.base import Kind
 from headwater.models import Prior
 from headwater.noise import Purpose, White, derive
-from headwater.operators import JPEG
 from headwater.operators.named import operator_of
 
 
@@ -47,8 +46,9 @@ def run(argv: Sequence[str]) -> int:
     source = Source(Kind("images", ""), Request("image", options.image, shape))
     source.check_names()
     need(len(source) > 0 and source.shape is not None, f"{options.image} holds no pictures: give some")
-    a = operator_of(options.by, source.shape or (1, 1, 1))
-    wanted = tuple(a.forward(torch.zeros(1, *(source.shape or (1, 1, 1)))).shape[1:])
+    shape = source.shape or (1, 1, 1)
+    a = operator_of(options.by, shape)
+    wanted = tuple(a.forward(torch.zeros(1, *shape)).shape[1:])
     need(
         len(wanted) == 3 and wanted[0] in (1, 3) and options.by != "phase-retrieval",
         f"what {options.by!r} measures is no picture: measure it in Python, by headwater.operators",
@@ -58,7 +58,7 @@ def run(argv: Sequence[str]) -> int:
     write_record(out, "degrade", "", options, about, None)
     for batch in work.track(work.batches(len(source)), "pictures"):
         image = source.read(list(batch.items))
-        y = a.compressed(image) if isinstance(a, JPEG) else a.forward(image)
+        y = a.real(image)
         if options.noise:
             y = y + options.noise * White().stream(
                 [derive(work.seed, Purpose.MEASURED, i) for i in batch.items]

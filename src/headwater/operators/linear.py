@@ -25,6 +25,10 @@ class Measurement(ABC):
     def forward(self, x: Tensor) -> Tensor:
         """A(x)."""
 
+    def real(self, x: Tensor) -> Tensor:
+        """What is measured of images in truth, where `forward` is a differentiable stand-in for it."""
+        return self.forward(x)
+
 
 class Operator(Measurement):
     """A linear measurement."""

@@ -51,7 +51,7 @@ class JPEG(Measurement):
     """JPEG compression that keeps the colours in full, made differentiable: images in [-1, 1] to the same.
 
     quality: from 1 to 100. Rounding counts as no change for the gradient (a straight-through estimate), and
-    values are not cut off. The tables are those that Pillow's encoder uses; `compressed` is the real thing.
+    values are not cut off. The tables are those that Pillow's encoder uses; `real` is the real thing.
     """
 
     quality: int
@@ -83,7 +83,7 @@ class JPEG(Measurement):
         planes = planes + torch.tensor([128.0, 0.0, 0.0], device=x.device, dtype=x.dtype).view(3, 1, 1)
         return torch.einsum("ck,bkhw->bchw", torch.linalg.inv(_YCC).to(x), planes) / 127.5 - 1
 
-    def compressed(self, x: Tensor) -> Tensor:
+    def real(self, x: Tensor) -> Tensor:
         """What Pillow makes of pictures (B, C, H, W) in [-1, 1], written and read again."""
         return torch.stack([self._one(picture) for picture in x])
 

@@ -22,7 +22,8 @@ from headwater.methods.restoration.dps.method import DPS
 from headwater.methods.restoration.shared.claim_pictures import FACTOR, SIDE, enlarged, held_out, noisy
 from headwater.metrics.image import psnr
 from headwater.models import Prior
-from headwater.operators import JPEG, BlockAverage, Overexposed
+from headwater.operators import BlockAverage
+from headwater.operators.named import operator_of
 
 OURS, INVERSE, BICUBIC, GIVEN = "DPS", "pseudo-inverse", "bicubic", "as measured"
 SMALL, NOISE, QUALITY, GAIN = f"block-average {FACTOR}", 0.1, 5, 2.0
@@ -47,9 +48,8 @@ class Settings:
 
 def measured(by: str, truth: Tensor, seed: int) -> Tensor:
     """What is measured of pictures: by the real encoder where it is JPEG."""
-    if by == SMALL:
-        return noisy(BlockAverage(FACTOR).forward(truth), NOISE, seed)
-    return JPEG(QUALITY).compressed(truth) if by == BENT[0] else Overexposed(GAIN).forward(truth)
+    y = operator_of(by, (3, SIDE, SIDE)).real(truth)
+    return noisy(y, NOISE, seed) if by == SMALL else y
 
 
 def measure(settings: Settings, trial: Trial) -> None:
