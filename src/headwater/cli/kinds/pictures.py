@@ -153,7 +153,8 @@ def _stored(path: Path) -> Shape:
                 colour = picture.mode not in ("L", "1", "LA", "I;16", "I", "F")
                 return (3 if colour else 1, picture.height, picture.width)
         except UnreadableError:
-            continue
+            if one == path:  # it alone was asked for, and its own sentence says why
+                raise
     raise UnreadableError(f"no picture of {path} can be read: check the files")
 
 
