@@ -65,6 +65,23 @@ def test_a_kernel_is_read_from_a_picture(headwater, clean, tmp_path):
     assert "give it odd sides" in said.err
 
 
+def test_a_mask_is_read_for_each_picture(headwater, clean, tmp_path):
+    (tmp_path / "holes").mkdir()
+    for i in range(3):
+        known = torch.full((16, 16), 255, dtype=torch.uint8)
+        known[:, : 4 * i] = 0
+        Image.fromarray(known.numpy()).save(tmp_path / "holes" / f"p{i}.png")
+    given = ("--by", "mask", "--known", tmp_path / "holes", "--noise", 0.1, "--batch", 2)
+    assert headwater("degrade", clean, *given, "--out", tmp_path / "m").code == 0
+    for i in range(3):
+        found = read_picture(tmp_path / "m" / "measured" / f"p{i}.png", (3, 16, 16))
+        truth = read_picture(clean / f"p{i}.png", (3, 16, 16))
+        assert found[..., : 4 * i].abs().max() < 0.005 if i else True
+        assert 0.05 < (found - truth)[..., 4 * i :].std() < 0.12
+    said = headwater("degrade", clean, "--by", "grey", "--known", tmp_path / "holes", "--out", tmp_path / "x")
+    assert "known is for the measurement `mask`" in said.err
+
+
 @pytest.mark.parametrize(
     ("by", "said"),
     [
@@ -72,7 +89,7 @@ def test_a_kernel_is_read_from_a_picture(headwater, clean, tmp_path):
         ("block-average 5", "cannot be made 5 times smaller"),
         ("block-average four", "write it as 'block-average N'"),
         ("blur nowhere.png", "nowhere.png"),
-        ("mask", "take RePaint"),
+        ("mask", "give known"),
         ("phase-retrieval", "is no picture"),
         ("compressed-sensing 0.5", "is no picture"),
         ("compressed-sensing 2", "give one above 0, at most 1"),

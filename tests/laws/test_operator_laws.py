@@ -6,10 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
+from arrays import close
 from headwater.controls import Consistent
 from headwater.core import Diffusion
 from headwater.core.schedule import betas
-from headwater.operators import Coils, Fourier, OfReal, Operator, Sampled, Turned, inner, least_squares
+from headwater.operators import (
+    BlockAverage,
+    Coils,
+    Fourier,
+    Masked,
+    OfReal,
+    Operator,
+    Sampled,
+    Turned,
+    inner,
+    least_squares,
+)
 from headwater.operators.linear import Convention
 
 SHAPE = (2, 1, 6, 8)
@@ -124,3 +136,15 @@ def test_gradients_flow_through_forward() -> None:
     (a.forward(x) - y).abs().square().sum().backward()
     assert x.grad is not None
     torch.testing.assert_close(x.grad, 2 * a.adjoint(a.forward(x.detach()) - y))
+
+
+def test_a_mask_has_rows_and_what_lies_in_its_holes_is_not_compared() -> None:
+    generator = torch.Generator().manual_seed(0)
+    known = torch.rand(3, 1, 4, 4, generator=generator) < 0.5
+    a, x = Masked(known), torch.randn(3, 2, 4, 4, generator=generator)
+    y = a.forward(x) + 0.5
+    assert torch.equal(a.for_rows(lambda x: x[1:]).forward(x[1:]), a.forward(x)[1:])
+    close(a.residual(x, y), torch.full((3,), 0.5), 1e-6)
+    whole = BlockAverage(2)
+    assert whole.for_rows(lambda x: x[1:]) is whole
+    close(whole.residual(x, whole.forward(x) - 2), torch.full((3,), 2.0), 1e-6)

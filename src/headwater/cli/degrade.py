@@ -9,8 +9,8 @@ from typing import Annotated
 import torch
 import tyro
 
-from headwater.cli.files import Source
-from headwater.cli.kinds import FAMILIES, Request
+from headwater.cli.files import open_all
+from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import PRIOR
 from headwater.cli.options import parse
 from headwater.cli.record import open_output, write_record
@@ -19,6 +19,7 @@ from headwater.errors import need
 from headwater.methods.base import Kind
 from headwater.models import Prior
 from headwater.noise import Purpose, White, derive
+from headwater.operators import Measurement
 from headwater.operators.named import operator_of
 
 
@@ -30,7 +31,10 @@ class Options(Work):
         str, tyro.conf.arg(help="A folder of pictures, one picture, or a shipped set."), tyro.conf.Positional
     ]
     by: str
-    """What is measured of each picture, such as "block-average 4", "bicubic 4", grey or "jpeg 10"."""
+    """What is measured of each picture, such as "block-average 4", "bicubic 4", grey, mask or "jpeg 10"."""
+    known: str | None = None
+    """For `mask`: a folder of masks with the pictures' names, or one mask for all, white where a pixel is
+    measured."""
     noise: float = 0.0
     """Standard deviation of the noise that is added, for values in [-1, 1]."""
     prior: Annotated[str | None, tyro.conf.arg(help=f"{PRIOR[:-1]}: pictures get its size first.")] = None
@@ -40,29 +44,37 @@ def run(argv: Sequence[str]) -> int:
     """Read, measure and write pictures, a batch at a time."""
     options = parse(Options, argv, "headwater degrade")
     need(options.noise >= 0, f"--noise is {options.noise}: give its standard deviation, 0 or more")
-    need(options.by != "mask", "holes are drawn, not measured: paint over the pictures, or take RePaint")
     work = options.run()
     shape = None if options.prior is None else Prior.from_pretrained(options.prior).shape
-    source = Source(Kind("images", ""), Request("image", options.image, shape))
+    kinds = {"image": Kind("images", ""), "known": Kind("mask", "")}
+    sources = open_all(kinds, {"image": options.image, "known": options.known}, shape)
+    source, masks = sources["image"], sources.get("known")
     source.check_names()
     need(len(source) > 0 and source.shape is not None, f"{options.image} holds no pictures: give some")
     shape = source.shape or (1, 1, 1)
-    a = operator_of(options.by, shape)
+    partners = masks.all_partners(source) if masks else []
+
+    def measurement(rows: Sequence[int]) -> Measurement:
+        known = masks.read([partners[i] for i in rows]) if masks else None
+        return operator_of(options.by, shape, known)
+
+    a = measurement([0])
     wanted = tuple(a.forward(torch.zeros(1, *shape)).shape[1:])
     need(
         len(wanted) == 3 and wanted[0] in (1, 3) and options.by != "phase-retrieval",
         f"what {options.by!r} measures is no picture: measure it in Python, by headwater.operators",
     )
     out = open_output(options.out, options.overwrite, ["measured"])
-    about = {"inputs": {"image": source.mark}}
+    about = {"inputs": {name: each.mark for name, each in sources.items()}}
     write_record(out, "degrade", "", options, about, None)
     for batch in work.track(work.batches(len(source)), "pictures"):
-        image = source.read(list(batch.items))
+        image, a = source.read(list(batch.items)), measurement(batch.items)
         y = a.real(image)
         if options.noise:
             y = y + options.noise * White().stream(
                 [derive(work.seed, Purpose.MEASURED, i) for i in batch.items]
             )(y)
+            y = a.kept(y)
         for i, one in zip(batch.items, y, strict=True):
             FAMILIES["images"].write(out, "measured", source.names[i], one)
     write_record(out, "degrade", "", options, about, ["measured"])

@@ -11,8 +11,9 @@ image onto the measured data, in the way of Score-MRI (Chung & Ye 2022) or, with
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -28,6 +29,18 @@ class Measurement(ABC):
     def real(self, x: Tensor) -> Tensor:
         """What is measured of images in truth, where `forward` is a differentiable stand-in for it."""
         return self.forward(x)
+
+    def for_rows(self, take: Callable[[Tensor], Tensor]) -> Self:
+        """The measurement of some of the samples: `take` picks their rows of what differs between samples."""
+        return self
+
+    def kept(self, y: Tensor) -> Tensor:
+        """y without what was not measured: whatever a file holds in the holes of a mask says nothing."""
+        return y
+
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        """Root mean square of A(x) - y over the values that were measured, (B,)."""
+        return (self.forward(x) - self.kept(y)).abs().square().flatten(1).mean(1).sqrt()
 
 
 class Operator(Measurement):

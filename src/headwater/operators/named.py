@@ -53,8 +53,12 @@ def operator_of(name: str, shape: Shape, known: Tensor | None = None) -> Measure
         f"there is no measurement {name!r}: give one of {', '.join(NAMES)}",
     )
     need(
-        (known is None) == (kind != "mask"),
-        "a mask of the known pixels belongs to the measurement `mask` alone: give both or neither",
+        known is not None or kind != "mask",
+        "the measurement `mask` takes a mask of the pixels: give known",
+    )
+    need(
+        known is None or kind == "mask",
+        f"known is for the measurement `mask`, not for {name!r}: omit it",
     )
     if known is not None:
         return Masked(known)

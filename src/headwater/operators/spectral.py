@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -84,10 +85,20 @@ class Masked(Spectral):
         return c
 
     def measured(self, y: Tensor) -> Tensor:
-        return y * self.known.to(y.device)
+        return self.kept(y)
 
     def measurement(self, c: Tensor) -> Tensor:
         return c
+
+    def for_rows(self, take: Callable[[Tensor], Tensor]) -> Masked:
+        return replace(self, known=take(self.known))
+
+    def kept(self, y: Tensor) -> Tensor:
+        return y * self.known.to(y.device)
+
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        share = self.known.expand(x.shape).to(x).flatten(1).mean(1)
+        return super().residual(x, y) / share.sqrt()
 
 
 @dataclass(frozen=True)

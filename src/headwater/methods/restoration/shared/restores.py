@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 import torch
@@ -12,7 +12,7 @@ from headwater.errors import need
 from headwater.methods.base import Images, Mask, Measured, Method, check_mask
 from headwater.metrics.image import psnr, ssim
 from headwater.models import Prior
-from headwater.operators import Masked, Measurement
+from headwater.operators import Measurement
 from headwater.operators.named import operator_of
 from headwater.sampling import Batch
 
@@ -57,11 +57,8 @@ class Restores(Method):
     def of_batch(self, a: M, measured: Tensor, batch: Batch) -> tuple[M, Tensor]:
         """A and y of a batch's pictures: masks may differ from picture to picture, and what lies in their
         holes was not measured."""
-        y = batch.take(measured)
-        if not isinstance(a, Masked):
-            return a, y
-        here = replace(a, known=batch.take(a.known))
-        return here, here.measured(y)
+        here = a.for_rows(batch.take)
+        return here, here.kept(batch.take(measured))
 
     def evaluate(
         self,
@@ -78,8 +75,5 @@ class Restores(Method):
         scores = {"psnr": float(psnr(restored, truth).mean()), "ssim": float(ssim(restored, truth).mean())}
         if measured is not None:
             operator = operator_of(self.by, tuple(restored.shape[1:]), known)  # pyright: ignore[reportArgumentType]
-            residual = operator.forward(restored) - measured
-            if known is not None:
-                residual = residual[known.expand_as(residual)]
-            scores["residual"] = float(residual.square().mean().sqrt())
+            scores["residual"] = float(operator.residual(restored, measured).square().mean().sqrt())
         return scores

@@ -87,7 +87,7 @@ def test_what_cannot_be_is_said() -> None:
         (DDRM("block-average 3"), None, "cannot be made 3 times smaller"),
         (DDRM("grey"), None, "grey already"),
         (DDRM("gray"), None, "there is no measurement 'gray'"),
-        (DDRM("mask"), None, "give both or neither"),
+        (DDRM("mask"), None, "give known"),
         (DDRM("block-average 4", steps=1001), None, "give a number from 1 to 1000"),
         (DDRM("block-average 4", eta=1.5), None, "shares from 0 to 1"),
         (DDRM("block-average 4", noise=-1), None, "0 or more"),
