@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .resize import area
+
 
 def brain(image: Tensor, generator: torch.Generator) -> Tensor:
     """Another head, scanner and session: shape, sharpness, contrast, bias and noise of a slice.
@@ -40,6 +42,25 @@ def brain(image: Tensor, generator: torch.Generator) -> Tensor:
     noise = _between(generator, 0.0, 0.02) * torch.randn(unit.shape, generator=generator)
     unit = gain * unit.pow(gamma) * field + noise * inside
     return (unit * 2 - 1).clamp(-1, 1)
+
+
+def crop(image: Tensor, generator: torch.Generator, side: int) -> Tensor:
+    """A square part of a picture, seen nearer: its side is drawn evenly in the logarithm from `side`, or half
+    of the picture where that is more, up to the whole picture.
+
+    Args:
+        image: float32 (C, H, H) in [-1, 1], H >= side.
+        generator: source of every random number; its state advances.
+        side: pixels of what comes out, by area averaging.
+
+    Returns:
+        float32 (C, side, side) in [-1, 1].
+    """
+    whole = image.shape[-1]
+    least = max(side, whole // 2)
+    cut = round(math.exp(_between(generator, math.log(least), math.log(whole))))
+    top, left = torch.randint(whole - cut + 1, (2,), generator=generator).tolist()
+    return area(image[None, :, top : top + cut, left : left + cut], side, side)[0]
 
 
 def rotate_hue(images: Tensor, degrees: Tensor) -> Tensor:

@@ -122,8 +122,9 @@ def load(
             cropped at full resolution instead.
         hue_rotated: turn the hue of each picture by one angle drawn from (split, picture), so
             that colour does not give classes away; black, grey and white stay.
-        augmented: for `brain`, return this many augmented slices instead of the originals: item
-            i is slice i mod n, changed by `augment.brain` with a generator seeded by (seed, i).
+        augmented: for `brain` and `photos`, return this many changed pictures instead of the originals:
+            item i is picture i mod n, changed by `augment.brain` or cut out by `augment.crop` with a
+            generator seeded by (seed, i).
         seed: seed of the augmentation and of the crops of `textures`.
 
     Raises:
@@ -142,6 +143,9 @@ def load(
         return _ROWS[name](arrays(name), split)
     if size is not None and size < 1:
         raise ValueError(f"size must be at least 1 pixel, not {size}")
+    if augmented and name == "photos":
+        # A part that is shown nearer has to be cut out of the picture as it is stored.
+        return _augmented(_photos(split, None, seed), augmented, seed, size)
     found = _LOADERS[name][0](split, size, seed)
     if hue_rotated:
         found = _rotated(found)
@@ -324,17 +328,21 @@ def _rotated(found: Set) -> Set:
     return replace(found, images=images, meta={**found.meta, "hue_degrees": angles})
 
 
-def _augmented(found: Set, count: int, seed: int) -> Set:
-    if found.name != "brain":
+def _augmented(found: Set, count: int, seed: int, size: int | None = None) -> Set:
+    if found.name not in ("brain", "photos"):
         raise ValueError(f"{found.name} has no augmentation: leave augmented out")
     generator = torch.Generator()
     images = []
     for i in range(count):
         generator.manual_seed(seed * 1_000_003 + i)
-        images.append(augment.brain(found.images[i % len(found)], generator))
-    # The tissue maps are not warped along, so they no longer belong to the pictures.
-    z = found.meta["z"][torch.arange(count) % len(found)]
-    return Set("brain", found.split, torch.stack(images), meta={"z": z})
+        image = found.images[i % len(found)]
+        if found.name == "brain":
+            images.append(augment.brain(image, generator))
+        else:
+            images.append(augment.crop(image, generator, size or image.shape[-1]))
+    # The tissue maps and names are those of the whole pictures, so they are left out.
+    meta = {k: v[torch.arange(count) % len(found)] for k, v in found.meta.items() if k == "z"}
+    return Set(found.name, found.split, torch.stack(images), meta=meta)
 
 
 # Crops drawn from each texture.

@@ -44,7 +44,7 @@ def gather(recipe: Recipe, on_error: Literal["stop", "skip"] = "stop", progress:
     name, _, split = recipe.data.partition(":")
     if name.removesuffix("-hue") in shipped.names():
         return _shipped(name, split or recipe.split, recipe)
-    need(not recipe.augmented, f"augmented is for the brain set, not for {recipe.data}: leave it out")
+    need(not recipe.augmented, f"augmented is for brain and photos, not for {recipe.data}: leave it out")
     labels = "auto" if recipe.class_conditional else "none"
     found = open_dataset(recipe.data, recipe.shape, on_error=on_error, labels=labels)
     if recipe.class_conditional and not found.classes:

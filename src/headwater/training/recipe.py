@@ -38,7 +38,7 @@ class Recipe:
     augment: tuple[Literal["flip", "hue", "brain"], ...] = ()
     """Random changes of each picture at each visit: mirror, turn the hue, another head."""
     augmented: int = 0
-    """For the brain set: train on this many pictures augmented once, at the start."""
+    """For the sets brain and photos: train on this many pictures changed once, at the start."""
     class_conditional: bool = False
     """Tell the network the class of each picture."""
     label_dropout: float = 0.0
