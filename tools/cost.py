@@ -40,6 +40,8 @@ PLACES: tuple[tuple[str, str], ...] = (
     (rf"{_HERE}/{_ROOM}/recipes/.+", "recipes"),
     (rf"{_HERE}/{_ROOM}/tests/.+", "tests"),
     (rf"{_HERE}/{_ROOM}/.+", "helpers"),
+    (rf"{_HERE}/table\.py", "claim"),
+    (rf"{_HERE}/README\.md", "docs"),
     (rf"{_HERE}/shared/tests/.+", "tests"),
     (rf"{_HERE}/shared/\w*claim\w*\.py", "claim"),
     (rf"{_HERE}/shared/.+", "helpers"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headwater.atomic import read_json, write_file
 from headwater.errors import UserError, need
-from headwater.methods.catalogue import METHODS
+from headwater.methods.catalogue import METHODS, TABLES
 
 PLACE = Path(__file__).parent.parent / "src" / "headwater" / "experiments" / "recorded.json"
 
@@ -31,9 +31,8 @@ def main() -> None:
             }
     except UserError as error:
         raise SystemExit(f"record_claim: {error}") from None
-    write_file(
-        PLACE, json.dumps({k: rows[k] for k in METHODS if k in rows}, indent=1, ensure_ascii=False) + "\n"
-    )
+    kept = {k: rows[k] for k in (*METHODS, *TABLES) if k in rows}
+    write_file(PLACE, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     print("kept; now run `make registers`, which writes the verdicts into the READMEs")
 
 

@@ -18,9 +18,10 @@ from headwater import cli
 from headwater.cli import options
 from headwater.experiments.recorded import recorded
 from headwater.methods.base import Paper
-from headwater.methods.catalogue import CHAPTERS, METHODS
+from headwater.methods.catalogue import CHAPTERS, METHODS, TABLES
 
 ROOT = Path(__file__).parent.parent
+METHODS_FOLDER = ROOT / "src" / "headwater" / "methods"
 VERDICTS = {
     "held": ("held", "成立"),
     "partly": ("partly", "部分成立"),
@@ -43,7 +44,11 @@ def registers() -> dict[Path, str]:
     parts = {
         "README.md": {"methods": readme_table()},
         "README.zh-CN.md": {"methods": readme_table(chinese=True)},
-        "docs/index.md": {"choice": choice_table(), "methods": methods_table()},
+        "docs/index.md": {
+            "choice": choice_table(),
+            "methods": methods_table(),
+            "comparisons": comparisons(),
+        },
         "mkdocs.yml": {"methods": navigation()},
         "src/headwater/__init__.py": {"methods": typed_names()},
     }
@@ -118,6 +123,21 @@ def methods_table() -> list[str]:
     return _table("| method | command | does | network calls a picture |", rows)
 
 
+def comparisons() -> list[str]:
+    """The chapters whose methods are compared."""
+    found = recorded()
+    rows = [
+        (
+            f"[{t.title}]({os.path.relpath(METHODS_FOLDER / chapter / 'README.md', ROOT / 'docs')})",
+            f"`headwater reproduce {chapter}`",
+            t.claim,
+            VERDICTS[found[chapter].verdict if chapter in found else ""][0],
+        )
+        for chapter, t in TABLES.items()
+    ]
+    return _table("| side by side | command | claim tested | verdict |", rows)
+
+
 def navigation() -> list[str]:
     """The methods' part of the site's navigation, by chapter."""
     lines = []
@@ -125,6 +145,8 @@ def navigation() -> list[str]:
         names = [name for name, entry in METHODS.items() if entry.chapter == chapter]
         lines += [f"      - {title.capitalize()}:"] * bool(names)
         lines += [f"          - {METHODS[name].title}: methods/{name}.md" for name in names]
+        if chapter in TABLES:
+            lines.append(f"          - {TABLES[chapter].title}: methods/{chapter}.md")
     return lines
 
 

@@ -1,4 +1,5 @@
-"""A hook of MkDocs: the page of a method is the README.md of its room, shown as methods/NAME.md.
+"""A hook of MkDocs: the page of a method is the README.md of its room, shown as methods/NAME.md; that of a
+chapter's comparison is the README.md of its folder.
 
 Links of a room lead to files of the repository; on the site they lead to the pages of the site.
 """
@@ -14,7 +15,10 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "src"))  # the catalogue needs no more than that: no torch, no installation
 
-from headwater.methods.catalogue import METHODS  # noqa: E402
+from headwater.methods.catalogue import METHODS, TABLES  # noqa: E402
+
+ROOMS = {name: entry.folder for name, entry in METHODS.items()}
+ROOMS |= {chapter: ROOT / "src" / "headwater" / "methods" / chapter for chapter in TABLES}
 
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 
@@ -23,8 +27,8 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the page of every method."""
     from mkdocs.structure.files import File
 
-    for name, entry in METHODS.items():
-        text = (entry.folder / "README.md").read_text(encoding="utf-8")
+    for name, folder in ROOMS.items():
+        text = (folder / "README.md").read_text(encoding="utf-8")
         files.append(File.generated(config, f"methods/{name}.md", content=text))
     return files
 
@@ -34,12 +38,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     place = page.file.src_uri
     name = place.removeprefix("methods/").removesuffix(".md")
     inside = place.startswith("methods/")
-    folder = METHODS[name].folder if inside else (ROOT / "docs" / place).parent
+    folder = ROOMS[name] if inside else (ROOT / "docs" / place).parent
 
     def led(match: re.Match[str]) -> str:
         target = (folder / match[1]).resolve()
-        for other, entry in METHODS.items():
-            if target == entry.folder / "README.md":
+        for other, room in ROOMS.items():
+            if target == room / "README.md":
                 return f"]({os.path.relpath(f'methods/{other}.md', Path(place).parent)}"
         if target.is_relative_to(ROOT / "docs"):
             found = target.relative_to(ROOT / "docs").as_posix()

@@ -16,11 +16,11 @@ import yaml
 
 from headwater.cli import VERBS, main
 from headwater.data import shipped as data
-from headwater.methods.catalogue import METHODS
+from headwater.methods.catalogue import METHODS, TABLES
 from tooling import tool
 
 ROOT = Path(__file__).parents[2]
-DOCS = [*sorted((ROOT / "docs").rglob("*.md")), *(entry.folder / "README.md" for entry in METHODS.values())]
+DOCS = [*sorted((ROOT / "docs").rglob("*.md")), *(room / "README.md" for room in tool("site").ROOMS.values())]
 FRONT = [ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES = [*FRONT, *DOCS]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -141,13 +141,13 @@ def test_data_page_agrees_with_the_manifest() -> None:
 def test_site_holds_every_page() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     listed = re.findall(r"[\w/-]+\.md", str(site["nav"]))
-    rooms = [f"methods/{name}.md" for name in METHODS]  # put there by tools/site.py
+    rooms = [f"methods/{name}.md" for name in (*METHODS, *TABLES)]  # put there by tools/site.py
     own = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
     assert sorted(listed) == sorted([*own, *rooms])
 
 
 def test_links_between_pages_hold_on_the_site() -> None:
-    rooms = {f"methods/{name}.md": entry.folder / "README.md" for name, entry in METHODS.items()}
+    rooms = {f"methods/{name}.md": folder / "README.md" for name, folder in tool("site").ROOMS.items()}
     own = {page.relative_to(ROOT / "docs").as_posix(): page for page in (ROOT / "docs").rglob("*.md")}
     places = {**own, **rooms}
     for place, page in places.items():

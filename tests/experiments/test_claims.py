@@ -22,7 +22,7 @@ from headwater.experiments.harness import (
     Trial,
     claim_of,
 )
-from headwater.methods.catalogue import METHODS
+from headwater.methods.catalogue import METHODS, TABLES
 from headwater.metrics.statistics import wilson_interval
 from headwater.report import Estimate, Heat, Page
 from headwater.report.blocks import Claim as ClaimBlock
@@ -36,7 +36,7 @@ def timeless(outcome: Outcome) -> dict[str, Any]:
     return plain({**outcome.metrics, "measures": measures})
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *TABLES])
 def test_a_claim_runs_repeats_and_goes_on(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claim, page = claim_of(name), Page(name)
     assert claim.method == name

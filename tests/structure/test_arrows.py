@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from headwater.methods.catalogue import METHODS
+from headwater.methods.catalogue import METHODS, TABLES
 from tooling import TOOLS, tool
 
 scanner = tool("imports")
@@ -82,7 +82,9 @@ def in_tests(module: str) -> bool:
 
 
 def is_claim(module: str) -> bool:
-    """Whether a module is (part of) the claim of a method, or of several."""
+    """Whether a module is (part of) the claim of a method, or of several: a chapter's table is one."""
+    if module in {f"headwater.methods.{chapter}.table" for chapter in TABLES}:
+        return True
     return bool(place(module)[0]) and "claim" in module.rsplit(".", 1)[1] and not in_tests(module)
 
 
@@ -214,6 +216,11 @@ def test_every_room_is_complete(name: str) -> None:
         wanted.append("recipes")
     assert [item for item in wanted if not (entry.folder / item).exists()] == []
     assert list((entry.folder / "recipes").glob("*.yaml")) or "recipes" not in wanted
+
+
+@pytest.mark.parametrize("chapter", TABLES)
+def test_every_table_is_complete(chapter: str) -> None:
+    assert [f for f in ("table.py", "README.md") if not (SRC / "methods" / chapter / f).exists()] == []
 
 
 def test_every_folder_of_a_chapter_is_a_room_or_shared() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from headwater.cli.usage import WrongUsage
 from headwater.experiments.recorded import recorded
 from headwater.gallery import ABSENT, FOLDERS, names
-from headwater.methods.catalogue import METHODS
+from headwater.methods.catalogue import METHODS, TABLES
 
 _USAGE = """usage: headwater list [--json]
 
@@ -31,7 +31,9 @@ def run(argv: Sequence[str]) -> int:
             k: {"chapter": e.chapter, "summary": e.summary, "verdict": verdicts.get(k)}
             for k, e in METHODS.items()
         }
-        print(json.dumps({"methods": methods, "priors": priors, "fitted": fitted, "data": data}, indent=2))
+        tables = {k: {"summary": t.summary, "verdict": verdicts.get(k)} for k, t in TABLES.items()}
+        ships = {"priors": priors, "fitted": fitted, "data": data}
+        print(json.dumps({"methods": methods, "tables": tables, **ships}, indent=2))
         return 0
     width = max(map(len, METHODS))
     for chapter in dict.fromkeys(e.chapter for e in METHODS.values()):
@@ -39,6 +41,9 @@ def run(argv: Sequence[str]) -> int:
         for name, entry in METHODS.items():
             if entry.chapter == chapter:
                 print(f"  {name:<{width}}  {verdicts.get(name, ''):<8}  {entry.summary}")
+        if chapter in TABLES:
+            summary = f"{TABLES[chapter].summary}: `headwater reproduce {chapter}`"
+            print(f"  {'side by side':<{width}}  {verdicts.get(chapter, ''):<8}  {summary}")
     if not FOLDERS:
         print(f"\nshipped priors, fitted methods and data are in {ABSENT}")
         return 0

@@ -25,7 +25,7 @@ class Options:
     """Test a paper's headline claim on shipped data: OUT/claim.json and a page with pictures."""
 
     method: Annotated[str, tyro.conf.Positional]
-    """Name of the method."""
+    """Name of the method, or of a chapter whose methods are compared."""
     out: Path | None = None
     """Folder for the results; by default reproduce-METHOD."""
     effort: Literal["quick", "full"] = "full"
@@ -41,7 +41,7 @@ class Options:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the claim of a method and print its verdict."""
+    """Run the claim of a method or a chapter and print its verdict."""
     options = parse(Options, argv, "headwater reproduce")
     claim = claim_of(options.method)
     need(len(options.seeds) > 0, "--seeds: give at least one")

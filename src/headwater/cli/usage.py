@@ -6,14 +6,14 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from headwater.errors import UserError
-from headwater.methods.catalogue import METHODS
+from headwater.methods.catalogue import METHODS, TABLES
 
-TARGETS: dict[str, tuple[str, ...]] = {
-    "show": (),
-    "fit": ("prior",),
-    "apply": (),
-    "evaluate": (),
-    "reproduce": (),
+TARGETS: dict[str, dict[str, str]] = {
+    "show": {},
+    "fit": {"prior": "a prior, on pictures of your own"},
+    "apply": {},
+    "evaluate": {},
+    "reproduce": {chapter: table.summary for chapter, table in TABLES.items()},
 }
 """Verbs whose first word is a method, and what else that word may be."""
 
@@ -42,8 +42,7 @@ def check_target(verb: str, words: Sequence[str]) -> None:
 
 def target_help(verb: str) -> str:
     """What follows a verb that takes a method."""
-    known = {**{also: "a prior, on pictures of your own" for also in TARGETS[verb]}}
-    known |= {name: entry.summary for name, entry in METHODS.items()}
+    known = TARGETS[verb] | {name: entry.summary for name, entry in METHODS.items()}
     width = max(map(len, known))
     lines = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in known.items())
     return f"usage: headwater {verb} NAME ...\n\n{lines}\n\n`headwater {verb} NAME --help` lists the options."

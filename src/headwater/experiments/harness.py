@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from headwater.atomic import is_whole, read_json, write_json, written_aside
 from headwater.experiments.comparison import Better, Comparison, Condition, Verdict, compare, verdict
-from headwater.methods.catalogue import METHODS, entry
+from headwater.methods.catalogue import METHODS, TABLES, entry
 from headwater.report import DRAWN, Page, Section
 from headwater.report.blocks import Block, plain
 from headwater.sampling import Run
@@ -255,7 +256,7 @@ class Claim(Generic[S]):
     """What is compared and what must hold."""
 
     method: str
-    """Its name in the catalogue."""
+    """Its name in the catalogue, or the chapter whose methods are compared."""
     title: str
     lead: str
     unit: str
@@ -342,7 +343,12 @@ class Claim(Generic[S]):
 
 
 def claim_of(name: str) -> Claim[Any]:
-    """The claim of a method: CLAIM of its room's claim.py. Raises UserError for no such method."""
+    """The claim of a method, CLAIM of its room's claim.py, or of a chapter, CLAIM of its table.py.
+
+    Raises UserError for a name that is neither.
+    """
+    if name in TABLES:
+        return import_module(f"headwater.methods.{name}.table").CLAIM
     return entry(name).module("claim").CLAIM
 
 

@@ -26,7 +26,7 @@ class Recorded:
 
 @cache
 def recorded() -> dict[str, Recorded]:
-    """By method; one whose claim was not run at full effort is missing."""
+    """By method or chapter; one whose claim was not run at full effort is missing."""
     text = (files("headwater") / "experiments" / "recorded.json").read_text(encoding="utf-8")
     return {
         name: Recorded(cast("Verdict", row["verdict"]), row["measured"], tuple(row["seeds"]), row["minutes"])

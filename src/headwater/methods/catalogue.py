@@ -85,6 +85,27 @@ class Entry:
         return build(self.load(), yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
 
 
+@dataclass(frozen=True)
+class Table:
+    """The methods of a chapter side by side; `headwater reproduce CHAPTER` tests what is said of it."""
+
+    title: str
+    summary: str
+    """What is compared, as a noun phrase."""
+    claim: str
+    """What must hold, in a few words."""
+
+
+TABLES: dict[str, Table] = {
+    "restoration": Table(
+        "Restoration, side by side",
+        "holes filled and small pictures enlarged by every method, on the same pictures",
+        "with 105 network calls each, RePaint, DDRM and DPS beat the smoothest picture that fits",
+    ),
+}
+"""By chapter: its folder holds table.py with the claim, and README.md with the figures."""
+
+
 METHODS: dict[str, Entry] = {
     "repaint": Entry(
         "restoration",

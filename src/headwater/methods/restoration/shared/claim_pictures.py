@@ -1,4 +1,4 @@
-"""What the claims of restoration are tested on: held-out emoji, made small and noisy."""
+"""What the claims of restoration are tested on: held-out pictures, made small and noisy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from headwater.operators import resizing
 FACTOR, SIDE = 4, 32
 
 
-def held_out(n: int, seed: int) -> Tensor:
-    """n held-out emoji (n, 3, 32, 32), others for every seed from 0 to 2."""
-    images = load("emoji", "test", SIDE).images
+def held_out(n: int, seed: int, name: str = "emoji") -> Tensor:
+    """n held-out pictures of a shipped set (n, 3, 32, 32), others for every seed from 0 to 2."""
+    images = load(name, "test", SIDE).images
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     return images[order.roll(-n * seed)[:n]]
 
