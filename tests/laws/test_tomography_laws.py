@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,3 +79,38 @@ def test_single_precision_and_gradients() -> None:
     (a.forward(x).square().sum() / 2).backward()
     assert x.grad is not None
     torch.testing.assert_close(x.grad, a.adjoint(a.forward(x.detach())))
+
+
+def test_fewer_detectors_see_the_same_strips_and_no_others() -> None:
+    whole, x = Radon.even(5, (8, 8)), field((2, 1, 8, 8), 0)
+    for width in (5, 6, 31):
+        narrow, cut = replace(whole, width=width), whole.detectors // 2 - width // 2
+        found, wanted = narrow.forward(x), whole.forward(x)
+        if cut < 0:
+            found, cut = found[..., -cut : whole.detectors - cut], 0
+        torch.testing.assert_close(found, wanted[..., cut : cut + width], rtol=0, atol=1e-9)
+        y = field((2, 1, 5, width), 1)
+        torch.testing.assert_close(inner(narrow.forward(x), y), inner(x, narrow.adjoint(y)))
+
+
+def test_what_metal_hides_is_left_out_and_bridged_by_straight_lines() -> None:
+    whole, x = Radon.even(3, (6, 6)), field((2, 1, 6, 6), 0)
+    known = torch.ones(2, 1, 3, whole.detectors, dtype=torch.bool)
+    known[0, :, :, 4:7] = False
+    known[1, :, 1, :2] = known[1, :, 2] = False
+    a, y = whole.knowing(known), field((2, 1, 3, whole.detectors), 1)
+    assert not a.forward(x)[~known].any()
+    torch.testing.assert_close(inner(a.forward(x), y), inner(x, a.adjoint(y)))
+    assert torch.equal(a.for_rows(lambda rows: rows[1:]).forward(x[1:]), a.forward(x)[1:])
+    filled, hidden = a.bridged(a.kept(y)), y.clone()
+    steps = torch.linspace(0, 1, 5, dtype=y.dtype)
+    hidden[0, :, :, 3:8] = y[0, :, :, 3:4] + steps * (y[0, :, :, 7:8] - y[0, :, :, 3:4])
+    hidden[1, :, 1, :2], hidden[1, :, 2] = y[1, :, 1, 2], 0
+    torch.testing.assert_close(filled, hidden)
+    disc_scan = Radon.even(90, (48, 48))
+    metal = torch.ones(1, 1, 90, disc_scan.detectors, dtype=torch.bool)
+    metal[..., 33:36] = False
+    seen = disc_scan.knowing(metal)
+    truth = disc(48, 15.0)
+    bridged, cut = (s.filtered_back_projection(seen.forward(truth)) - truth for s in (seen, disc_scan))
+    assert bridged.abs().mean() < 0.5 * cut.abs().mean()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -22,9 +23,11 @@ class Radon(Operator):
     """Integrals of an image over parallel strips one pixel wide, (B, 1, H, W) to the sinogram (B, 1, A, D).
 
     Each pixel gives every strip its share of the pixel's area. The middle of strip D // 2 goes through the
-    middle of the image, and the diagonal fits in.
+    middle of the image.
 
     angles: (A,), in radians, 0: lines run down the columns, pi / 2: along the rows. size: (H, W).
+    width: D, the number of strips; None makes so many that the diagonal fits in. known: bool, broadcastable
+        to the sinogram, False where nothing was measured, as behind metal; None if all was.
     damping: the pseudo-inverse minimises |A x - y|^2 + damping |x|^2; 0 fits as well as can be, noise
         included. iterations: of conjugate gradients.
     """
@@ -33,6 +36,8 @@ class Radon(Operator):
     size: tuple[int, int]
     damping: float = 0.0
     iterations: int = 50
+    width: int | None = None
+    known: Tensor | None = None
 
     @classmethod
     def even(cls, views: int, size: tuple[int, int], damping: float = 0.0, iterations: int = 50) -> Radon:
@@ -42,8 +47,8 @@ class Radon(Operator):
 
     @property
     def detectors(self) -> int:
-        """D, odd."""
-        return 2 * math.ceil(math.hypot(*self.size) / 2) + 1
+        """D; odd, where the diagonal fits in."""
+        return self.width or 2 * math.ceil(math.hypot(*self.size) / 2) + 1
 
     def _matrices(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """A and its transpose, sparse: (A D, H W) and (H W, A D)."""
@@ -60,6 +65,9 @@ class Radon(Operator):
         cells = at.round() + torch.arange(-1, 2)
         wide, high = turn.cos().abs()[:, None, None], turn.sin().abs()[:, None, None]
         shares = _shadow(cells + 0.5 - at, wide, high) - _shadow(cells - 0.5 - at, wide, high)
+        # What falls beside the detectors is seen by none.
+        shares = shares * ((cells >= 0) & (cells < self.detectors))
+        cells = cells.clamp(0, self.detectors - 1)
         lines, shares = cells.int().flatten(1), shares.to(dtype).flatten(1)
         lines += torch.arange(len(turn), dtype=torch.int32)[:, None] * self.detectors
         shape = (len(turn) * self.detectors, height * width)
@@ -84,10 +92,37 @@ class Radon(Operator):
         return (self._at_hand[key][transposed] @ x.flatten(1).T).T
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._times(False, x).reshape(-1, 1, len(self.angles), self.detectors)
+        return self.kept(self._times(False, x).reshape(-1, 1, len(self.angles), self.detectors))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return self._times(True, y).reshape(-1, 1, *self.size)
+        return self._times(True, self.kept(y)).reshape(-1, 1, *self.size)
+
+    def for_rows(self, take: Callable[[Tensor], Tensor]) -> Radon:
+        return self if self.known is None else self.knowing(take(self.known))
+
+    def knowing(self, known: Tensor | None) -> Radon:
+        """The same scanner, of which other values are known; it keeps the matrices."""
+        other = replace(self, known=known)
+        vars(other)["_at_hand"] = self._at_hand
+        return other
+
+    def kept(self, y: Tensor) -> Tensor:
+        return y if self.known is None else y * self.known.to(y.device)
+
+    def bridged(self, y: Tensor) -> Tensor:
+        """y with what was not measured put in along each view by straight lines between the nearest detectors
+        that measured (Kalender et al. 1987): the usual remedy for metal."""
+        if self.known is None:
+            return y
+        known = self.known.expand(y.shape).to(y.device)
+        at = torch.arange(self.detectors, device=y.device).expand(y.shape)
+        left = torch.where(known, at, -1).cummax(-1).values
+        right = self.detectors - 1 - torch.where(known.flip(-1), at, -1).cummax(-1).values.flip(-1)
+        right = torch.where(right >= self.detectors, left, right)  # nothing measured on that side
+        left = torch.where(left < 0, right, left)
+        part = (at - left) / (right - left).clamp(min=1)
+        low, high = (y.gather(-1, i.clamp(0, self.detectors - 1)) for i in (left, right))
+        return torch.where(known, y, low + part.to(y) * (high - low))
 
     def pseudo_inverse(self, y: Tensor) -> Tensor:
         return least_squares(self, y, self.iterations, self.damping)
@@ -95,8 +130,9 @@ class Radon(Operator):
     def filtered_back_projection(self, y: Tensor) -> Tensor:
         """The usual reconstruction (B, 1, H, W): every view sharpened by the ramp filter, and smeared back.
 
-        For views that are spread evenly over half a turn.
+        For views that are spread evenly over half a turn; what was not measured is `bridged`.
         """
+        y = self.bridged(y)
         n = 2 ** math.ceil(math.log2(2 * self.detectors))
         # The ramp as Ramachandran and Lakshminarayanan sample it in space: its mean comes out right.
         k = torch.arange(n, device=y.device)
@@ -106,7 +142,7 @@ class Radon(Operator):
         response = torch.fft.rfft(taps).real
         spectrum = torch.fft.rfft(F.pad(y, (0, n - self.detectors)))
         sharp = torch.fft.irfft(spectrum * response, n)[..., : self.detectors]
-        return self.adjoint(sharp) * (math.pi / len(self.angles))
+        return self.knowing(None).adjoint(sharp) * (math.pi / len(self.angles))
 
 
 def _shadow(s: Tensor, a: Tensor, b: Tensor) -> Tensor:
