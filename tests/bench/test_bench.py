@@ -23,6 +23,7 @@ from headwater.bench.few_labels import FewLabels
 from headwater.bench.network import prior
 from headwater.bench.pixel_features import PixelFeatures
 from headwater.bench.purifier_gradient import PurifierGradient
+from headwater.bench.restoring import Restoring
 from headwater.bench.reverse_loop import ReverseLoop
 from headwater.bench.simplex_fields import SimplexFields
 from headwater.bench.suite import Comparison
@@ -54,6 +55,8 @@ TINY: dict[str, Comparison] = {
     **{kind: CoreOverhead(kind, 12, 1, side=4) for kind in core_overhead.SAMPLERS},
     "DDIM pipeline": ReverseLoop("DDIM", 5, 2, 1, 8, SMALL),
     "DDPM pipeline": ReverseLoop("DDPM", 8, 1, 1, 8, SMALL),
+    "DDRM": Restoring("DDRM", 5, 2, 1, 8, SMALL),
+    "DPS": Restoring("DPS", 4, 2, 1, 8, SMALL),
     "training fp32": TrainingStep("fp32", 2, 1, 1, 8, SMALL),
     "training bf16": TrainingStep("bf16", 2, 1, 1, 8, SMALL),
     "training mode": TrainingMode(False, 2, 1, 1, 8, SMALL),

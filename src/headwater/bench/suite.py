@@ -20,6 +20,7 @@ from headwater.bench.pixel_features import PixelFeatures
 from headwater.bench.published import PublishedModel
 from headwater.bench.purifier_gradient import PurifierGradient
 from headwater.bench.quality import CALLS, LONG, ClosedForm, PriorQuality, Study
+from headwater.bench.restoring import Restoring
 from headwater.bench.reverse_loop import ReverseLoop
 from headwater.bench.row import Row
 from headwater.bench.simplex_fields import SimplexFields
@@ -73,6 +74,7 @@ QUICK: Mapping[str, Sequence[Comparison]] = {
         ComputedOnce("side information", 10, 8, 3, side=35, scale=1),
     ),
     "gradient": (PurifierGradient(10, 4, 3),),
+    "restoring": (Restoring("DDRM", 20, 4, 5), Restoring("DPS", 50, 4, 3)),
     "series": (CSDISampling(35, 1, 4, 3, T=10),),
     "published": (PublishedModel("256x256_diffusion_uncond", 64, 1 / 8),),
 }
@@ -96,6 +98,7 @@ FULL: Mapping[str, Sequence[Comparison]] = {
     "pixels": (*QUICK["pixels"], PixelFeatures(256, 10, 3), FewLabels(50, 256, 10, 3)),
     "once": (*QUICK["once"], ComputedOnce("picture", 3, 1, 3, scale=1)),
     "gradient": (PurifierGradient(10, 4, 3), PurifierGradient(100, 1, 3)),
+    "restoring": (*QUICK["restoring"], Restoring("DPS", 1000, 1, 3)),
     "series": (CSDISampling(35, 4, 10, 3),),
     "published": (PublishedModel("256x256_diffusion_uncond", 256),),
 }

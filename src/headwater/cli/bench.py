@@ -30,6 +30,7 @@ class Options:
             "pixels",
             "once",
             "gradient",
+            "restoring",
             "series",
             "published",
             "quality",
