@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from headwater.core.control import Control
 from headwater.core.prediction import Prediction
 
 
 @dataclass(frozen=True)
 class Clip(Control):
-    """Keep the estimate of the clean data within [low, high]; the noise estimate follows.
+    """Keep the estimate of the clean data within [low, high], each part of a complex one; the noise estimate
+    follows.
 
     >>> steps = hw.reverse(prior.denoiser, torch.zeros(1, 1, 32, 32), [100, 0], controls=[hw.Clip()])
     >>> hw.last(steps).abs().max().item() <= 1
@@ -21,7 +24,11 @@ class Clip(Control):
     high: float = 1.0
 
     def denoised(self, pred: Prediction) -> Prediction:
-        return pred.with_x0(pred.x0.clamp(self.low, self.high))
+        x0 = pred.x0
+        if x0.is_complex():
+            parts = torch.view_as_real(x0).clamp(self.low, self.high)
+            return pred.with_x0(torch.view_as_complex(parts))
+        return pred.with_x0(x0.clamp(self.low, self.high))
 
 
 @dataclass(frozen=True)

@@ -39,3 +39,25 @@ class RealAndImaginary(nn.Module):
         twice = {k: torch.cat([v, v]) if isinstance(v, Tensor) else v for k, v in cond.items()}
         real, imag = self.network(torch.cat([x.real, x.imag]), torch.cat([label, label]), **twice).chunk(2)
         return torch.complex(real, imag)
+
+
+class ComplexChannels(nn.Module):
+    """Serve complex images with a network whose channels are their real and imaginary parts in turn."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, label: Tensor, **cond: Any) -> Tensor:
+        """x (B, C, ...) complex, label (B,); the network sees and answers (B, 2 C, ...) real."""
+        return complex_channels(self.network(real_channels(x), label, **cond))
+
+
+def real_channels(x: Tensor) -> Tensor:
+    """Complex (B, C, ...) as real (B, 2 C, ...): Re and Im of each channel in turn."""
+    return torch.view_as_real(x).movedim(-1, 2).flatten(1, 2)
+
+
+def complex_channels(x: Tensor) -> Tensor:
+    """Real (B, 2 C, ...) as complex (B, C, ...), the inverse of `real_channels`."""
+    return torch.view_as_complex(x.unflatten(1, (-1, 2)).movedim(2, -1).contiguous())

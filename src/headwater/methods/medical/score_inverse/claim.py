@@ -122,7 +122,7 @@ def measure(settings: Settings, trial: Trial) -> None:
     truth, numbers = slices("test", prior.shape[1], settings.slices)
     known, theirs = slices("train", prior.shape[1], settings.tuning)
     ours, chosen = settings.method, dict[str, float]()
-    mri = ScoreMRI(ours.steps, ours.highest, ours.snr, samples=ours.samples, image="real")
+    mri = ScoreMRI(steps=ours.steps, highest=ours.highest, snr=ours.snr, samples=ours.samples, image="real")
 
     def best_tv(case: str) -> float:
         scan = scanned(case, known, "train", theirs, 0)

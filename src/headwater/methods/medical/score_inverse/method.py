@@ -12,13 +12,13 @@ from headwater.core import Diffusion
 from headwater.core.transition import NoiseSource
 from headwater.errors import need
 from headwater.methods.base import Paper
-from headwater.methods.medical.shared.reconstructs import Reconstructs
+from headwater.methods.medical.shared.reconstructs import Corrects
 from headwater.operators import Operator
 from headwater.sampling import Start
 
 
 @dataclass(frozen=True)
-class ScoreInverse(Reconstructs):
+class ScoreInverse(Corrects):
     """Sample a variance-exploding chain by predictor and corrector; before each move take the measured
     coefficients part of the way to data that are as noisy as x (Song et al. 2022, eq. 7 and Alg. 2).
 

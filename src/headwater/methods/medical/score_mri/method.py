@@ -11,14 +11,14 @@ from headwater.controls import Consistent
 from headwater.core import Diffusion
 from headwater.core.transition import NoiseSource
 from headwater.methods.base import Paper
-from headwater.methods.medical.shared.reconstructs import Reconstructs
+from headwater.methods.medical.shared.reconstructs import Corrects
 from headwater.methods.medical.shared.scan import Combine, Image
 from headwater.operators import Operator
 from headwater.sampling import Start
 
 
 @dataclass(frozen=True)
-class ScoreMRI(Reconstructs):
+class ScoreMRI(Corrects):
     """Sample a variance-exploding chain by predictor and corrector; after every move put the measured
     coefficients back (Chung & Ye 2022, Alg. 2 to 5).
 

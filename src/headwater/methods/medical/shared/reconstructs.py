@@ -34,17 +34,8 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Reconstructs(Method):
-    """Predictor and corrector of a variance-exploding chain, held to what was measured by `begin`."""
+    """Scale a scan to the prior, `sample` images of it, return mean and spread in the units of the scan."""
 
-    steps: int | None = None
-    """Number of timesteps on the way down, even in log sigma; None visits all of the prior's."""
-    highest: float | None = None
-    """Standard deviation of the noise to start at, for pictures in 0..1: the zero-filled image is noised
-    that far. None: the prior's highest, as in the paper."""
-    snr: float = 0.16
-    """Signal-to-noise ratio of the corrector."""
-    corrections: int = 1
-    """Number of corrector moves at each timestep, 0 or more."""
     samples: int = 1
     """Number of reconstructions drawn per slice; their mean is returned. One has no uncertainty: 4 or more
     show it."""
@@ -61,8 +52,15 @@ class Reconstructs(Method):
     pictures drawn from the prior."""
 
     @abstractmethod
-    def begin(self, a: Operator, y: Tensor, q: Diffusion, t: int, noise: NoiseSource) -> Start:
-        """How the loop begins at timestep t of q for images behind y (R, ...): x, and the control."""
+    def sample(self, prior: Prior, scan: Rows, run: Run) -> Tensor:
+        """Draw `samples` images of each row of a scan: (rows, samples, H, W), real or complex.
+
+        Sample k of row i depends on (run.seed, k, i) alone.
+        """
+
+    def refine(self, prior: Prior, scan: Rows, drawn: Tensor, run: Run) -> Tensor | None:
+        """One image of each row, (rows, H, W), made of its samples; None where their magnitudes are averaged."""
+        return None
 
     def apply(
         self,
@@ -84,7 +82,7 @@ class Reconstructs(Method):
         """
         run = Run(**how)
         need(prior.shape[0] == 1, "this prior draws colour pictures: take one of grey magnitude pictures")
-        need(self.samples >= 1 and self.corrections >= 0, "give 1 sample or more, 0 corrections or more")
+        need(self.samples >= 1, f"samples is {self.samples}: draw 1 sample or more")
         if operator is None:
             y, mask = stack_kspace(kspace, known, prior.shape[1:], run.device)
             one_coil = self.image != "real" or y.shape[1] == 1
@@ -93,11 +91,20 @@ class Reconstructs(Method):
         else:
             scan = self._measured(prior, kspace, operator, run.device)
         gain = brightness_gain(prior, scan, self.brightness, run)
-        found = self.sample(prior, scan.scaled(gain), run).abs() / gain.reshape(-1, 1, 1, 1).cpu()
-        if len(found) > len(kspace):  # coils apart
-            found = found.unflatten(0, (len(kspace), -1)).square().sum(1).sqrt()
+        scan = scan.scaled(gain)
+        drawn = self.sample(prior, scan, run)
+        refined = self.refine(prior, scan, drawn, run)
+
+        def magnitude(images: Tensor) -> Tensor:
+            found = images.abs() / gain.reshape(-1, *[1] * (images.ndim - 1)).cpu()
+            if len(found) == len(kspace):
+                return found
+            return found.unflatten(0, (len(kspace), -1)).square().sum(1).sqrt()  # coils apart
+
+        found = magnitude(drawn)
         spread = found.std(1) if self.samples > 1 else torch.zeros_like(found[:, 0])
-        return Reconstruction(list(found.mean(1).cpu()), list(spread.cpu()))
+        best = found.mean(1) if refined is None else magnitude(refined)
+        return Reconstruction(list(best.cpu()), list(spread.cpu()))
 
     def _measured(self, prior: Prior, given: Sequence[Tensor], a: Operator, device: str) -> Measured:
         """What an operator of one's own measured. UserError where it does not fit the prior."""
@@ -114,6 +121,29 @@ class Reconstructs(Method):
         )
         return Measured(y, a, real)
 
+    def evaluate(self, magnitude: Magnitude, truth: Magnitude) -> dict[str, float]:
+        """psnr (dB) and ssim, means over slices, against fully sampled pictures whose maximum is the peak."""
+        return magnitude_scores(magnitude, truth)
+
+
+@dataclass(frozen=True)
+class Corrects(Reconstructs):
+    """Predictor and corrector of a variance-exploding chain, held to what was measured by `begin`."""
+
+    steps: int | None = None
+    """Number of timesteps on the way down, even in log sigma; None visits all of the prior's."""
+    highest: float | None = None
+    """Standard deviation of the noise to start at, for pictures in 0..1: the zero-filled image is noised
+    that far. None: the prior's highest, as in the paper."""
+    snr: float = 0.16
+    """Signal-to-noise ratio of the corrector."""
+    corrections: int = 1
+    """Number of corrector moves at each timestep, 0 or more."""
+
+    @abstractmethod
+    def begin(self, a: Operator, y: Tensor, q: Diffusion, t: int, noise: NoiseSource) -> Start:
+        """How the loop begins at timestep t of q for images behind y (R, ...): x, and the control."""
+
     def plan(self, q: Diffusion) -> list[int]:
         """Timesteps of a variance-exploding process that are visited. UserError where none is left."""
         whole = timesteps_of(q, self.steps, "log-snr")
@@ -122,10 +152,7 @@ class Reconstructs(Method):
         return kept
 
     def sample(self, prior: Prior, scan: Rows, run: Run) -> Tensor:
-        """Draw `samples` images of each row of a scan: (rows, samples, H, W), real or complex.
-
-        Sample k of row i depends on (run.seed, k, i) alone.
-        """
+        need(self.corrections >= 0, f"corrections is {self.corrections}: make 0 or more")
         network = prior.network if scan.real else RealAndImaginary(prior.network)
         denoiser: View = exploding(prior.config.denoiser(network), *units(prior))
         plan = self.plan(denoiser.process)
@@ -143,10 +170,6 @@ class Reconstructs(Method):
             for k in range(self.samples)
         ]  # fmt: skip
         return torch.stack(drawn, 1)
-
-    def evaluate(self, magnitude: Magnitude, truth: Magnitude) -> dict[str, float]:
-        """psnr (dB) and ssim, means over slices, against fully sampled pictures whose maximum is the peak."""
-        return magnitude_scores(magnitude, truth)
 
 
 def units(prior: Prior) -> tuple[float, float]:
@@ -172,6 +195,8 @@ def brightness_gain(prior: Prior, scan: Rows, brightness: float | None, run: Run
         return brightness / own
     plan = timesteps_of(prior.process, min(15, prior.process.T), "log-snr")
     drawn = prior.sample(8, plan, DPMSolver(), **replace(run, progress=False, first=0)).to(scan.y.device)
-    scale, shift = units(prior)
-    usual = [bright(rough).median() for rough in scan.rough_of((scale * drawn + shift).clamp(0, 1))]
+    if prior.shape[0] == 1:  # magnitudes; pairs of complex slices are in units of their own
+        scale, shift = units(prior)
+        drawn = (scale * drawn + shift).clamp(0, 1)
+    usual = [bright(rough).median() for rough in scan.rough_of(drawn)]
     return torch.stack(usual) / own

@@ -1,0 +1,1 @@
+"""The room of DiffuseRecon: start at method.py."""
