@@ -91,10 +91,11 @@ Series = Annotated[
 """B tables, each of its own length, NaN where a cell is empty."""
 
 Volumes = Annotated[list[Tensor], Kind("kspace", "complex .npy or fastMRI .h5 k-space, or a folder of them")]
-"""B tensors complex64 (H, W) or (coils, H, W), each of its own size, zero where nothing was measured."""
+"""B tensors complex64 (H, W) or (coils, H, W), each of its own size, zero where nothing was measured; where a
+method says so (slices, H, W)."""
 
 Magnitude = Annotated[list[Tensor], Kind("magnitude", "NIfTI, .npy or fastMRI .h5 pictures, or a folder")]
-"""B tensors float32 (H, W), in units of their own."""
+"""B tensors float32 (H, W), or volumes (slices, H, W), in units of their own."""
 
 
 def check_mask(known: Tensor, image: Tensor) -> None:

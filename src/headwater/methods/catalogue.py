@@ -377,6 +377,18 @@ METHODS: dict[str, Entry] = {
         calls="two a level, times `samples`",
         tour=50,
     ),
+    "diffuse-recon": Entry(
+        "medical",
+        "diffuse_recon",
+        "DiffuseRecon",
+        "reconstruct undersampled k-space from many short chains, with their spread",
+        title="DiffuseRecon",
+        claim="the refined mean of ten short chains beats one long chain at a fraction of its calls",
+        claim_zh="十条短链的均值经细化后胜过一条长链，网络调用次数只是其几分之一",
+        want="pictures from undersampled k-space",
+        have="a prior of magnitude pictures",
+        calls="`steps` (100) times `samples` (10), and `refine_steps` (20)",
+    ),
 }
 """By chapter: in this order they stand in every list."""
 

@@ -73,7 +73,8 @@ def hole_scores(filled: Tensor, truth: Tensor, known: Tensor) -> dict[str, float
 
 
 def magnitude_scores(found: Sequence[Tensor], truth: Sequence[Tensor]) -> dict[str, float]:
-    """psnr (dB) and ssim of pictures (H, W) of any sizes, means over them; the peak is each truth's maximum.
+    """psnr (dB) and ssim of pictures (H, W) or volumes (slices, H, W) of any sizes, means over them; the peak
+    is each truth's maximum.
 
     Raises UserError unless they are pairs of one shape.
     """
@@ -81,8 +82,8 @@ def magnitude_scores(found: Sequence[Tensor], truth: Sequence[Tensor]) -> dict[s
     scores = []
     for ours, real in zip(found, truth, strict=True):
         need(ours.shape == real.shape, f"{tuple(ours.shape)} has a truth {tuple(real.shape)}: give pairs")
-        pair, peak = (ours[None, None], real[None, None]), float(real.max())
-        scores.append((float(psnr(*pair, peak)), float(ssim(*pair, peak))))
+        pair, peak = [v.reshape(-1, 1, *v.shape[-2:]) for v in (ours, real)], float(real.max())
+        scores.append((float(psnr(*pair, peak).mean()), float(ssim(*pair, peak).mean())))
     mean = torch.tensor(scores, dtype=torch.float64).mean(0)
     return {"psnr": float(mean[0]), "ssim": float(mean[1])}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor
 
 from headwater.data import shipped
 from headwater.data.datasets import CACHE_BYTES, Dataset, Skipped, open_dataset
+from headwater.data.kspace import open_kspace
 from headwater.errors import UserError, need
+from headwater.nets.wrappers import real_channels
+from headwater.operators import Fourier
 from headwater.progress import track
 from headwater.training.recipe import Recipe
 
@@ -41,6 +45,8 @@ def gather(recipe: Recipe, on_error: Literal["stop", "skip"] = "stop", progress:
     Raises UserError for unknown data, a picture that cannot be read (unless `on_error` is skip), or a
     shape that the data cannot have.
     """
+    if recipe.shape[0] == 4:
+        return _slice_pairs(recipe)
     name, _, split = recipe.data.partition(":")
     if name.removesuffix("-hue") in shipped.names():
         return _shipped(name, split or recipe.split, recipe)
@@ -65,6 +71,33 @@ def _shipped(name: str, split: str, recipe: Recipe) -> Pictures:
     if found.labels is None or found.labels.ndim != 1:
         return Pictures(found.images, licence=licence)
     return Pictures(found.images, found.labels, tuple(found.classes), licence)
+
+
+def _slice_pairs(recipe: Recipe) -> Pictures:
+    """Every two neighbouring slices of fully measured volumes of k-space, as real and imaginary part of each.
+
+    A pair is divided by its largest value (DiffuseRecon). Pairs of empty slices are left out.
+    """
+    size, slices = recipe.shape[1:], open_kspace(recipe.data)
+    volumes: dict[Path, list[Tensor]] = {}
+    for row, (path, place) in enumerate(slices.places):
+        k = slices[row]
+        plain = k.ndim == (3 if place is None else 2) and tuple(k.shape[-2:]) == size
+        need(
+            plain,
+            f"{path} holds k-space {tuple(k.shape)}: for pairs of slices give volumes (slices, {size[0]}, "
+            f"{size[1]}) of one coil, or of coils that were combined",
+        )
+        volumes.setdefault(path, []).append(k.reshape(-1, *size))
+    found = list[Tensor]()
+    for volume in volumes.values():
+        images = Fourier("centred").pseudo_inverse(torch.cat(volume))
+        pairs = real_channels(torch.stack([images[:-1], images[1:]], 1))
+        largest = pairs.abs().amax((1, 2, 3), keepdim=True)
+        found.append((pairs / largest.clamp(min=1e-30))[largest[:, 0, 0, 0] > 0])
+    images = torch.cat(found)
+    need(len(images) > 0, f"{recipe.data} holds no two neighbouring slices: give volumes (slices, H, W)")
+    return Pictures(images)
 
 
 def _gathered(found: Dataset, progress: bool) -> Pictures:

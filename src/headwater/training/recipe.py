@@ -30,11 +30,11 @@ class Recipe:
     """How a prior is made: data, network, process, training. The defaults train in minutes on one core."""
 
     data: str
-    """A shipped set, a folder of pictures or an .npz file."""
+    """A shipped set, a folder of pictures or an .npz file; for 4 channels fully measured k-space."""
     split: str = "train"
     """Split of a shipped set."""
     shape: tuple[int, int, int] = (1, 32, 32)
-    """Channels, height and width of a picture."""
+    """Channels, height and width of a picture; 4 channels are two neighbouring complex slices."""
     augment: tuple[Literal["flip", "hue", "brain"], ...] = ()
     """Random changes of each picture at each visit: mirror, turn the hue, another head."""
     augmented: int = 0

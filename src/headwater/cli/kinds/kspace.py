@@ -43,7 +43,7 @@ class Kspace(Family):
 
 
 class Magnitude(Family):
-    """float32 (H, W)."""
+    """float32 (H, W), or volumes (slices, H, W), whose middle slice is shown."""
 
     noun = ("slice", "slices")
 
@@ -75,16 +75,18 @@ class Magnitude(Family):
 
 
 def nifti(picture: Tensor) -> bytes:
-    """A picture (H, W) as one axial slice of a compressed NIfTI volume, anterior up, at 1 mm."""
+    """A picture (H, W), or (slices, H, W), as axial slices of a compressed NIfTI volume, anterior up, at 1 mm."""
     import nibabel
 
-    volume = picture.detach().float().cpu().flip(0).T[:, :, None].numpy()
+    slices = picture.detach().float().cpu().reshape(-1, *picture.shape[-2:])
+    volume = slices.flip(1).permute(2, 1, 0).numpy()
     image = nibabel.Nifti1Image(np.ascontiguousarray(volume), np.eye(4))
     # No time stamp inside, so that a rerun gives the same bytes.
     return gzip.compress(image.to_bytes(), mtime=0)
 
 
 def _unit(picture: Tensor) -> Tensor:
-    """float (1, H, W) in [-1, 1]: zero is black, the largest value white."""
+    """float (1, H, W) in [-1, 1], of a volume its middle slice: zero is black, the largest value white."""
     plane = picture.detach().float()
+    plane = plane if plane.ndim == 2 else plane[len(plane) // 2]
     return (2 * plane / plane.max().clamp_min(1e-30) - 1)[None]

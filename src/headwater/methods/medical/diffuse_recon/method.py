@@ -128,11 +128,15 @@ class DiffuseRecon(Reconstructs):
         if prior.shape[0] != 4:
             return super().apply(prior, kspace, known, operator=operator, **how)
         run = Run(**how)
-        need(operator is None, "a prior of pairs reads k-space: leave operator out, or take one of magnitudes")
+        need(
+            operator is None, "a prior of pairs reads k-space: leave operator out, or take one of magnitudes"
+        )
         need(self.samples >= 1, f"samples is {self.samples}: draw 1 sample or more")
         need(len(kspace) > 0, "there is no k-space: give at least one volume")
         fits = known is None or len(known) in (1, len(kspace))
-        need(fits, f"there are {len(kspace)} volumes and another number of masks: give one for all or one each")
+        need(
+            fits, f"there are {len(kspace)} volumes and another number of masks: give one for all or one each"
+        )
         found = [
             self._volume(prior, Windows.of(volume, known, i, prior.shape[1:], run.device), i, run)
             for i, volume in enumerate(kspace)
@@ -164,12 +168,13 @@ class DiffuseRecon(Reconstructs):
         if (scale, shift) == (1.0, 0.0):
             return inner
         q = inner.process
-        need(bool(q.alpha[-1] > 0), "this prior's last timestep is pure noise: take one whose alpha_T is above 0")
+        need(
+            bool(q.alpha[-1] > 0),
+            "this prior's last timestep is pure noise: take one whose alpha_T is above 0",
+        )
         return View(inner, Diffusion(q.alpha, scale * q.sigma, q.label), scale, shift)
 
-    def _coarse(
-        self, prior: Prior, scan: Rows, run: Run, key: Callable[[int], Sequence[int]]
-    ) -> Tensor:
+    def _coarse(self, prior: Prior, scan: Rows, run: Run, key: Callable[[int], Sequence[int]]) -> Tensor:
         """Samples of each row of a scan, (rows, samples, slices, H, W)."""
         denoiser = self._denoiser(prior, scan)
         q: Diffusion = denoiser.process

@@ -59,7 +59,7 @@ class Reconstructs(Method):
         """
 
     def refine(self, prior: Prior, scan: Rows, drawn: Tensor, run: Run) -> Tensor | None:
-        """One image of each row, (rows, H, W), made of its samples; None where their magnitudes are averaged."""
+        """One image of each row, (rows, H, W), made of its samples; None averages their magnitudes."""
         return None
 
     def apply(

@@ -32,6 +32,8 @@ from headwater.sampling import Run
 Read = Callable[[str], Golden]
 PRECISIONS = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 TRAJECTORY = {torch.float32: 2e-4, torch.float64: 1e-9}
+
+
 @pytest.fixture(autouse=True)
 def _sinusoids(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference in float64 takes sinusoids in float64 too, of frequencies in float32."""
@@ -42,8 +44,6 @@ def _sinusoids(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.cat([angles.cos(), angles.sin()], -1)
 
     monkeypatch.setattr("headwater.nets.adm.timestep_embedding", embedding)
-
-
 
 
 class Reference:
@@ -62,7 +62,9 @@ class Reference:
         self.network = self.network.eval().to(dtype)
         told = torch.arange(c["T"], dtype=torch.float64) * 1000 / c["T"]
         self.process = Diffusion.vp(schedule.betas("cosine", c["T"]), told)
-        self.method = DiffuseRecon(1, steps=int(c["coarse"]), refine_chain=int(c["refine"]), noise="predicted")
+        self.method = DiffuseRecon(
+            1, steps=int(c["coarse"]), refine_chain=int(c["refine"]), noise="predicted"
+        )
         self.operator = Sampled(Fourier("plain"), data["in/mask"] > 0.5)
         self.y = complex_channels(data.stored("kspace"))
 
