@@ -75,7 +75,7 @@ class Magnitude(Family):
 
 
 def nifti(picture: Tensor) -> bytes:
-    """A picture (H, W), or (slices, H, W), as axial slices of a compressed NIfTI volume, anterior up, at 1 mm."""
+    """A picture (H, W) or volume (slices, H, W) as axial slices of a compressed NIfTI, anterior up, 1 mm."""
     import nibabel
 
     slices = picture.detach().float().cpu().reshape(-1, *picture.shape[-2:])

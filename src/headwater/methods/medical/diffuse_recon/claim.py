@@ -159,9 +159,9 @@ METHOD = DiffuseRecon(samples=10, steps=20, refine_steps=20, refine_chain=500)
 CLAIM = Claim(
     "diffuse-recon",
     "Short chains averaged and refined: DiffuseRecon",
-    "Slices of a head that the prior never saw, with a phase; a quarter and an eighth of k-space measured; one "
-    "prior of magnitude pictures for both. Ten chains of 20 network calls and 20 calls to refine their mean, "
-    "against one chain of 1,000.",
+    "Slices of a head that the prior never saw, with a phase, and a quarter and an eighth of their k-space; "
+    "one prior of magnitude pictures for both. Ten chains of 20 network calls and 20 calls to refine their "
+    "mean, against one chain of 1,000.",
     unit="slice",
     tiny=Settings(2, DiffuseRecon(samples=2, steps=4, refine_steps=2, brightness=0.8), long=6, tuning=1),
     quick=Settings(2, replace(METHOD, samples=3), long=100, tuning=2),

@@ -1,4 +1,4 @@
-"""DiffuseRecon: many short chains held to the measured k-space, averaged, and a few steps that refine the mean."""
+"""DiffuseRecon: average many short chains that are held to the measured k-space, and refine their mean."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ Injected = Literal["fresh", "predicted"]
 
 @dataclass(frozen=True)
 class DiffuseRecon(Reconstructs):
-    """Walk down a respaced chain in few steps, and after each put the measured coefficients in, as noisy as x;
-    average several such samples, and refine their mean by the last steps of a finer chain (Peng et al. 2022).
+    """Denoise in few steps, and after each put the measured coefficients into x, as noisy as x is; average
+    several such samples, and refine their mean by the last steps of a finer chain (Peng et al. 2022).
 
         x      ~ p(x_s | x_t)                        ancestral, with the forward step's variance
         x     <- x + A^+ (y_s - A x),                y_s = alpha_s y + sigma_s A n, and y itself at s = 0
@@ -43,18 +43,19 @@ class DiffuseRecon(Reconstructs):
         mean  <- mu(x_s | x_t = mean) + A^+ (y - A mu)       for the last `refine_steps` of the finer chain
 
     n is fresh noise, as the paper says, or the noise that the network predicts at t, as its code has it. With
-    one coil A^+ (y - A x) replaces the measured part of the Fourier transform of x. What the uncertainty shows
-    is the standard deviation over the samples, before they are refined.
+    one coil A^+ (y - A x) replaces the measured part of the Fourier transform of x. The uncertainty is the
+    standard deviation over the samples, before they are refined.
 
     Two kinds of prior will do. One of pairs of neighbouring slices, 4 channels for the real and imaginary
     part of each, is the paper's: every slice of a volume is drawn with the one before it and with the one
     after it, and both count in its mean (recipes/prior trains one). One of magnitude pictures sees real and
     imaginary part of a slice as pictures of their own, as in `ScoreMRI`, with `image`, `combine` and coils as
-    there; each slice is then reconstructed alone.
+    there; each slice is then reconstructed alone. For pairs those settings mean nothing.
 
     Deviates from the reference code: k-space is scaled by what was measured (there each slice is divided by
-    the maximum of its fully sampled picture); the averages of two pairs are brought to one scale before they
-    meet; the number of refining steps and the chain that they belong to are settings.
+    the maximum of its fully sampled picture, which nobody has); every pair of a volume is refined, and the
+    two results of a slice are averaged (there one pair is refined alone); the number of refining steps and
+    the chain that they belong to are settings.
 
     >>> import headwater as hw
     >>> from headwater.operators import Fourier
@@ -84,8 +85,8 @@ class DiffuseRecon(Reconstructs):
     )
 
     samples: int = 10
-    """Number of coarse samples drawn per slice, of which mean and spread are taken; of a slice inside a volume
-    as many with each of its two neighbours."""
+    """Number of coarse samples drawn per slice, of which mean and spread are taken; in a volume so many with
+    each of its two neighbours."""
     steps: int = 100
     """Number of timesteps of each coarse sample, evenly spaced over the chain."""
     refine_steps: int = 20
@@ -102,9 +103,10 @@ class DiffuseRecon(Reconstructs):
         fits = 0 <= self.refine_steps <= self.refine_chain <= q.T
         need(
             fits,
-            f"refine_steps is {self.refine_steps} and refine_chain {self.refine_chain}: give 0 to refine_chain "
-            f"steps of a chain of at most {q.T}, the prior's",
+            f"refine_steps is {self.refine_steps}, refine_chain {self.refine_chain}: give a chain of at most "
+            f"{q.T} timesteps, the prior's, and no more steps than it has",
         )
+        need(self.noise in ("fresh", "predicted"), f"noise is {self.noise!r}: choose fresh or predicted")
         return timesteps_of(q, self.steps), timesteps_of(q, self.refine_chain)[-self.refine_steps - 1 :]
 
     def apply(
@@ -118,8 +120,8 @@ class DiffuseRecon(Reconstructs):
     ) -> Reconstruction:
         """Reconstruct n slices, or with a prior of pairs n volumes.
 
-        kspace: n tensors complex64, origin in the middle (fastMRI), of the prior's H and W, zeros where nothing
-            was measured: (H, W) or (coils, H, W), or for pairs (slices, H, W) of neighbours, of one coil.
+        kspace: n tensors complex64, origin in the middle (fastMRI), of the prior's H and W, zeros where
+            nothing was measured: (H, W) or (coils, H, W), or for pairs neighbours (slices, H, W) of one coil.
         known: bool (n or 1, 1, H, W), True = measured; without it, what is not 0 counts as measured.
         operator: any other linear measurement of images (B, 1, H, W); `kspace` is then what it measured.
         Returns n pictures float32 (H, W), or n volumes (slices, H, W), twice. Raises UserError for other
@@ -197,7 +199,7 @@ class DiffuseRecon(Reconstructs):
         return torch.stack(drawn, 1)
 
     def _refined(self, prior: Prior, scan: Rows, mean: Tensor, run: Run) -> Tensor:
-        """Images (rows, slices, H, W) made better by the last steps of the finer chain, which draw nothing."""
+        """Images (rows, slices, H, W) after the last steps of the finer chain, which draw nothing."""
         denoiser = self._denoiser(prior, scan)
         _, plan = self.plans(denoiser.process)
         if len(plan) == 1:
@@ -214,7 +216,7 @@ class DiffuseRecon(Reconstructs):
 
 @dataclass(eq=False)
 class Guided(Control):
-    """Put the measured coefficients into x after every step, as noisy as x is there; at the end as they are."""
+    """Put the measured coefficients into x after every step, as noisy as x is; at the end as they are."""
 
     operator: Operator
     y: Tensor
