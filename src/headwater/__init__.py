@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:  # methods: made by `make registers`
     from headwater.methods.anomaly.anoddpm.method import AnoDDPM as AnoDDPM
+    from headwater.methods.medical.diffuse_recon.method import DiffuseRecon as DiffuseRecon
     from headwater.methods.medical.score_inverse.method import ScoreInverse as ScoreInverse
     from headwater.methods.medical.score_mri.method import ScoreMRI as ScoreMRI
     from headwater.methods.restoration.ddrm.method import DDRM as DDRM

@@ -227,6 +227,12 @@ def test_multistep_samplers_refuse_controls_that_edit_x(control: Control) -> Non
     last(reverse(exact, start(), descend(50, 5), DPMSolver(), [Clip()]))
 
 
+def test_each_part_of_a_complex_estimate_is_clipped() -> None:
+    x0 = torch.tensor([[3 - 0.5j, -0.25 + 2j]])
+    found = Clip().denoised(Prediction(x0, 1, x0, torch.zeros(1), 1.0, 1.0))
+    assert torch.equal(found.x0, torch.tensor([[1 - 0.5j, -0.25 + 1j]]))
+
+
 def test_impossible_walks_are_refused_at_once() -> None:
     exact = Exact(LINEAR, 0.0, 0.5)
     for plan, message in (

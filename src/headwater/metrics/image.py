@@ -82,8 +82,9 @@ def magnitude_scores(found: Sequence[Tensor], truth: Sequence[Tensor]) -> dict[s
     scores = []
     for ours, real in zip(found, truth, strict=True):
         need(ours.shape == real.shape, f"{tuple(ours.shape)} has a truth {tuple(real.shape)}: give pairs")
-        pair, peak = [v.reshape(-1, 1, *v.shape[-2:]) for v in (ours, real)], float(real.max())
-        scores.append((float(psnr(*pair, peak).mean()), float(ssim(*pair, peak).mean())))
+        a, b = (v.reshape(-1, 1, *v.shape[-2:]) for v in (ours, real))
+        peak = float(real.max())
+        scores.append((float(psnr(a, b, peak).mean()), float(ssim(a, b, peak).mean())))
     mean = torch.tensor(scores, dtype=torch.float64).mean(0)
     return {"psnr": float(mean[0]), "ssim": float(mean[1])}
 

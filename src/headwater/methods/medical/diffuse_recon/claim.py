@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from headwater.baselines.total_variation import total_variation
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.medical.diffuse_recon.method import DiffuseRecon
+from headwater.methods.medical.shared.claim_baseline import best_weight, reconstruct_by_tv
 from headwater.methods.medical.shared.reconstructs import brightness_gain
 from headwater.methods.medical.shared.scan import Scan
 from headwater.methods.medical.shared.simulated import acquire, slices, zero_filled
@@ -39,8 +39,6 @@ FIRST = "PSNR of the first seed"
 RANK = "rank correlation of spread and error"
 CASES = {"4x": (4.0, 0.2), "8x": (8.0, 0.1)}
 """Acceleration, and share of the columns in the fully measured centre."""
-_WEIGHTS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-"""Of total variation."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +58,6 @@ def scanned(case: str, truth: Tensor, split: str, numbers: list[int], seed: int)
     """k-space and masks of slices with a phase of their own."""
     accelerate, centre = CASES[case]
     return acquire("complex", truth, split, numbers, "gaussian1d", seed, accelerate, centre)
-
-
-def by_tv(kspace: Tensor, mask: Tensor, weight: float) -> Tensor:
-    """Total variation with the same measurement operator, (n, 1, H, W)."""
-    a = Scan.of(kspace, mask, "sense", "phased").operator(damping=0.0)
-    return total_variation(a, kspace, weight).abs()
 
 
 def stages(
@@ -93,11 +85,11 @@ def measure(settings: Settings, trial: Trial) -> None:
         def best(case: str = case) -> float:
             known, theirs = slices("train", prior.shape[1], settings.tuning)
             y, mask = scanned(case, known, "train", theirs, 0)
-            return max(_WEIGHTS, key=lambda w: float(psnr(by_tv(y, mask, w), known, 1.0).mean()))
+            return best_weight("complex", y, mask, known)
 
         chosen[case] = trial.once(case, best)
         y, mask = scanned(case, truth, "test", numbers, trial.seed)
-        arms = {ZERO: zero_filled(y), TV: by_tv(y, mask, chosen[case])}
+        arms = {ZERO: zero_filled(y), TV: reconstruct_by_tv("complex", y, mask, chosen[case])}
         ours, spread = stages(method, prior, y, mask, run)
         arms |= ours
         if case == "4x" and trial.index == 0:

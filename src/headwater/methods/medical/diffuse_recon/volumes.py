@@ -38,7 +38,8 @@ class Windows:
         if known is not None and len(known) > 1:
             known = known[number : number + 1]
         y, mask = stack_kspace(list(volume), known, size, device)
-        return cls(*(torch.stack([v[:-1, 0], v[1:, 0]], 1) for v in (y, mask)))
+        k, masks = (torch.stack([v[:-1, 0], v[1:, 0]], 1) for v in (y, mask))
+        return cls(k, masks)
 
     def rows(self, which: slice) -> Windows:
         return replace(self, y=self.y[which], mask=self.mask[which])

@@ -13,13 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from headwater.baselines.total_variation import total_variation
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.medical.score_mri.method import ScoreMRI
-from headwater.methods.medical.shared.scan import Scan
+from headwater.methods.medical.shared.claim_baseline import best_weight, reconstruct_by_tv
 from headwater.methods.medical.shared.simulated import CASES, Case, acquire, slices, zero_filled
 from headwater.metrics.image import psnr, ssim
 from headwater.metrics.statistics import spearman
@@ -48,20 +46,13 @@ class Settings:
     """Slices of the training head on which the weights of total variation are chosen."""
 
 
-def reconstruct_by_tv(case: Case, kspace: Tensor, mask: Tensor, weight: float) -> Tensor:
-    """Total variation with the same measurement operator as Score-MRI's, (n, 1, H, W)."""
-    scan = Scan.of(kspace, mask, "sense", "real" if case == "real" else "phased")
-    return total_variation(scan.operator(damping=0.0), kspace, weight).abs()
-
-
 def tv_weights(side: int, n: int) -> dict[Case, float]:
     """The best of five weights for each case, in PSNR on some slices of the training head."""
     truth, numbers = slices("train", side, n)
     best: dict[Case, float] = {}
     for case in CASES:
         scan = acquire(case, truth, "train", numbers, "gaussian1d", 0)
-        quality = {w: float(psnr(reconstruct_by_tv(case, *scan, w), truth, 1.0).mean()) for w in _WEIGHTS}
-        best[case] = max(quality, key=lambda w: quality[w])
+        best[case] = best_weight(case, *scan, truth, _WEIGHTS)
     return best
 
 

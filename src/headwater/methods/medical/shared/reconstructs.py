@@ -144,6 +144,11 @@ class Corrects(Reconstructs):
     def begin(self, a: Operator, y: Tensor, q: Diffusion, t: int, noise: NoiseSource) -> Start:
         """How the loop begins at timestep t of q for images behind y (R, ...): x, and the control."""
 
+    def view(self, prior: Prior, real: bool = True) -> View:
+        """The prior as one of a variance-exploding chain of magnitudes, or of complex images."""
+        network = prior.network if real else RealAndImaginary(prior.network)
+        return exploding(prior.config.denoiser(network), *units(prior))
+
     def plan(self, q: Diffusion) -> list[int]:
         """Timesteps of a variance-exploding process that are visited. UserError where none is left."""
         whole = timesteps_of(q, self.steps, "log-snr")
@@ -153,8 +158,7 @@ class Corrects(Reconstructs):
 
     def sample(self, prior: Prior, scan: Rows, run: Run) -> Tensor:
         need(self.corrections >= 0, f"corrections is {self.corrections}: make 0 or more")
-        network = prior.network if scan.real else RealAndImaginary(prior.network)
-        denoiser: View = exploding(prior.config.denoiser(network), *units(prior))
+        denoiser = self.view(prior, scan.real)
         plan = self.plan(denoiser.process)
 
         def begin(batch: Batch) -> Start:

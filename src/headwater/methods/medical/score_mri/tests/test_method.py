@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from contract.specimens import exact_prior
 from headwater.errors import UserError
-from headwater.methods.medical.score_mri.claim import reconstruct_by_tv
 from headwater.methods.medical.score_mri.method import ScoreMRI
+from headwater.methods.medical.shared.claim_baseline import reconstruct_by_tv
 from headwater.methods.medical.shared.reconstructs import Reconstruction
 from headwater.methods.medical.shared.scan import Scan
 from headwater.methods.medical.shared.simulated import CASES, acquire, zero_filled
