@@ -13,9 +13,10 @@ import yaml
 from PIL import Image
 
 from headwater.cli.work import as_json
-from headwater.data import read_picture
+from headwater.data import load, read_picture
 from headwater.models import Prior
 from headwater.noise import Simplex, White
+from headwater.operators import Radon
 
 
 def test_apply_writes_every_picture_and_keeps_what_is_known(headwater, repaint, tmp_path, pictures, mask):
@@ -270,3 +271,18 @@ def test_numbers_that_json_lacks():
         "b": [None, 1.5],
         "c": [1],
     }
+
+
+def test_sinograms_are_reconstructed_and_real_kspace_is_not_taken_for_them(headwater, tmp_path):
+    scanner = Radon.even(5, (32, 32))
+    truth = (load("brain", "test", 32).images[50:52] + 1) / 2
+    np.save(tmp_path / "sinograms.npy", scanner.forward(truth)[:, 0].numpy())
+    given = ["--kspace", tmp_path / "sinograms.npy", "--steps", 2, "--highest", 1, "--brightness", 1]
+    words = ["apply", "score-inverse-medical", "--prior", "brain", *given]
+    said = headwater(*words, "--by", "radon", "--out", tmp_path / "ct")
+    assert said.code == 0, said
+    assert sorted(p.name for p in (tmp_path / "ct" / "magnitude").glob("*.png")) == [
+        "sinograms-00000.png",
+        "sinograms-00001.png",
+    ]
+    assert "say by radon" in headwater(*words, "--out", tmp_path / "mr").sentence(1)

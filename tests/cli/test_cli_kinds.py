@@ -495,7 +495,7 @@ def test_bad_kspace_is_named_and_skipped(headwater, scans, tmp_path):
     }.items():
         assert part in said[name], said[name]
         assert str(scans / name) in said[name]
-    one = ["apply", "zero-fill", "--kspace", scans / "real.npy", "--out", tmp_path / "b"]
+    one = ["apply", "zero-fill", "--kspace", scans / "many.npy", "--out", tmp_path / "b"]
     assert "--on-error skip" in headwater(*one).sentence(1)
     text = ["apply", "zero-fill", "--kspace", tmp_path / "x.txt", "--out", tmp_path / "b"]
     assert "--kspace" in headwater(*text).sentence(1)

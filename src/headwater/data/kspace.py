@@ -35,7 +35,8 @@ class Slices:
     Attributes:
         names: the file's path without suffix, and `-00003` for slice 3 of several.
         places: file of each item, and its slice; None where the file holds one slice without a slice axis.
-        complex_: whether items are k-space, complex64 (H, W) or (coils, H, W), or else float32 (H, W).
+        complex_: whether items are k-space, complex64 (H, W) or (coils, H, W), or else real: pictures (H, W)
+            or sinograms (views, detectors), float32.
     """
 
     names: list[str]
@@ -60,11 +61,13 @@ class Slices:
             array = array if index is None else array[index]
         if not np.isfinite(array).all():
             raise UnreadableError(f"{path} holds values that are not finite: replace them")
-        return torch.from_numpy(np.ascontiguousarray(array, np.complex64 if self.complex_ else np.float32))
+        kind = np.complex64 if array.dtype.kind == "c" else np.float32
+        return torch.from_numpy(np.ascontiguousarray(array, kind))
 
 
 def open_kspace(where: Path | str, limits: Limits | None = None) -> Slices:
-    """Open complex .npy (H, W) or (coils, H, W), .h5 with `kspace` (slices, [coils,] H, W), a folder.
+    """Open complex .npy (H, W) or (coils, H, W), .h5 with `kspace` (slices, [coils,] H, W), a folder; also
+    sinograms, real .npy (views, detectors) or (N, views, detectors), where all files are real.
 
     Raises UnreadableError if nothing of the kind is there. Bad files are found out when they are read.
     """
@@ -89,6 +92,7 @@ def _open(root: Path, suffixes: Sequence[str], complex_: bool, limits: Limits) -
     paths = [p for p in found if p.is_file() and not p.name.startswith(".")]
     if not paths:
         raise UnreadableError(f"{root} holds no {what} ({', '.join(suffixes)}): check the path")
+    complex_ = complex_ and not all(_is_real(path) for path in paths)  # all real: they are sinograms
     names, places = [], []
     for path in paths:
         stem = (path.name if root.is_file() else path.relative_to(root).as_posix())[: -len(_suffix(path))]
@@ -112,7 +116,12 @@ def stack_kspace(
     slices = [k[None] if k.ndim == 2 else k for k in kspace]
     for k in slices:
         need(
-            k.ndim == 3 and k.is_complex() and tuple(k.shape[1:]) == size,
+            k.is_complex(),
+            "what was measured is real, and k-space is complex: save it as complex64, or say by radon "
+            "if these are sinograms",
+        )
+        need(
+            k.ndim == 3 and tuple(k.shape[1:]) == size,
             f"k-space is {tuple(k.shape)} of {k.dtype}, this prior draws {size}: crop k-space around its "
             "middle to that size, or take another prior",
         )
@@ -127,6 +136,14 @@ def stack_kspace(
     empty = [i + 1 for i, m in enumerate(measured & (y != 0).any(1, keepdim=True)) if not bool(m.any())]
     need(not empty, f"slice {empty[:1]} has nothing measured: leave it out")
     return y * measured, measured
+
+
+def _is_real(path: Path) -> bool:
+    """Whether a file is an .npy of real numbers."""
+    try:
+        return path.suffix.lower() == ".npy" and np.lib.format.open_memmap(path, mode="r").dtype.kind == "f"
+    except (ValueError, OSError, EOFError, SyntaxError):
+        return False
 
 
 def _count(path: Path, complex_: bool, limits: Limits) -> int | None:

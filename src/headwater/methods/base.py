@@ -90,9 +90,12 @@ Series = Annotated[
 ]
 """B tables, each of its own length, NaN where a cell is empty."""
 
-Volumes = Annotated[list[Tensor], Kind("kspace", "complex .npy or fastMRI .h5 k-space, or a folder of them")]
+Volumes = Annotated[
+    list[Tensor],
+    Kind("kspace", "complex .npy or fastMRI .h5 k-space, or real .npy sinograms, or a folder of them"),
+]
 """B tensors complex64 (H, W) or (coils, H, W), each of its own size, zero where nothing was measured; where a
-method says so (slices, H, W)."""
+method says so (slices, H, W), or sinograms float32 (views, detectors)."""
 
 Magnitude = Annotated[list[Tensor], Kind("magnitude", "NIfTI, .npy or fastMRI .h5 pictures, or a folder")]
 """B tensors float32 (H, W), or volumes (slices, H, W), in units of their own."""

@@ -94,13 +94,13 @@ def texts(value: Any, name: str) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def slices(kind: torch.dtype) -> Callable[[Any, str], list[Tensor]]:
-    """Tensors (H, W) or (coils, H, W) of one kind, from a list or stack of arrays."""
+def slices(value: Any, name: str) -> list[Tensor]:
+    """Tensors of single precision, complex or real as what was given, from a list or stack of arrays."""
 
-    def convert(value: Any, name: str) -> list[Tensor]:
-        return [v if isinstance(v, Tensor) else torch.as_tensor(np.asarray(v)).to(kind) for v in value]
+    def single(array: Array) -> Array:
+        return array.astype(np.complex64 if np.iscomplexobj(array) else np.float32)
 
-    return convert
+    return [v if isinstance(v, Tensor) else torch.as_tensor(single(np.asarray(v))) for v in value]
 
 
 CONVERSIONS: dict[str, Callable[[Any, str], Any]] = {
@@ -111,8 +111,8 @@ CONVERSIONS: dict[str, Callable[[Any, str], Any]] = {
     "map": maps,
     "scores": numbers,
     "texts": texts,
-    "kspace": slices(torch.complex64),
-    "magnitude": slices(torch.float32),
+    "kspace": slices,
+    "magnitude": slices,
 }
 """By the name of a `Kind`: (what was given, the argument's name) -> what the method takes."""
 

@@ -21,6 +21,7 @@ from headwater.operators.spectral import (
     Spectral,
     WalshHadamard,
 )
+from headwater.operators.tomography import Radon
 
 Shape = tuple[int, int, int]
 
@@ -71,6 +72,35 @@ def operator_of(name: str, shape: Shape, known: Tensor | None = None) -> Measure
     except (TypeError, ValueError) as error:
         form = next(n for n in NAMES if n.split()[0] == kind)
         raise UserError(f"the measurement {name!r} cannot be read: write it as {form!r}") from error
+
+
+def scanner_of(name: str, size: tuple[int, int], measured: tuple[int, int]) -> Radon | None:
+    """The scanner that made a sinogram of so many (views, detectors) of an image (H, W); None for k-space.
+
+    name: `fourier`; or `radon`, and after it the degrees over which the views are evenly spread (180 unless
+        said, negative where they turn the other way), or an .npy file with the degrees of each. Raises
+        UserError, in a sentence, for a name that is none, or angles that are not one for each view.
+    """
+    kind, *words = name.split(maxsplit=1)
+    need(
+        kind in ("fourier", "radon") and not (kind == "fourier" and words),
+        f"there is no scan {name!r}: give fourier, radon, 'radon DEGREES' or 'radon FILE'",
+    )
+    if kind == "fourier":
+        return None
+    word, (views, detectors) = (words or ["180"])[0], measured
+    from headwater.data.arrays import read_npy
+
+    try:
+        angles = torch.arange(views, dtype=torch.float64) * (float(word) / views)
+    except ValueError:
+        angles = torch.from_numpy(read_npy(Path(word)).astype(np.float64))
+        fits = angles.shape == (views,)
+        need(
+            fits,
+            f"{word} holds angles {tuple(angles.shape)}, the sinogram has {views} views: give one for each",
+        )
+    return Radon(torch.deg2rad(angles), size, iterations=20, width=detectors)
 
 
 def _factor(shape: Shape, word: str) -> int:

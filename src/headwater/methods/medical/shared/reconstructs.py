@@ -20,7 +20,8 @@ from headwater.methods.medical.shared.scan import Combine, Image, Measured, Rows
 from headwater.metrics.image import magnitude_scores
 from headwater.models import Prior
 from headwater.nets.wrappers import RealAndImaginary
-from headwater.operators import Operator
+from headwater.operators import Operator, Radon
+from headwater.operators.named import scanner_of
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 
 
@@ -39,6 +40,9 @@ class Reconstructs(Method):
     samples: int = 1
     """Number of reconstructions drawn per slice; their mean is returned. One has no uncertainty: 4 or more
     show it."""
+    by: str = "fourier"
+    """What was measured: `fourier` for k-space, `radon` for sinograms whose views are evenly spread over half
+    a turn, or `radon DEGREES` or `radon FILE` with the angles as an .npy in degrees."""
     image: Image = "phased"
     """Kind of image sought: complex in the frame of its smooth phase, complex in the frame that it was
     measured in, or real."""
@@ -83,6 +87,8 @@ class Reconstructs(Method):
         run = Run(**how)
         need(prior.shape[0] == 1, "this prior draws colour pictures: take one of grey magnitude pictures")
         need(self.samples >= 1, f"samples is {self.samples}: draw 1 sample or more")
+        if operator is None and self.by != "fourier":
+            operator = self._scanner(prior, kspace, known)
         if operator is None:
             y, mask = stack_kspace(kspace, known, prior.shape[1:], run.device)
             one_coil = self.image != "real" or y.shape[1] == 1
@@ -106,12 +112,26 @@ class Reconstructs(Method):
         best = found.mean(1) if refined is None else magnitude(refined)
         return Reconstruction(list(best.cpu()), list(spread.cpu()))
 
+    def _scanner(self, prior: Prior, sinograms: Sequence[Tensor], known: Tensor | None) -> Radon | None:
+        """The scanner that `by` names. UserError where it does not fit the sinograms (views, detectors)."""
+        need(len(sinograms) > 0, "there is nothing measured: give at least one sinogram")
+        sizes = {tuple(y.shape) for y in sinograms}
+        one = len(sizes) == 1 and all(y.ndim == 2 and not y.is_complex() for y in sinograms)
+        need(one, f"sinograms are {sorted(sizes)}: give real ones (views, detectors), all of one size")
+        views, detectors = next(iter(sizes))
+        scanner = scanner_of(self.by, (prior.shape[1], prior.shape[2]), (views, detectors))
+        if scanner is None or known is None:
+            return scanner
+        fits = known.shape[1:] == (1, views, detectors) and len(known) in (1, len(sinograms))
+        need(fits, f"known is {tuple(known.shape)}: give (1 or {len(sinograms)}, 1, {views}, {detectors})")
+        return scanner.knowing(known)
+
     def _measured(self, prior: Prior, given: Sequence[Tensor], a: Operator, device: str) -> Measured:
         """What an operator of one's own measured. UserError where it does not fit the prior."""
         need(len(given) > 0, "there is nothing measured: give at least one slice")
         y = torch.stack(list(given)).to(device)
-        real = self.image == "real"
-        need(real or y.is_complex(), "what was measured is real, so the image is: set image to real")
+        y = y[:, None] if isinstance(a, Radon) and y.ndim == 3 else y
+        real = self.image == "real" or not y.is_complex()
         blank = torch.zeros(1, *prior.shape, device=device)
         wanted = tuple(a.forward(blank if real else blank + 0j).shape[1:])
         need(
@@ -119,7 +139,7 @@ class Reconstructs(Method):
             f"{tuple(y.shape[1:])} was measured of each slice, but of pictures of the prior the operator "
             f"makes {wanted}: give what it measures, or another prior",
         )
-        return Measured(y, a, real)
+        return Measured(a.kept(y), a, real)
 
     def evaluate(self, magnitude: Magnitude, truth: Magnitude) -> dict[str, float]:
         """psnr (dB) and ssim, means over slices, against fully sampled pictures whose maximum is the peak."""

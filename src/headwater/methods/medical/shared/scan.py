@@ -102,14 +102,17 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Rows (R, ...) of any linear measurement, the same one for all."""
+    """Rows (R, ...) of any linear measurement."""
 
     y: Tensor
     a: Operator
     real: bool = False
 
     def rows(self, which: slice) -> Measured:
-        return replace(self, y=self.y[which])
+        return replace(self, y=self.y[which], a=self._of(which))
+
+    def _of(self, which: slice) -> Operator:
+        return self.a.for_rows(lambda rows: rows[which] if len(rows) > 1 else rows)  # pyright: ignore[reportReturnType]
 
     def scaled(self, gain: Tensor) -> Measured:
         return replace(self, y=self.y * gain.reshape(-1, *[1] * (self.y.ndim - 1)))
@@ -121,5 +124,9 @@ class Measured:
         return self.a.pseudo_inverse(self.y).abs()
 
     def rough_of(self, pictures: Tensor) -> Iterable[Tensor]:
-        x = pictures if self.real else pictures + 0j
-        return [self.a.pseudo_inverse(self.a.forward(x)).abs()] * len(self.y)
+        x, found = pictures if self.real else pictures + 0j, None
+        for i in range(len(self.y)):
+            a = self._of(slice(i, i + 1))
+            if found is None or a is not self.a:
+                found = a.pseudo_inverse(a.forward(x)).abs()
+            yield found
