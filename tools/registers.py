@@ -9,8 +9,9 @@ import argparse
 import importlib
 import os
 import re
+import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from unittest.mock import patch
 
@@ -22,6 +23,7 @@ from headwater.methods.catalogue import CHAPTERS, METHODS, TABLES
 
 ROOT = Path(__file__).parent.parent
 METHODS_FOLDER = ROOT / "src" / "headwater" / "methods"
+ANY_PRIOR = ROOT / "docs" / "any-prior.md"
 VERDICTS = {
     "held": ("held", "成立"),
     "partly": ("partly", "部分成立"),
@@ -33,7 +35,12 @@ VERDICTS = {
 
 def main() -> None:
     argparse.ArgumentParser(description="Write the lists of methods from the catalogue.").parse_args()
-    for path, text in registers().items():
+    _write(registers())
+    _write({ANY_PRIOR: any_prior()})  # last, as it takes half a minute and raises where a method fails
+
+
+def _write(texts: Mapping[Path, str]) -> None:
+    for path, text in texts.items():
         if path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path.relative_to(ROOT)}")
@@ -148,6 +155,27 @@ def navigation() -> list[str]:
         if chapter in TABLES:
             lines.append(f"          - {TABLES[chapter].title}: methods/{chapter}.md")
     return lines
+
+
+def any_prior() -> str:
+    """The page that says which method runs on which prior, as tests/matrix finds it by running them."""
+    with patch.object(sys, "path", [str(ROOT / "tests"), *sys.path]):
+        from matrix import cells
+        from matrix.kinds import KINDS
+    refusals = {name: [cells.refusal(name, kind) for kind in KINDS] for name in cells.NAMES}
+    numbers: dict[str, int] = {}
+    for sentence in (s for row in refusals.values() for s in row if s):
+        numbers.setdefault(sentence, len(numbers) + 1)
+    rows = [
+        (_link(name, "docs"), *(f"no ({numbers[s]})" if s else "yes" for s in row))
+        for name, row in refusals.items()
+    ]
+    head = " | ".join(["| method", *(kind.title for kind in KINDS.values())]) + " |"
+    notes = [f"{number}. {sentence}" for sentence, number in numbers.items()]
+    kinds = [f"- **{kind.title}**: {kind.said}" for kind in KINDS.values()]
+    text = ANY_PRIOR.read_text(encoding="utf-8")
+    text = _between_marks(text, "matrix", [*_table(head, rows), *notes, ""])
+    return _between_marks(text, "kinds", ["", *kinds, ""])
 
 
 def typed_names() -> list[str]:

@@ -53,10 +53,19 @@ def test_there_and_back_is_the_denoiser_itself() -> None:
 def test_another_ratio_is_refused() -> None:
     with pytest.raises(ValueError, match="signal-to-noise"):
         View(Exact(VP, 0.0, 1.0), Diffusion.ve(geometric(50)))
-    with pytest.raises(ValueError, match="as many levels"):
-        View(Exact(VP, 0.0, 1.0), Diffusion.ve(geometric(49)))
-    with pytest.raises(ValueError, match="pure noise"):
-        exploding(Exact(Diffusion.flow(10), 0.0, 1.0))
+    with pytest.raises(ValueError, match="no more levels"):
+        View(Exact(VP, 0.0, 1.0), Diffusion.ve(geometric(VP.T + 1)))
+    with pytest.raises(ValueError, match="some signal"):
+        View(Exact(Diffusion.flow(10), 0.0, 1.0), Diffusion.ve(geometric(10)))
+
+
+def test_a_level_of_pure_noise_is_left_out() -> None:
+    inside = Exact(Diffusion.flow(10), 0.3, 0.7)
+    view = exploding(inside, 0.5, 0.5)
+    assert view.process.T == 9
+    x = torch.randn(2, 5, dtype=F64, generator=torch.Generator().manual_seed(1))
+    a = float(inside.process.alpha[9])
+    torch.testing.assert_close(view(0.5 * x / a + 0.5, 9).x0, 0.5 * inside(x, 9).x0 + 0.5)
 
 
 def test_each_part_of_a_complex_image_is_shifted() -> None:

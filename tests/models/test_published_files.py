@@ -17,7 +17,7 @@ from headwater import cli
 from headwater.core import Diffusion
 from headwater.errors import UserError
 from headwater.methods.robustness.diffpure.method import DiffPure
-from headwater.models import Prior, ProcessConfig, convert, inspect, published
+from headwater.models import Prior, PriorConfig, ProcessConfig, convert, inspect, published
 from headwater.models.published import built, chain_of, load_published, published_names
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_classifier import Classifier
@@ -135,9 +135,32 @@ def test_classes_without_names_are_sampled_by_number(
     asked = ["sample", str(tmp_path / "x.pt"), "--n", "1", "--steps", "2"]
     assert cli.main([*asked, "--label", "7", "--out", str(tmp_path / "seven")]) == cli.DONE
     assert len(list((tmp_path / "seven" / "pictures").iterdir())) == 1
-    for words, told in (([], "class-conditional"), (["--label", "10"], "give 0 to 9")):
+    for words, told in (([], "10 classes"), (["--label", "10"], "give 0 to 9")):
         assert cli.main([*asked, *words, "--out", str(tmp_path / "none")]) != cli.DONE
         assert told in capsys.readouterr().err
+    # A class that is chosen for good is drawn, and given to methods, which name none.
+    assert cli.main(["convert", asked[1], str(tmp_path / "chosen"), "--label", "7"]) == cli.DONE
+    words = ["sample", str(tmp_path / "chosen"), "--n", "1", "--steps", "2", "--out", str(tmp_path / "again")]
+    assert cli.main(words) == cli.DONE
+    one, other = ((tmp_path / d / "pictures" / "00000.png").read_bytes() for d in ("seven", "again"))
+    assert one == other
+    with pytest.raises(UserError, match="classes 0 to 9"):
+        Prior.from_pretrained(asked[1], label=10)
+    with pytest.raises(UserError, match="knows no classes"):
+        PriorConfig({"kind": "adm"}, (3, 32, 32), label=0)
+
+
+def test_a_network_with_a_number_for_hidden_classes_is_told_that() -> None:
+    for count, told in ((4, 3), (3, None)):
+        config = PriorConfig({"kind": "adm", "num_classes": count}, (3, 8, 8), classes=("a", "b", "c"))
+        assert config.told == told
+        assert replace(config, label=1).told == 1
+
+
+def test_a_process_that_does_not_explode_is_no_process_of_pictures_between_0_and_1() -> None:
+    config = PriorConfig({"kind": "ncsnpp"}, (1, 8, 8), predicts="score")
+    with pytest.raises(UserError, match="set centred to true"):
+        config.denoiser(nn.Identity())
 
 
 # --- score networks ---------------------------------------------------------------------------------------
@@ -210,18 +233,19 @@ def test_ddpmpp_walks_the_paper_s_sde(tmp_path: Path, monkeypatch: pytest.Monkey
     assert washed.isfinite().all()
 
 
-def test_ncsnpp_answers_scores_of_pictures_between_0_and_1(
+def test_ncsnpp_of_pictures_between_0_and_1_serves_those_between_minus_1_and_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, network = saved(tmp_path, VE, monkeypatch)
     prior = Prior.from_pretrained(path)
     q = prior.process
-    assert (q.T, f"{q.sigma[1]:.3f}", f"{q.sigma[-1]:.1f}") == (20, "0.010", "50.0")
+    assert (q.T, f"{q.sigma[1]:.3f}", f"{q.sigma[-1]:.1f}") == (20, "0.020", "100.0")
     assert not prior.config.clip
     x = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        wanted = network(x, q.sigma[7].float().expand(2))
-        torch.testing.assert_close(prior.denoiser(x, 7).score, wanted, rtol=1e-3, atol=1e-3)
+        wanted = network(x, q.label[7].float().expand(2))
+        torch.testing.assert_close(prior.denoiser(2 * x - 1, 7).score, wanted / 2, rtol=1e-3, atol=1e-3)
+    assert f"{q.label[7] * 2 / q.sigma[7]:.6f}" == "1.000000"
 
 
 def test_averages_of_another_network_are_refused(tmp_path: Path) -> None:

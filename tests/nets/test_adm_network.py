@@ -13,6 +13,7 @@ from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_blocks import timestep_embedding
 from headwater.nets.adm_classifier import Classifier, ClassifierConfig
 from headwater.nets.features import activations, block_names
+from headwater.nets.wrappers import OfClass, OnUnitRange, Preconditioned
 
 CONFIG = UNetConfig(
     in_channels=3,
@@ -175,6 +176,21 @@ def test_features_are_block_outputs_and_stop_early(unet: UNet) -> None:
         assert torch.equal(value, expected[key])
     assert ran[-1] == "output_blocks.3"
     assert activations(unet, *inputs(), []) == {}
+
+
+@torch.no_grad()
+def test_features_of_a_wrapped_network_are_read_as_the_wrapper_calls_it(unet: UNet) -> None:
+    x, t = inputs()
+    sigma = torch.tensor([0.5, 3.0])
+    plain = activations(unet, x / (sigma.reshape(-1, 1, 1, 1) ** 2 + 0.25).sqrt(), sigma.log() / 4, [1])[1]
+    assert torch.equal(activations(Preconditioned(unet), x, sigma, [1])[1], plain)
+    plain = activations(unet, (x + 1) / 2, t, [1])[1]
+    assert torch.equal(activations(OnUnitRange(unet, "eps"), x, t, [1])[1], plain)
+    told = UNet(replace(unet.config, num_classes=3)).eval()
+    wrapped = OfClass(told, 2)
+    for y, asked in (([2, 2], None), ([0, 1], torch.tensor([0, 1]))):
+        plain = activations(told, x, t, [1], torch.tensor(y))[1]
+        assert torch.equal(activations(wrapped, x, t, [1], asked)[1], plain)
 
 
 def test_features_carry_gradients(unet: UNet) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+import torch.nn.functional as F
 
+from headwater.nets.features import activations
 from headwater.nets.ncsnpp import DDPMPP, NCSNpp, NCSNppConfig
 from headwater.nets.ncsnpp_blocks import doubled, halved
 
@@ -49,6 +53,20 @@ def test_resampling_keeps_constants_and_is_adjoint(fir: bool) -> None:
     x = torch.randn(1, 2, 4, 4, dtype=torch.float64, generator=draw)
     y = torch.randn(1, 2, 8, 8, dtype=torch.float64, generator=draw)
     torch.testing.assert_close((doubled(x, fir) * y).sum(), 4 * (x * halved(y, fir)).sum())
+
+
+@torch.no_grad()
+def test_features_are_those_of_the_decoder_s_blocks() -> None:
+    torch.manual_seed(0)
+    net = NCSNpp(replace(SMALL, num_res_blocks=2)).eval()
+    torch.nn.init.normal_(net.all_modules[-1].weight)  # pyright: ignore[reportArgumentType]
+    x, label = torch.rand(1, 1, 16, 16), torch.tensor([2.0])
+    found = activations(net, x, label, ["middle_block", 0, 1, 2, 3, 4, 5])
+    assert [v.shape[-1] for v in found.values()] == [8, 8, 8, 16, 16, 16, 16]
+    norm, last = net.all_modules[-2:]
+    torch.testing.assert_close(last(F.silu(norm(found[5]))) / 2, net(x, label))
+    with pytest.raises(ValueError, match=r"output_blocks\.6 is none"):
+        activations(net, x, label, [6])
 
 
 def test_mistakes_are_a_sentence() -> None:

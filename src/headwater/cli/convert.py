@@ -45,13 +45,15 @@ class Options:
     """The noise schedule: linear, cosine ..."""
     predicts: Literal["eps", "x0", "v", "score"] | None = None
     """What the network answers."""
+    label: int | None = None
+    """Number of the class that a network of classes is told where nobody says which, as methods do not."""
     overwrite: Switch = False
     """Replace what DST holds."""
     json: Switch = False
     """Print the result as JSON."""
 
 
-_TOLD = ("shape", "num_heads", "num_head_channels", "use_new_attention_order", "betas", "predicts")
+_TOLD = ("shape", "num_heads", "num_head_channels", "use_new_attention_order", "betas", "predicts", "label")
 
 
 def run(argv: Sequence[str]) -> int:

@@ -23,8 +23,8 @@ class View:
 
     Both hold for one eps when sigma' / alpha' = scale sigma / alpha at every level, and then
     x = (alpha / alpha') (x' - alpha' shift) / scale. A complex x is a pair of real ones: the shift is that of
-    each part. ValueError where the tables say otherwise, or where the signal vanishes (alpha = 0): the
-    ratio has no value there.
+    each part. The highest levels may be left out, as they must where the signal vanishes (alpha = 0): the
+    ratio has no value there. ValueError for that, and where the tables say otherwise.
     """
 
     denoiser: Denoises
@@ -34,9 +34,10 @@ class View:
 
     def __post_init__(self) -> None:
         q, own = self.denoiser.process, self.process
-        if q.T != own.T or bool((q.alpha == 0).any()) or bool((own.alpha == 0).any()):
-            raise ValueError("a view needs as many levels as the process behind it, and some signal at each")
-        if not torch.allclose(own.sigma / own.alpha, self.scale * q.sigma / q.alpha, rtol=1e-9, atol=0):
+        alpha, sigma = q.alpha[: own.T + 1], q.sigma[: own.T + 1]
+        if q.T < own.T or bool((alpha == 0).any()) or bool((own.alpha == 0).any()):
+            raise ValueError("a view has no more levels than the process behind it, and some signal at each")
+        if not torch.allclose(own.sigma / own.alpha, self.scale * sigma / alpha, rtol=1e-9, atol=0):
             raise ValueError("a view keeps the signal-to-noise ratio of every level")
 
     def __call__(self, x: Tensor, t: Level, previous: Prediction | None = None, **cond: Any) -> Prediction:
@@ -52,10 +53,9 @@ class View:
 def exploding(denoiser: Denoises, scale: float = 1.0, shift: float = 0.0) -> View:
     """The variance-exploding view, alpha' = 1: x' = scale x0 + shift + sigma' eps (DDRM, Score-MRI).
 
-    A denoiser of pure noise at its last level (alpha_T = 0) has none: ValueError.
+    It ends below a last level of pure noise (alpha_T = 0), whose sigma' would be infinite.
     """
     q: Diffusion = denoiser.process
-    if bool((q.alpha == 0).any()):
-        raise ValueError("a level of pure noise has no variance-exploding view: use a chain with alpha_T > 0")
-    sigma = scale * q.sigma / q.alpha
-    return View(denoiser, Diffusion(torch.ones_like(sigma), sigma, q.label), scale, shift)
+    some = q.alpha > 0
+    sigma = scale * q.sigma[some] / q.alpha[some]
+    return View(denoiser, Diffusion(torch.ones_like(sigma), sigma, q.label[some]), scale, shift)

@@ -188,6 +188,8 @@ def _welcoming(function: Callable[..., Any]) -> Callable[..., Any]:
             elif kind is not None and kind.name in CONVERSIONS and value is not None:
                 given.arguments[name] = CONVERSIONS[kind.name](value, name)
             elif name in ("prior", "fitted"):
+                if value is not None and hasattr(value, "ready"):
+                    value.ready()
                 given.arguments[name] = _moved(value, keywords.get("device") or best_device())
         return function(*given.args, **given.kwargs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -16,12 +16,15 @@ from headwater.core.process import Diffusion
 from headwater.errors import UserError, need
 from headwater.models.schema import build, nearest
 from headwater.nets.adm import UNet, UNetConfig
-from headwater.nets.wrappers import Preconditioned
+from headwater.nets.wrappers import OfClass, OnUnitRange, Preconditioned
 from headwater.noise import Noise, PowerLaw, Simplex, Truncated, White
 
 MOST_STEPS = 100_000
 MOST_CHANNELS, MOST_LEVELS, MOST_BLOCKS = 1 << 14, 10, 64
 """Bounds on what a config may ask for; published priors stay well below them."""
+
+_COUNTS = ("num_classes", "num_class_embeds")
+"""Where the configs of networks say how many classes they know."""
 
 NOISES: dict[str, type[Noise]] = {
     "white": White,
@@ -104,18 +107,38 @@ class PriorConfig:
     clip: bool = True
     """Data lie in [-1, 1], so estimates of clean data are kept there."""
     classes: tuple[str, ...] = ()
+    label: int | None = None
+    """Number of the class that a network of classes is told where nobody says which, as methods do not."""
     about: dict[str, Any] = field(default_factory=dict)
     """Name, data, licence, metrics: what the model card says."""
 
     def __post_init__(self) -> None:
         plain = {k: tuple(v) if isinstance(v, list) else v for k, v in self.network.items()}
         object.__setattr__(self, "network", plain)
+        last = max([self.class_count, *(int(self.network.get(k) or 0) for k in _COUNTS)]) - 1
+        need(
+            self.label is None or 0 <= self.label <= last,
+            f"label is {self.label}, and this network knows "
+            + (f"classes 0 to {last}: give one of them" if last >= 0 else "no classes: leave it out"),
+        )
 
     @property
     def class_count(self) -> int:
         """How many classes the network tells apart, named or not; 0 for none."""
-        held = (len(self.classes), *(self.network.get(k) for k in ("num_classes", "num_class_embeds")))
+        held = (len(self.classes), *(self.network.get(k) for k in _COUNTS))
         return next((n for n in held if n), 0)
+
+    @property
+    def told(self) -> int | None:
+        """Number of the class that the network is told where nobody says which: `label`, or else that which
+        stood for hidden classes in its training; None where there is neither."""
+        hidden = self.classes and self.network.get("num_classes") == len(self.classes) + 1
+        return len(self.classes) if self.label is None and hidden else self.label
+
+    @property
+    def on_unit_range(self) -> bool:
+        """Whether the network was trained on pictures in [0, 1], as NCSN++ is unless `centred` is true."""
+        return self.network.get("kind") == "ncsnpp" and not self.network.get("centred", False)
 
     def law(self) -> Noise:
         """The noise law. Raises UserError for an unknown one."""
@@ -138,9 +161,19 @@ class PriorConfig:
         return UNet(config)
 
     def denoiser(self, network: nn.Module) -> Denoiser:
-        """The network read as this config says."""
+        """The network read as this config says, for pictures in [-1, 1] whatever it was trained on."""
         dtype = next((p.dtype for p in network.parameters()), None)  # of the network, whatever the state's
-        return Denoiser(network, self.process.build(), self.predicts, self.variance, dtype=dtype)
+        process, predicts = self.process.build(), self.predicts
+        if self.on_unit_range:
+            if predicts == "v" or self.process.kind not in ("ve", "edm"):
+                raise UserError(
+                    "pictures in [0, 1] go with a process whose variance explodes and a network that "
+                    "predicts score, eps or x0: set centred to true, or correct the process"
+                )
+            network, process = OnUnitRange(network, predicts), replace(process, sigma=2 * process.sigma)
+        if self.told is not None:
+            network = OfClass(network, self.told)
+        return Denoiser(network, process, predicts, self.variance, dtype=dtype)
 
 
 def _unet2d(options: dict[str, Any]) -> nn.Module:

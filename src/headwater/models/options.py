@@ -16,7 +16,7 @@ from headwater.nets.adm import UNetConfig
 from headwater.nets.ncsnpp import NCSNppConfig
 
 PROCESS = {f.name for f in dataclasses.fields(ProcessConfig)} - {"kind"}
-PRIOR = {"shape", "predicts", "variance", "noise", "clip", "classes", "process"}
+PRIOR = {"shape", "predicts", "variance", "noise", "clip", "classes", "label", "process"}
 ADM = {f.name for f in dataclasses.fields(UNetConfig)}
 NCSNPP = {f.name for f in dataclasses.fields(NCSNppConfig)}
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from headwater.controls import Clip
 from headwater.core import Ancestral, Control, Denoiser, Diffusion, DPMSolver, Sampler
 from headwater.core.timesteps import log_snr
+from headwater.errors import need
 from headwater.models.config import PriorConfig
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
@@ -62,7 +63,8 @@ class Prior(Pretrained):
         of a shipped prior, or a hub name `org/name`, of which `revision` picks a branch, tag or commit.
         overrides: what the checkpoint does not say: fields of the network (`num_heads=`,
         `num_head_channels=`, `use_new_attention_order=`, ...), of the process (`T=`, `betas=`, `low=`,
-        `high=`) and `shape=`, `predicts=`, `variance=`, `noise=`, `clip=`, `classes=`.
+        `high=`) and `shape=`, `predicts=`, `variance=`, `noise=`, `clip=`, `classes=`, and `label=`, the
+        class that a network of classes is told where nobody says which.
 
         Raises UserError, in one sentence, when there is no such prior, it is broken, or an override is
         unknown.
@@ -70,6 +72,16 @@ class Prior(Pretrained):
         from headwater.models.sources import load
 
         return load(where, revision, overrides).to(device)
+
+    def ready(self) -> None:
+        """Raise UserError where the network wants a class, nobody says which, and none was chosen."""
+        count = self.config.class_count
+        need(
+            count == 0 or self.config.told is not None,
+            f"this prior draws pictures of {count} classes and nobody says which: choose one when it is "
+            "read, Prior.from_pretrained(..., label=NUMBER), or for good, headwater convert PRIOR NEW "
+            "--label NUMBER",
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -135,6 +147,8 @@ class Prior(Pretrained):
         as `y`; tensors of n rows. Sample i depends on the seed and i alone.
         """
         run = Run(**how)
+        if "y" not in (conditions or {}):
+            self.ready()
         self.to(run.device)
         if isinstance(sampler, str):
             sampler = self.sampler if sampler == "ancestral" else sampler_of(sampler)

@@ -14,6 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from headwater.nets.adm import UNet
+from headwater.nets.ncsnpp import NCSNpp
+from headwater.nets.wrappers import Wrapped
 
 Block = int | str
 
@@ -31,8 +33,9 @@ def activations(
     `torch.no_grad()` for features), and threads may share the network.
 
     Args:
-        network: our `UNet`, or a diffusers `UNet2DModel`, whose residual blocks are counted in
-            the same way, attention and resampling included.
+        network: our `UNet`; or a diffusers `UNet2DModel` or an `NCSNpp`, whose residual blocks are counted in
+            the same way, attention and resampling included (of an `NCSNpp` those of the middle and the
+            decoder); or a wrapper of one, which is called as the wrapper is.
         x: (B,C,H,W); timesteps: (B,), in the network's own numbering; y: (B,) labels if any.
 
     Returns:
@@ -41,6 +44,10 @@ def activations(
     Raises:
         ValueError: for a block that the network does not have, or an unsupported network.
     """
+    cond: dict[str, Any] = {} if y is None else {"y": y}
+    while isinstance(network, Wrapped):
+        x, timesteps, cond = network.inside(x, timesteps, **cond)
+        network = network.network
     names = block_names(network)
     wanted: dict[str, Block] = {}
     for block in blocks:
@@ -51,20 +58,31 @@ def activations(
     if not wanted:
         return {}
     if isinstance(network, UNet):
-        found = from_stages(network.stages(x, timesteps, y), wanted)
+        found = from_stages(network.stages(x, timesteps, **cond), wanted)
     else:
-        call: Callable[[], Any] = lambda: network(x, timesteps, class_labels=y)  # noqa: E731
-        found = from_hooks(call, {name: diffusers_blocks(network)[name] for name in wanted})
+        call: Callable[[], Any] = lambda: network(x, timesteps, **_as_known(network, cond))  # noqa: E731
+        found = from_hooks(call, {name: _blocks(network)[name] for name in wanted})
     return {wanted[name]: found[name] for name in names if name in wanted}
 
 
 def block_names(network: nn.Module) -> list[str]:
     """Names of all blocks of a U-Net in the order of computation; ValueError if it is none."""
+    while isinstance(network, Wrapped):
+        network = network.network
     if isinstance(network, UNet):
         encoder = [f"input_blocks.{i}" for i in range(len(network.input_blocks))]
         decoder = [f"output_blocks.{i}" for i in range(len(network.output_blocks))]
         return [*encoder, "middle_block", *decoder]
-    return list(diffusers_blocks(network))
+    return list(_blocks(network))
+
+
+def _blocks(network: nn.Module) -> dict[str, nn.Module]:
+    return network.blocks() if isinstance(network, NCSNpp) else diffusers_blocks(network)
+
+
+def _as_known(network: nn.Module, cond: dict[str, Any]) -> dict[str, Any]:
+    """The conditions by the names that the network knows them by: diffusers calls labels otherwise."""
+    return cond if isinstance(network, NCSNpp) else {"class_labels": cond.get("y")}
 
 
 def from_stages(stages: Iterable[tuple[str, Tensor]], wanted: Iterable[str]) -> dict[str, Tensor]:

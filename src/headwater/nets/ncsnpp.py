@@ -89,6 +89,17 @@ class NCSNpp(nn.Module):
         self.register_buffer("sigmas", sigmas)
         self.all_modules = nn.ModuleList(_layers(c))
 
+    def blocks(self) -> dict[str, nn.Module]:
+        """The module that ends each block of the middle and the decoder, deepest first, named and counted as
+        in guided diffusion: attention and resampling belong to the last block of their level."""
+        layers, found = list(self.all_modules)[:-2], list[nn.Module]()  # the last two make the answer
+        for level in range(len(self.config.ch_mult)):
+            blocks = self.config.num_res_blocks + 1
+            first = len(layers) - blocks - self._attends(level) - (level > 0)
+            found = [*layers[first : first + blocks - 1], layers[-1], *found]
+            del layers[first:]
+        return {"middle_block": layers[-1]} | {f"output_blocks.{i}": m for i, m in enumerate(found)}
+
     def _attends(self, level: int) -> bool:
         return self.config.image_size // 2**level in self.config.attn_resolutions
 

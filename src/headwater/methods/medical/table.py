@@ -24,7 +24,7 @@ from headwater.methods.medical.diffuse_recon.method import DiffuseRecon
 from headwater.methods.medical.score_inverse.method import ScoreInverse
 from headwater.methods.medical.score_mri.method import ScoreMRI
 from headwater.methods.medical.shared.claim_baseline import best_weight, reconstruct_by_tv
-from headwater.methods.medical.shared.reconstructs import Corrects
+from headwater.methods.medical.shared.reconstructs import Corrects, magnitudes
 from headwater.methods.medical.shared.simulated import Case, acquire, slices, zero_filled
 from headwater.metrics.image import psnr, ssim
 from headwater.metrics.statistics import spearman
@@ -66,7 +66,7 @@ class Settings:
 
         def corrected(method: Corrects) -> int:
             return (
-                method.samples * (1 + method.corrections) * (len(method.plan(method.view(prior).process)) - 1)
+                method.samples * (1 + method.corrections) * (len(method.plan(magnitudes(prior).process)) - 1)
             )
 
         return {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Unpack
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Unpack, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headwater.controls import Consistent
 from headwater.core import Ancestral, Control, Denoises, Diffusion, Gaussian, Prediction, Sampler
@@ -18,10 +18,10 @@ from headwater.errors import need
 from headwater.methods.base import Mask, Paper, Volumes
 from headwater.methods.medical.diffuse_recon.volumes import Windows
 from headwater.methods.medical.shared.reconstructs import (
+    MAGNITUDES,
     Reconstruction,
     Reconstructs,
     brightness_gain,
-    units,
 )
 from headwater.methods.medical.shared.scan import Rows
 from headwater.models import Prior
@@ -164,17 +164,17 @@ class DiffuseRecon(Reconstructs):
     def _denoiser(self, prior: Prior, scan: Rows) -> Denoises:
         """The prior as one of images: real, complex, or complex pairs."""
         if prior.shape[0] == 4:
-            return prior.config.denoiser(ComplexChannels(prior.network))
-        network = prior.network if scan.real else RealAndImaginary(prior.network)
-        inner, (scale, shift) = prior.config.denoiser(network), units(prior)
-        if (scale, shift) == (1.0, 0.0):
-            return inner
-        q = inner.process
-        need(
-            bool(q.alpha[-1] > 0),
-            "this prior's last timestep is pure noise: take one whose alpha_T is above 0",
-        )
-        return View(inner, Diffusion(q.alpha, scale * q.sigma, q.label), scale, shift)
+            network = ComplexChannels(cast(nn.Module, prior.denoiser.network))
+            return replace(prior.denoiser, network=network)
+        own, (scale, shift) = prior.denoiser, MAGNITUDES
+        if not scan.real:
+            own = replace(own, network=RealAndImaginary(cast(nn.Module, own.network)))
+        q, some = own.process, own.process.alpha > 0  # pure noise is no picture in other units
+        return View(own, Diffusion(q.alpha[some], scale * q.sigma[some], q.label[some]), scale, shift)
+
+    def check(self, prior: Prior) -> None:
+        q, some = prior.process, prior.process.alpha > 0
+        self.plans(Diffusion(q.alpha[some], q.sigma[some], q.label[some]))
 
     def _coarse(self, prior: Prior, scan: Rows, run: Run, key: Callable[[int], Sequence[int]]) -> Tensor:
         """Samples of each row of a scan, (rows, samples, slices, H, W)."""

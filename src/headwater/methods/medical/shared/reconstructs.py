@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Unpack
+from typing import Unpack, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headwater.core import Ancestral, Diffusion, DPMSolver, Langevin, PredictorCorrector
 from headwater.core.transition import NoiseSource
@@ -56,6 +56,10 @@ class Reconstructs(Method):
     pictures drawn from the prior."""
 
     @abstractmethod
+    def check(self, prior: Prior) -> None:
+        """Raises UserError, before anything is drawn, for settings that this prior cannot follow."""
+
+    @abstractmethod
     def sample(self, prior: Prior, scan: Rows, run: Run) -> Tensor:
         """Draw `samples` images of each row of a scan: (rows, samples, H, W), real or complex.
 
@@ -87,6 +91,7 @@ class Reconstructs(Method):
         run = Run(**how)
         need(prior.shape[0] == 1, "this prior draws colour pictures: take one of grey magnitude pictures")
         need(self.samples >= 1, f"samples is {self.samples}: draw 1 sample or more")
+        self.check(prior)
         if operator is None and self.by != "fourier":
             operator = self._scanner(prior, kspace, known)
         if operator is None:
@@ -164,10 +169,9 @@ class Corrects(Reconstructs):
     def begin(self, a: Operator, y: Tensor, q: Diffusion, t: int, noise: NoiseSource) -> Start:
         """How the loop begins at timestep t of q for images behind y (R, ...): x, and the control."""
 
-    def view(self, prior: Prior, real: bool = True) -> View:
-        """The prior as one of a variance-exploding chain of magnitudes, or of complex images."""
-        network = prior.network if real else RealAndImaginary(prior.network)
-        return exploding(prior.config.denoiser(network), *units(prior))
+    def check(self, prior: Prior) -> None:
+        need(self.corrections >= 0, f"corrections is {self.corrections}: make 0 or more")
+        self.plan(magnitudes(prior).process)
 
     def plan(self, q: Diffusion) -> list[int]:
         """Timesteps of a variance-exploding process that are visited. UserError where none is left."""
@@ -177,8 +181,7 @@ class Corrects(Reconstructs):
         return kept
 
     def sample(self, prior: Prior, scan: Rows, run: Run) -> Tensor:
-        need(self.corrections >= 0, f"corrections is {self.corrections}: make 0 or more")
-        denoiser = self.view(prior, scan.real)
+        denoiser = magnitudes(prior, scan.real)
         plan = self.plan(denoiser.process)
 
         def begin(batch: Batch) -> Start:
@@ -196,12 +199,17 @@ class Corrects(Reconstructs):
         return torch.stack(drawn, 1)
 
 
-def units(prior: Prior) -> tuple[float, float]:
-    """Scale and shift from the prior's pictures to magnitudes: (x + 1) / 2, or x for a network of [0, 1].
+MAGNITUDES = 0.5, 0.5
+"""Scale and shift from a prior's pictures, in [-1, 1], to magnitudes in [0, 1]."""
 
-    NCSN++ (`headwater.nets.ncsnpp`) says by `centred: false` that it was trained on [0, 1].
-    """
-    return (1.0, 0.0) if prior.config.network.get("centred") is False else (0.5, 0.5)
+
+def magnitudes(prior: Prior, real: bool = True) -> View:
+    """A prior as a variance-exploding one of magnitudes; unless `real`, of complex images, whose two parts
+    its network sees as pictures of their own."""
+    own = prior.denoiser
+    if not real:
+        own = replace(own, network=RealAndImaginary(cast(nn.Module, own.network)))
+    return exploding(own, *MAGNITUDES)
 
 
 def brightness_gain(prior: Prior, scan: Rows, brightness: float | None, run: Run) -> Tensor:
@@ -220,7 +228,6 @@ def brightness_gain(prior: Prior, scan: Rows, brightness: float | None, run: Run
     plan = timesteps_of(prior.process, min(15, prior.process.T), "log-snr")
     drawn = prior.sample(8, plan, DPMSolver(), **replace(run, progress=False, first=0)).to(scan.y.device)
     if prior.shape[0] == 1:  # magnitudes; pairs of complex slices are in units of their own
-        scale, shift = units(prior)
-        drawn = (scale * drawn + shift).clamp(0, 1)
+        drawn = ((drawn + 1) / 2).clamp(0, 1)
     usual = [bright(rough).median() for rough in scan.rough_of(drawn)]
     return torch.stack(usual) / own

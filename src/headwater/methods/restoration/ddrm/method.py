@@ -120,6 +120,8 @@ class Guide(Control):
     def start(self, like: Tensor, t: int, noise: NoiseSource) -> Tensor:
         """A draw of x at the first timestep."""
         alpha, sigma = self.process.scales(t)
+        if alpha == 0:  # pure noise, of which nothing is measured
+            return sigma * noise(like, t)
         level, spread = sigma / alpha, self._spread(like)
         known = spread < level
         std = torch.where(known, level**2 - spread**2, level**2).sqrt()

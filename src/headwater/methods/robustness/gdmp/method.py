@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from headwater.core import Ancestral, Control, Diffusion, Gaussian, Prediction, Sampler, descend
-from headwater.core.transition import NoiseSource, Transition
+from headwater.core.transition import Coefficient, NoiseSource, Transition
 from headwater.errors import need
 from headwater.methods.base import Paper
 from headwater.methods.robustness.shared.purifies import Purifies
@@ -88,8 +89,19 @@ class GDMP(Purifies):
         need(self.distance in ("mse", "ssim"), f"distance is {self.distance!r}: choose mse or ssim")
         need(self.scale >= 0, f"scale is {self.scale}: give 0 or more")
         need(self.radius > 0, f"radius is {self.radius}: give a positive one, in 255ths")
+        need(
+            float(prior.process.alpha[self.level]) > 0 or self.scale == 0,
+            f"timestep {self.level} of this prior is pure noise, where the guide would be infinitely strong: "
+            "lower level",
+        )
         weight = self.scale * 1.5 * 255 / self.radius
-        return [*prior.controls, *([Guide(prior.process, x, noise, weight, self.distance)] if weight else [])]
+        if weight == 0:
+            return prior.controls
+        q, guide = prior.process, Guide(prior.process, x, noise, weight, self.distance)
+        bound = 0 if self.sampler(prior) == Ancestral("learned") else 1
+        for t, s in pairwise(descend(self.level, self.steps)):  # declines before any network call
+            guide.strength(math.exp(float(q.log_variances(t, s)[bound if s > 0 else 0])), t)
+        return [*prior.controls, guide]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +118,13 @@ class Guide(Control):
         assert isinstance(dist, Gaussian)
         assert isinstance(pred.t, int)
         q, t = self.process, pred.t
-        alpha, sigma = q.scales(t)
         # The step into level 0 has no variance of its own: that of the step before stands in.
         variance = dist.std * dist.std if s > 0 else math.exp(float(q.log_variances(t, s)[0]))
+        return dist.shift(self.strength(variance, t) * self.pull(pred.x, t))
+
+    def strength(self, variance: Coefficient, t: int) -> Coefficient:
+        """std^2 c_t of a step from t. Raises UserError where it moves pictures beyond their target."""
+        alpha, sigma = self.process.scales(t)
         strength = variance * (self.weight * sigma / alpha)
         largest = 2 * float(strength.max() if isinstance(strength, Tensor) else strength)
         need(
@@ -116,7 +132,7 @@ class Guide(Control):
             f"the guide moves pictures {largest:.2g} times as far as its target at timestep {t}, beyond it: "
             "lower scale, or take more steps",
         )
-        return dist.shift(strength * self.pull(pred.x, t))
+        return strength
 
     def pull(self, x: Tensor, t: int) -> Tensor:
         """The gradient of D at x (B, C, H, W), whose noised target is drawn here."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Unpack
+from typing import ClassVar, Literal, Unpack, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from headwater.core import Sampler
 from headwater.core.prediction import labels as network_labels
@@ -313,14 +313,13 @@ def read_features(prior: Prior, image: Images, steps: Sequence[int], blocks: Seq
         f"this network has {count} decoder blocks, not block "
         f"{max(blocks)}: choose blocks from 0 to {count - 1}",
     )
-    need(not prior.config.classes, "this prior asks for the class of an image: use an unconditional one")
-    found: list[Tensor] = []
+    network, found = cast(nn.Module, prior.denoiser.network), list[Tensor]()
     for batch in run.batches(len(image)):
         x0, maps = batch.take(image), []
         for t in steps:
             x = process.combine(x0, noise.to(x0).expand_as(x0), t + 1)
             label = network_labels(process.label, t + 1, x)
-            maps += activations(prior.network, x, label, list(blocks)).values()
+            maps += activations(network, x, label, list(blocks)).values()
         if not found:
             # Channels last, as single pixels are looked up: no further copy is needed then.
             shapes = [(len(image), *m.shape[1:]) for m in maps]

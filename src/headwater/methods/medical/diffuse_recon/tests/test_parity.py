@@ -70,13 +70,8 @@ class Reference:
 
     @property
     def prior(self) -> Any:
-        def denoiser(network: Any) -> Denoiser:
-            return Denoiser(network, self.process, "eps")
-
-        config = SimpleNamespace(denoiser=denoiser)
-        return SimpleNamespace(
-            shape=(4, 32, 32), network=self.network, noise=White(), controls=[Clip()], config=config
-        )
+        denoiser = Denoiser(self.network, self.process, "eps")
+        return SimpleNamespace(shape=(4, 32, 32), denoiser=denoiser, noise=White(), controls=[Clip()])
 
     def tape(self) -> Tape:
         return Tape(complex_channels(self.data[f"noise/{i:03d}"]) for i in range(31))

@@ -22,6 +22,7 @@ from headwater.core import Diffusion
 from headwater.core.loop import Step
 from headwater.core.schedule import geometric
 from headwater.core.transition import NoiseSource
+from headwater.core.views import View
 from headwater.methods.medical.score_inverse.method import ScoreInverse
 from headwater.methods.medical.shared.scan import Scan
 from headwater.sampling import Run
@@ -84,11 +85,8 @@ def test_the_loop(weight: float, replayed: Callable[[NoiseSource], list[Step]]) 
     wanted = published(y, mask, weight, tape)
 
     exact = Exact(Diffusion.ve(SIGMAS), MEAN, STD)
-    prior: Any = SimpleNamespace(
-        network=None,
-        noise=SimpleNamespace(stream=lambda seeds: None),
-        config=SimpleNamespace(network={"centred": False}, denoiser=lambda network: exact),
-    )
+    centred = View(exact, Diffusion.ve(2 * SIGMAS), 2.0, -1.0)  # as priors are, of pictures in [-1, 1]
+    prior: Any = SimpleNamespace(denoiser=centred, noise=SimpleNamespace(stream=lambda seeds: None))
     steps = replayed(Tape(tape))
     scan = Scan(y, mask, torch.ones_like(y), real=True)
     found = ScoreInverse(weight=weight, image="real").sample(prior, scan, Run(device="cpu", progress=False))

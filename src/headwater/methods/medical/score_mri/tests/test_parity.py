@@ -6,6 +6,7 @@ In tests/parity: network, loss and masks, and the other algorithms as published.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from headwater.core import Ancestral, Denoiser
 from headwater.core.loop import Step
 from headwater.methods.medical.score_mri.method import ScoreMRI
 from headwater.methods.medical.shared.scan import Scan
+from headwater.nets.wrappers import OnUnitRange
 from headwater.operators import Fourier
 from headwater.sampling import Run, driver
 from score_sde import HIGH, Recorded
@@ -39,10 +41,10 @@ def test_complex_images_alg_3(golden: Any, out: str, monkeypatch: pytest.MonkeyP
     # The reference starts at HIGH times a real draw, ours at the noise of the last timestep.
     first = next(tape) * (HIGH / float(q.sigma[-1])) + 0j
     draws = map(turned, chain([first], map(torch.complex, tape, tape)))
+    network: Any = lambda x, label: turned(net(turned(x), label))  # noqa: E731
     prior: Any = SimpleNamespace(
-        network=lambda x, label: turned(net(turned(x), label)),
+        denoiser=Denoiser(OnUnitRange(network, "score"), replace(q, sigma=2 * q.sigma), "score"),
         noise=SimpleNamespace(stream=lambda seeds: lambda like, t: next(draws)),
-        config=SimpleNamespace(network={"centred": False}, denoiser=lambda n: Denoiser(n, q, "score")),
     )
     steps, reverse = list[Step](), driver.reverse
 
