@@ -29,6 +29,7 @@ PRIORS = {
     "digits": ("digits", "train"),
     "emoji": ("emoji", "train"),
     "emoji-parts": ("emoji-parts-hue", "prior"),
+    "photos": ("photos", "train"),
     "brain": ("brain", "train"),
     "brain-simplex": ("brain", "train"),
 }

@@ -41,7 +41,7 @@ from headwater.models import Prior
 from headwater.operators import BlockAverage, Masked, Operator
 from headwater.report import Cell
 
-SETS = ("emoji",)
+SETS = ("emoji", "photos")
 FAMILIES = ("narrow", "wide", "alternating lines")
 BARE, BICUBIC, INVERSE = "total variation", "bicubic", "pseudo-inverse"
 FAST = "DDRM, fewer calls"
