@@ -15,6 +15,9 @@ from headwater.report import Share
 WORST = "worst case over all attacks"
 KNOWN = "noise known to the attacker"
 CLEAN = "no attack"
+NAIVE, BLIND = "classifier only", "BPDA + EOT"
+EXACT, APGD_EXACT = "exact gradient + EOT", "exact APGD + EOT"
+"""Attacks on a purifier, by what they know of it."""
 
 
 @dataclass(frozen=True, eq=False)

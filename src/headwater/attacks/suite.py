@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from headwater.attacks.ascent import APGD, PGD
 from headwater.attacks.gradient import Defended, Seeded, logits_of
-from headwater.attacks.report import CLEAN, KNOWN, Report
+from headwater.attacks.report import APGD_EXACT, BLIND, CLEAN, EXACT, KNOWN, NAIVE, Report
 from headwater.attacks.threat import Threat
 from headwater.errors import need
 from headwater.noise import Purpose, derive
@@ -33,10 +33,10 @@ def usual_attacks(model: nn.Module, steps: int = 20, draws: int = 8) -> dict[str
     """What a model of its kind should face: with a purifier, attacks that know of it more and more."""
     if isinstance(model, Defended):
         return {
-            "classifier only": APGD(steps, 1, "classifier"),
-            "BPDA + EOT": PGD(steps, draws, "bpda"),
-            "exact gradient + EOT": PGD(steps, draws),
-            "exact APGD + EOT": APGD(steps, draws),
+            NAIVE: APGD(steps, 1, "classifier"),
+            BLIND: PGD(steps, draws, "bpda"),
+            EXACT: PGD(steps, draws),
+            APGD_EXACT: APGD(steps, draws),
         }
     many = draws if isinstance(model, Seeded) else 1
     return {

@@ -19,32 +19,15 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from headwater.attacks import PGD, Seeded, Threat, usual_attacks
+from headwater.attacks import PGD, Seeded, Threat
 from headwater.attacks.report import CLEAN, WORST
 from headwater.attacks.suite import holds
 from headwater.data import load
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.robustness.blau_purification.method import BlauPurification
-from headwater.methods.robustness.shared.digits_claim import (
-    APGD_EXACT,
-    BARE,
-    BLIND,
-    EXACT,
-    NAIVE,
-    NOISE_KNOWN,
-    AttackSettings,
-    Labelled,
-    Models,
-    Norm,
-    attacks,
-    breaking,
-    draw,
-    first_pictures,
-    note,
-    strongest,
-    trained,
-)
+from headwater.methods.robustness.shared import claims
+from headwater.methods.robustness.shared.pictures import Labelled, Norm
 from headwater.methods.robustness.shared.purifies import OnUnitRange
 from headwater.metrics.classifier import train_classifier
 from headwater.noise import derive, seeds
@@ -61,7 +44,7 @@ INNER = 7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(AttackSettings):
+class Settings(claims.Settings):
     """How much is computed."""
 
     hardened_epochs: int
@@ -89,16 +72,16 @@ def noisy(pictures: Labelled, std: float) -> Labelled:
     return (pictures[0] + std * torch.cat(draws)).clamp(0, 1), pictures[1]
 
 
-def right(models: Models, model: nn.Module, pictures: Labelled) -> Tensor:
+def right(models: claims.Models, model: nn.Module, pictures: Labelled) -> Tensor:
     """Which pictures a model gets right as they are, by the votes of an attack's report, float (N,)."""
     votes = models.settings.votes if isinstance(model, Seeded) else 1
     return holds(model, *pictures, votes, seeds(models.seed, 79, n=len(pictures[0]))).double()
 
 
-def prepare(settings: Settings, trial: Trial) -> tuple[list[Models], dict[Norm, Threat], float]:
+def prepare(settings: Settings, trial: Trial) -> tuple[list[claims.Models], dict[Norm, Threat], float]:
     """The models of all seeds, and the sizes of the three threats, chosen on training pictures."""
-    tune, models = first_pictures("train", settings.tuning), trained(settings, trial)
-    threats: dict[Norm, Threat] = {norm: breaking(models, tune, norm) for norm in HARDENED}
+    tune, models = settings.tuned_on, claims.trained(settings, trial)
+    threats: dict[Norm, Threat] = {norm: claims.breaking(models, tune, norm) for norm in HARDENED}
 
     def left(std: float) -> float:
         return max(float(right(m, m.classifier, noisy(tune, std)).mean()) for m in models)
@@ -109,9 +92,9 @@ def prepare(settings: Settings, trial: Trial) -> tuple[list[Models], dict[Norm, 
 def measure(settings: Settings, trial: Trial) -> None:
     """Attack this seed's models on test pictures in both norms, and see them in noise."""
     every, threats, std = trial.once("models", lambda: prepare(settings, trial))
-    models, pictures = every[trial.index], first_pictures("test", settings.pictures)
+    models, pictures = every[trial.index], settings.scored_on
     defended = models.behind(settings.method)
-    arms: dict[str, nn.Module] = {BARE: models.classifier, OURS: defended}
+    arms: dict[str, nn.Module] = {claims.BARE: models.classifier, OURS: defended}
     for norm, arm in HARDENED.items():
         arms[arm] = harden(threats[norm], trial.seed, settings.hardened_epochs)
     trial.found.samples["threats"] = [*map(str, threats.values()), f"{IN_NOISE} {std:g}"]
@@ -119,10 +102,10 @@ def measure(settings: Settings, trial: Trial) -> None:
         held = [right(models, model, noisy(pictures, std))]
         trial.found.add(IN_NOISE, arm, held[0])
         for norm, threat in threats.items():
-            against = attacks(settings, defended) if model is defended else None
+            against = claims.attacks(settings, defended) if model is defended else None
             known = settings.steps if model is defended and norm == "linf" else 0
             report = models.attacked(model, pictures, threat, against, known)
-            note(trial, report, arm, f", {norm}")
+            claims.note(trial, report, arm, f", {norm}")
             held.append(report.worst.double())
         trial.found.add(MEAN, arm, torch.stack(held).mean(0))
     level = settings.method.level
@@ -133,14 +116,16 @@ def measure(settings: Settings, trial: Trial) -> None:
         exact = PGD(settings.steps, settings.draws)
         for threat in threats.values():
             caption = f"Attack by exact gradients through the purifier at level {level}, {threat}."
-            draw(trial.section, models, models.behind(settings.method), threat, exact, pictures, caption)
+            claims.draw(
+                trial.section, models, models.behind(settings.method), threat, exact, pictures, caption
+            )
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
     """The rule at the head of this file."""
     worst = [f"{WORST}, {norm}" for norm in HARDENED]
     return [
-        *[results.compare(f"{m}, against bare", (m, OURS), (m, BARE)) for m in (*worst, IN_NOISE)],
+        *[results.compare(f"{m}, against bare", (m, OURS), (m, claims.BARE)) for m in (*worst, IN_NOISE)],
         *[results.compare(f"{MEAN}, against {arm}", (MEAN, OURS), (MEAN, arm)) for arm in HARDENED.values()],
         results.compare(
             f"no attack, 15 calls against 141, less {100 * ALLOWED:g} points",
@@ -154,10 +139,9 @@ def show(section: Section, results: Results[Settings]) -> None:
     """The strongest attack on every arm, for each norm."""
     section.note(f"Threats: {', '.join(results.first['threats'])} (standard deviation).")
     for norm in HARDENED:
-        strongest(section, results, (BARE, OURS, *HARDENED.values()), f", {norm}")
+        claims.strongest(section, results, (claims.BARE, OURS, *HARDENED.values()), f", {norm}")
 
 
-ATTACKS = (WORST, CLEAN, NAIVE, BLIND, EXACT, APGD_EXACT, NOISE_KNOWN, *usual_attacks(nn.Identity()))
 CLAIM = Claim(
     "blau-purification",
     "Attacks of any kind washed out: Blau et al.",
@@ -179,7 +163,7 @@ CLAIM = Claim(
     | {
         f"{m}, {norm}": Measure("larger", "What is still right.", share=True)
         for norm in HARDENED
-        for m in dict.fromkeys(ATTACKS)
+        for m in dict.fromkeys(claims.TABLED)
     },
     measure=measure,
     rule=rule,

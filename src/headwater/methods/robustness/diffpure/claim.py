@@ -15,32 +15,13 @@ from typing import Literal
 
 from torch import nn
 
-from headwater.attacks import Attack, Threat, usual_attacks
-from headwater.attacks.report import CLEAN, WORST
+from headwater.attacks import Attack, Threat
+from headwater.attacks.report import BLIND, CLEAN, EXACT, NAIVE, WORST
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.robustness.diffpure.method import DiffPure
-from headwater.methods.robustness.shared.digits_claim import (
-    APGD_EXACT,
-    BARE,
-    BLIND,
-    EXACT,
-    NAIVE,
-    NOISE_KNOWN,
-    AttackSettings,
-    Models,
-    Norm,
-    attacks,
-    breaking,
-    curve,
-    draw,
-    first_pictures,
-    left_of,
-    note,
-    strongest,
-    sweep_attacks,
-    trained,
-)
+from headwater.methods.robustness.shared import claims
+from headwater.methods.robustness.shared.pictures import Norm
 from headwater.report import Section
 
 Kind = Literal["sde", "ode"]
@@ -48,7 +29,7 @@ SDE, ODE = "DiffPure, SDE", "DiffPure, ODE"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(AttackSettings):
+class Settings(claims.Settings):
     """How much is computed."""
 
     levels: tuple[int, ...]
@@ -61,14 +42,14 @@ class Settings(AttackSettings):
         return replace(self.method, level=level, steps=min(self.method.steps, level), kind=kind)
 
 
-def prepare(settings: Settings, trial: Trial) -> tuple[list[Models], dict[Norm, Threat], int]:
+def prepare(settings: Settings, trial: Trial) -> tuple[list[claims.Models], dict[Norm, Threat], int]:
     """The models of all seeds, the radius for each norm and the level, chosen on training pictures."""
-    tune, models = first_pictures("train", settings.tuning), trained(settings, trial)
+    tune, models = settings.tuned_on, claims.trained(settings, trial)
     norms: tuple[Norm, ...] = ("linf", "l2") if settings.l2 else ("linf",)
-    threats: dict[Norm, Threat] = {norm: breaking(models, tune, norm) for norm in norms}
+    threats: dict[Norm, Threat] = {norm: claims.breaking(models, tune, norm) for norm in norms}
 
     def score(level: int) -> float:
-        return left_of(models, settings.at(level), tune, threats["linf"])
+        return claims.left_of(models, settings.at(level), tune, threats["linf"])
 
     inner = settings.levels[1:-1]
     return models, threats, max(inner, key=score) if len(inner) > 1 else next(iter(inner))
@@ -77,28 +58,28 @@ def prepare(settings: Settings, trial: Trial) -> tuple[list[Models], dict[Norm, 
 def measure(settings: Settings, trial: Trial) -> None:
     """Attack this seed's models on test pictures."""
     every, threats, level = trial.once("models", lambda: prepare(settings, trial))
-    models, pictures = every[trial.index], first_pictures("test", settings.pictures)
+    models, pictures = every[trial.index], settings.scored_on
     defended, samples = models.behind(settings.at(level)), trial.found.samples
-    strong = attacks(settings, defended)
+    strong = claims.attacks(settings, defended)
     samples |= {"threat": str(threats["linf"]), "level": level, "reports": {}}
 
     def attack(
         arm: str, model: nn.Module, norm: Norm = "linf", against: Mapping[str, Attack] | None = None,
         known: int = 0, case: str = "",
     ) -> None:  # fmt: skip
-        note(trial, models.attacked(model, pictures, threats[norm], against, known), arm, case)
+        claims.note(trial, models.attacked(model, pictures, threats[norm], against, known), arm, case)
 
-    attack(BARE, models.classifier)
+    attack(claims.BARE, models.classifier)
     attack(SDE, defended, "linf", strong, settings.steps)
     attack(ODE, models.behind(settings.at(level, "ode")), "linf", strong, settings.steps)
     if settings.l2:
-        attack(f"{BARE}, L2", models.classifier, "l2")
+        attack(f"{claims.BARE}, L2", models.classifier, "l2")
         attack(f"{SDE}, L2", models.behind(settings.at(level)), "l2", strong)
     for at in settings.levels:
         purified = models.behind(settings.at(at))
-        attack(SDE, purified, "linf", sweep_attacks(settings), case=f" at level {at}")
+        attack(SDE, purified, "linf", claims.sweep_attacks(settings), case=f" at level {at}")
     if trial.index == 0:
-        draw(
+        claims.draw(
             trial.section, models, models.behind(settings.at(level)), threats["linf"], strong[EXACT],
             pictures,
             f"Attack by exact gradients through the purifier at level {level}, {threats['linf']}. It aims at "
@@ -121,7 +102,7 @@ def rule(results: Results[Settings]) -> list[Comparison]:
             (f"robust at {level}, against {high}: it falls", at(WORST, level), at(WORST, high)),
             (f"clean at {low}, against {high}: it falls", at(CLEAN, low), at(CLEAN, high)),
             ("purified under a classifier-only attack, against the bare classifier",
-             (NAIVE, SDE), (WORST, BARE)),
+             (NAIVE, SDE), (WORST, claims.BARE)),
             ("left by a classifier-only attack, against BPDA + EOT", (NAIVE, SDE), (BLIND, SDE)),
             ("left by BPDA + EOT, against exact gradients + EOT", (BLIND, SDE), (EXACT, SDE)),
             ("SDE, worst case, against ODE", (WORST, SDE), (WORST, ODE)),
@@ -134,17 +115,16 @@ def show(section: Section, results: Results[Settings]) -> None:
     first, levels = results.first, results.settings.levels
     lines = {"no attack": (f"{CLEAN} at level {{}}", SDE), "worst case": (f"{WORST} at level {{}}", SDE)}
     section.curve(
-        curve(results, lines, levels),
+        claims.curve(results, lines, levels),
         x="level t* (of 1,000)",
         y="share still right",
         caption="More noise washes out more of the attack, then of the digit. Worst case of "
-        f"{len(sweep_attacks(results.settings))} attacks; all attacks at full length leave "
+        f"{len(claims.sweep_attacks(results.settings))} attacks; all attacks at full length leave "
         f"{results.mean(WORST, SDE):.3f} at level {first['level']}. Bands: Wilson 95 %.",
     )
-    strongest(section, results, [arm for arm in first["reports"] if " at level " not in arm])
+    claims.strongest(section, results, [arm for arm in first["reports"] if " at level " not in arm])
 
 
-TABLED = (WORST, CLEAN, NAIVE, BLIND, EXACT, APGD_EXACT, NOISE_KNOWN, *usual_attacks(nn.Identity()))
 QUICK = Settings(
     pictures=32, tuning=32, levels=(25, 100, 300), steps=8, draws=4, votes=5, epochs=8, prior_steps=1000
 )
@@ -171,7 +151,7 @@ CLAIM = Claim(
     ),
     quick=QUICK,
     full=FULL,
-    measures={m: Measure("larger", "What is still right.", share=True) for m in TABLED}
+    measures={m: Measure("larger", "What is still right.", share=True) for m in claims.TABLED}
     | {m: Measure("larger", tabled=False, share=True) for m in SWEPT},
     measure=measure,
     rule=rule,

@@ -19,33 +19,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from torch import nn
-
-from headwater.attacks import Threat, usual_attacks
-from headwater.attacks.report import CLEAN, WORST
+from headwater.attacks import Threat
+from headwater.attacks.report import CLEAN, EXACT, NAIVE, WORST
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.robustness.gdmp.method import GDMP
-from headwater.methods.robustness.shared.digits_claim import (
-    APGD_EXACT,
-    BARE,
-    BLIND,
-    EXACT,
-    NAIVE,
-    NOISE_KNOWN,
-    AttackSettings,
-    Models,
-    attacks,
-    breaking,
-    curve,
-    draw,
-    first_pictures,
-    left_of,
-    note,
-    strongest,
-    sweep_attacks,
-    trained,
-)
+from headwater.methods.robustness.shared import claims
 from headwater.metrics.image import psnr
 from headwater.report import Section
 
@@ -55,7 +34,7 @@ PSNR = "PSNR of purified clean pictures"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(AttackSettings):
+class Settings(claims.Settings):
     """How much is computed."""
 
     levels: tuple[int, ...]
@@ -70,14 +49,14 @@ class Settings(AttackSettings):
         return replace(self.method, level=level, scale=scale, radius=radius, rounds=rounds)
 
 
-def prepare(settings: Settings, trial: Trial) -> tuple[list[Models], Threat, int, float]:
+def prepare(settings: Settings, trial: Trial) -> tuple[list[claims.Models], Threat, int, float]:
     """The models of all seeds, the radius, the level without a guide and the weight with one, chosen on
     training pictures."""
-    tune, models = first_pictures("train", settings.tuning), trained(settings, trial)
-    threat, highest = breaking(models, tune, "linf"), max(settings.levels)
+    tune, models = settings.tuned_on, claims.trained(settings, trial)
+    threat, highest = claims.breaking(models, tune, "linf"), max(settings.levels)
 
     def score(level: int, scale: float) -> float:
-        return left_of(models, settings.at(threat, level, scale), tune, threat)
+        return claims.left_of(models, settings.at(threat, level, scale), tune, threat)
 
     level = max(settings.levels, key=lambda level: score(level, 0.0))
     scale = max(settings.scales[1:-1], key=lambda scale: score(highest, scale))
@@ -87,39 +66,37 @@ def prepare(settings: Settings, trial: Trial) -> tuple[list[Models], Threat, int
 def measure(settings: Settings, trial: Trial) -> None:
     """Attack this seed's models on test pictures."""
     every, threat, level, scale = trial.once("models", lambda: prepare(settings, trial))
-    models, pictures, highest = (
-        every[trial.index],
-        first_pictures("test", settings.pictures),
-        max(settings.levels),
-    )
+    models, pictures, highest = every[trial.index], settings.scored_on, max(settings.levels)
     guided = models.behind(settings.at(threat, highest, scale))
-    strong = attacks(settings, guided)
+    strong = claims.attacks(settings, guided)
     trial.found.samples |= {"threat": str(threat), "level": level, "scale": scale, "reports": {}}
-    note(trial, models.attacked(models.classifier, pictures, threat), BARE)
+    claims.note(trial, models.attacked(models.classifier, pictures, threat), claims.BARE)
     for arm, purifier in (
         (GUIDED, settings.at(threat, highest, scale)),
         (PLAIN, settings.at(threat, level, 0.0)),
     ):
         report = models.attacked(models.behind(purifier), pictures, threat, strong, settings.steps)
-        note(trial, report, arm)
-    short = sweep_attacks(settings)
+        claims.note(trial, report, arm)
+    short = claims.sweep_attacks(settings)
     for weight in settings.scales:
         purified = models.behind(settings.at(threat, highest, weight))
-        note(trial, models.attacked(purified, pictures, threat, short), GUIDED, AT_WEIGHT.format(weight))
+        claims.note(
+            trial, models.attacked(purified, pictures, threat, short), GUIDED, AT_WEIGHT.format(weight)
+        )
     purified = models.behind(settings.at(threat, highest, scale, 4))
-    note(trial, models.attacked(purified, pictures, threat, short), ROUNDS)
+    claims.note(trial, models.attacked(purified, pictures, threat, short), ROUNDS)
     clean, run = 2 * pictures[0] - 1, trial.run(64)
     for arm, weight in ((GUIDED, scale), (PLAIN, 0.0)):
         for at in settings.levels:
             purifier, case = settings.at(threat, at, weight), AT_LEVEL.format(at)
             report = models.attacked(models.behind(purifier), pictures, threat, short)
-            note(trial, report, arm, case)
+            claims.note(trial, report, arm, case)
             shown = purifier.apply(models.prior, clean, **run)
             trial.found.add(PSNR + case, arm, psnr(shown, clean))
     if trial.index == 0:
         for arm, weight in ((GUIDED, scale), (PLAIN, 0.0)):
             purified = models.behind(settings.at(threat, highest, weight))
-            draw(
+            claims.draw(
                 trial.section, models, purified, threat, strong[EXACT], pictures,
                 f"{arm.capitalize()}, level {highest}: attack by exact gradients through it all, {threat}.",
             )  # fmt: skip
@@ -137,7 +114,11 @@ def rule(results: Results[Settings]) -> list[Comparison]:
             ("PSNR, highest level, against no guide", (PSNR + at, GUIDED), (PSNR + at, PLAIN)),
             (f"robust with weight {scale:g}, against none: it rises", best, none),
             (f"robust with weight {scale:g}, against {scales[-1]:g}: it falls", best, largest),
-            ("under a classifier-only attack, against the bare classifier", (NAIVE, GUIDED), (WORST, BARE)),
+            (
+                "under a classifier-only attack, against the bare classifier",
+                (NAIVE, GUIDED),
+                (WORST, claims.BARE),
+            ),
             ("worst case, against no guide at its own best level", (WORST, GUIDED), (WORST, PLAIN)),
         )
     ]
@@ -152,27 +133,30 @@ def show(section: Section, results: Results[Settings]) -> None:
         for name, measure in (("no attack", CLEAN), ("worst case", WORST))
     }
     section.curve(
-        curve(results, lines, settings.levels),
+        claims.curve(results, lines, settings.levels),
         x="level t* (of 1,000)",
         y="share still right",
         caption=f"Weight {first['scale']:g}, and no guide. Worst case of two attacks.",
     )
     lines = {
         name: (measure + AT_WEIGHT, GUIDED)
-        for name, measure in (("no attack", CLEAN), (NAIVE, NAIVE), ("worst case", WORST))
+        for name, measure in (
+            ("no attack", CLEAN),
+            (NAIVE, NAIVE),
+            ("worst case", WORST),
+        )
     }
     section.curve(
-        curve(results, lines, settings.scales),
+        claims.curve(results, lines, settings.scales),
         x="weight of the guide",
         y="share still right",
         caption=f"At level {max(settings.levels)}. All attacks at full length leave "
         f"{results.mean(WORST, GUIDED):.3f} with weight {first['scale']:g}.",
     )
     section.note(f"Without a guide level {first['level']} was chosen on training pictures.")
-    strongest(section, results, (BARE, GUIDED, ROUNDS, PLAIN))
+    claims.strongest(section, results, (claims.BARE, GUIDED, ROUNDS, PLAIN))
 
 
-TABLED = (WORST, CLEAN, NAIVE, BLIND, EXACT, APGD_EXACT, NOISE_KNOWN, *usual_attacks(nn.Identity()))
 QUICK = Settings(
     pictures=24, tuning=24, levels=(100, 300), scales=(0.0, 0.1, 0.45), steps=6, draws=2, votes=5, epochs=8,
     prior_steps=1000,
@@ -194,7 +178,7 @@ CLAIM = Claim(
     ),
     quick=QUICK,
     full=FULL,
-    measures={m: Measure("larger", "What is still right.", share=True) for m in TABLED}
+    measures={m: Measure("larger", "What is still right.", share=True) for m in claims.TABLED}
     | {
         m + case: Measure("larger", tabled=False, share=True)
         for m in (WORST, CLEAN, NAIVE, EXACT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from headwater.data import load
-from headwater.methods.robustness.shared.digits_claim import train_prior
+from headwater.methods.robustness.shared.pictures import train_prior
 
 
 def test_training_the_prior_learns() -> None:

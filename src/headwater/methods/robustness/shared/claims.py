@@ -1,46 +1,36 @@
-"""What the claims of defences share: classifiers and priors of 8 x 8 digits, radii that break them, attackers
-who know more and more, and what is drawn and tabled of it."""
+"""How the claims of defences measure: classifiers and priors of small pictures, radii that break them,
+attackers who know more and more, and what is drawn and tabled of it. Claims import the module as a whole."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from headwater.attacks import PGD, Attack, Report, Threat, suite, usual_attacks
-from headwater.attacks.report import KNOWN, WORST
-from headwater.core import Denoiser
-from headwater.data import load
+from headwater.attacks.report import APGD_EXACT, BLIND, CLEAN, EXACT, KNOWN, NAIVE, WORST
 from headwater.experiments.harness import Results, Trial
 from headwater.experiments.page import share
-from headwater.methods.robustness.shared.purifies import OnUnitRange, Purified, Purifies
-from headwater.metrics.classifier import train_classifier
-from headwater.models import Prior, PriorConfig, ProcessConfig
-from headwater.nets.perceptron import Perceptron
-from headwater.noise import derive, seeds
+from headwater.methods.robustness.shared.pictures import PICTURES, Labelled, Norm, Pictures
+from headwater.methods.robustness.shared.purifies import Purified, Purifies
+from headwater.models import Prior
+from headwater.noise import seeds
 from headwater.report import Cell, Section, Series, Signed
-from headwater.sampling import Run
-from headwater.training import TrainerConfig, train
-from headwater.training.timesteps import stratified
 
-Norm = Literal["linf", "l2"]
-RADII: dict[Norm, tuple[float, ...]] = {
-    "linf": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
-    "l2": (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0),
-}
+DataName = Literal["digits", "emoji"]
 BROKEN = 0.1
 """The radius is the smallest that leaves the bare classifier no more than this on training pictures."""
-NAIVE, BLIND, EXACT = "classifier only", "BPDA + EOT", "exact gradient + EOT"
-APGD_EXACT, NOISE_KNOWN = "exact APGD + EOT", f"({KNOWN})"
+NOISE_KNOWN = f"({KNOWN})"
 BARE = "no purifier"
-Labelled = tuple[Tensor, Tensor]
+TABLED = (WORST, CLEAN, NAIVE, BLIND, EXACT, APGD_EXACT, NOISE_KNOWN, *usual_attacks(nn.Identity()))
+"""Measures of an arm that faced all attacks, with a purifier or without."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackSettings:
+class Settings:
     """How much is computed of what all such claims compute."""
 
     pictures: int
@@ -55,39 +45,36 @@ class AttackSettings:
     epochs: int
     """Of the classifier."""
     prior_steps: int
+    data: DataName = "digits"
+    """What is attacked, of `PICTURES`."""
+
+    @property
+    def source(self) -> Pictures:
+        """Where the pictures are read."""
+        return PICTURES[self.data]
+
+    @property
+    def tuned_on(self) -> Labelled:
+        """Training pictures in [0, 1] on which radius and level are chosen, and their classes."""
+        return self.source.first("train", self.tuning)
+
+    @property
+    def scored_on(self) -> Labelled:
+        """Test pictures in [0, 1], and their classes."""
+        return self.source.first("test", self.pictures)
 
 
-S = TypeVar("S", bound=AttackSettings)
+S = TypeVar("S", bound=Settings)
 
 
 # What is trained anew for each seed
-
-
-def train_prior(pictures: Tensor, seed: int, steps: int, progress: bool) -> Prior:
-    """A prior of pictures (N, C, H, W) in [-1, 1], with the chain of Ho et al. 2020 and a v target."""
-    shape = cast("tuple[int, int, int]", tuple(pictures.shape[1:]))
-    config = PriorConfig({"kind": "perceptron"}, shape, ProcessConfig(), predicts="v")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, 1))
-        network = Perceptron(pictures[0].numel())
-    how = TrainerConfig(steps, 128, 2e-3, warmup=100, decay="cosine", ema=0.99)
-    q = config.process.build()
-
-    def loss(net: nn.Module, rows: Tensor, number: int) -> Tensor:
-        generator = torch.Generator().manual_seed(derive(seed, 2, number))
-        x0 = pictures[rows]
-        t = stratified(len(rows), q.T, torch.rand(len(rows), generator=generator) / len(rows))
-        eps = torch.randn(x0.shape, generator=generator)
-        return Denoiser(net, q, "v").loss(x0, t, eps).mean()
-
-    return Prior(train(network, loss, len(pictures), how, Run(seed, progress=progress)), config)
 
 
 @dataclass(frozen=True)
 class Models:
     """A classifier of pictures in [0, 1], and the prior of its purifier."""
 
-    settings: AttackSettings
+    settings: Settings
     trial: Trial
     seed: int
     classifier: nn.Module
@@ -106,21 +93,14 @@ class Models:
         return suite(model, *pictures, threat, against, self.settings.votes, known, **run)
 
 
-def trained(settings: AttackSettings, trial: Trial) -> list[Models]:
+def trained(settings: Settings, trial: Trial) -> list[Models]:
     """The models of all seeds."""
-    data, models = load("tiny", "train"), list[Models]()
+    source, models = settings.source, list[Models]()
     for seed in trial.seeds:
-        target = train_classifier(data.images, cast(Tensor, data.labels), seed, settings.epochs)
-        prior = train_prior(data.images, seed, settings.prior_steps, trial.progress)
-        models.append(Models(settings, trial, seed, OnUnitRange(target).eval(), prior))
+        classifier = source.classifier(seed, settings.epochs)
+        prior = source.prior(seed, settings.prior_steps, trial.progress)
+        models.append(Models(settings, trial, seed, classifier, prior))
     return models
-
-
-def first_pictures(split: str, n: int) -> Labelled:
-    """n pictures in [0, 1] and their classes, in one order for all seeds."""
-    data = load("tiny", split)
-    order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(0))[:n]
-    return (data.images[order] + 1) / 2, cast(Tensor, data.labels)[order]
 
 
 # What they face
@@ -128,21 +108,22 @@ def first_pictures(split: str, n: int) -> Labelled:
 
 def breaking(models: Sequence[Models], pictures: Labelled, norm: Norm) -> Threat:
     """The smallest radius at which every seed's bare classifier breaks, or else the largest."""
-    for eps in RADII[norm]:
+    radii = models[0].settings.source.radii[norm]
+    for eps in radii:
         threat, exact = Threat(norm, eps), {"exact PGD": PGD(20)}
         left = [m.attacked(m.classifier, pictures, threat, exact).worst.double().mean() for m in models]
         if max(left) <= BROKEN:
             return threat
-    return Threat(norm, RADII[norm][-1])
+    return Threat(norm, radii[-1])
 
 
-def attacks(settings: AttackSettings, defended: Purified) -> dict[str, Attack]:
+def attacks(settings: Settings, defended: Purified) -> dict[str, Attack]:
     """The usual ones, all but the last as PGD with the same steps, so that only what they know differs."""
     usual = usual_attacks(defended, settings.steps, settings.draws)
     return usual | {NAIVE: PGD(settings.steps, 1, "classifier")}
 
 
-def sweep_attacks(settings: AttackSettings) -> dict[str, Attack]:
+def sweep_attacks(settings: Settings) -> dict[str, Attack]:
     """What each level faces: half the gradients and draws, or the curve would cost more than the rest."""
     return {
         NAIVE: PGD(settings.steps, 1, "classifier"),
@@ -176,15 +157,17 @@ def draw(
     classifier calls each."""
     x, y, own = pictures[0][:6], pictures[1][:6], seeds(0, 77, n=min(6, len(pictures[0])))
     hostile = attack.perturb(purified, threat, x, y, own)[-1]
+    names = models.settings.source.classes
     stages = [x, hostile, purified.purified(hostile, own), purified.purified(x, own)]
     cells: list[list[Cell]] = [[2 * image - 1 for image in stage] for stage in stages]
-    called = [[f"seen as {c}" for c in models.classifier(stage).argmax(1).tolist()] for stage in stages]
+    seen = [models.classifier(stage).argmax(1).tolist() for stage in stages]
+    called = [[f"seen as {names[k]}" for k in classes] for classes in seen]
     cells.insert(2, [Signed(difference, threat.eps) for difference in hostile - x])
     called.insert(2, [""] * len(x))
     section.pictures(
         ["picture", "attacked", "attack", "purified", "purified picture"],
         list(zip(*cells, strict=True)),
-        [f"a {digit}" for digit in y.tolist()],
+        [f"a {names[k]}" for k in y.tolist()],
         list(zip(*called, strict=True)),
         caption,
     )
