@@ -17,7 +17,8 @@ KNOWN = "noise known to the attacker"
 CLEAN = "no attack"
 NAIVE, BLIND = "classifier only", "BPDA + EOT"
 EXACT, APGD_EXACT = "exact gradient + EOT", "exact APGD + EOT"
-"""Attacks on a purifier, by what they know of it."""
+TRANSFER = "transfer"
+"""Attacks on a purifier, by what they know of it; the last one knows not even the classifier."""
 
 
 @dataclass(frozen=True, eq=False)

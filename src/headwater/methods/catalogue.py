@@ -357,6 +357,18 @@ METHODS: dict[str, Entry] = {
         have="the classifier, and a prior of its pictures",
         calls="`steps` (36) times `rounds` (4)",
     ),
+    "wu-purification": Entry(
+        "robustness",
+        "wu_purification",
+        "WuPurification",
+        "wash an attack out by drawing the picture anew from noise, pulled towards it",
+        title="Wu et al.",
+        claim="pictures drawn anew from noise withstand attacks; diffusion certifies large radii",
+        claim_zh="从随机噪声重新生成的图片可抵御攻击；扩散模型可认证更大的半径",
+        want="a classifier that withstands attacks",
+        have="the classifier, and a prior of its pictures",
+        calls="`steps` (1,000)",
+    ),
     "score-inverse-medical": Entry(
         "medical",
         "score_inverse",

@@ -123,6 +123,27 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float,
     return (0.0 if successes == 0 else middle - half), (1.0 if successes == n else middle + half)
 
 
+def least_share(successes: int, n: int, confidence: float = 0.999) -> float:
+    """Lower bound of a proportion that holds with this confidence: the exact one (Clopper & Pearson 1934).
+
+    Raises ValueError unless 0 <= successes <= n and n >= 1.
+    """
+    if not (n >= 1 and 0 <= successes <= n):
+        raise ValueError(f"{successes} of {n} is no proportion: give 0 <= successes <= n, n >= 1.")
+    logs = [math.log(math.comb(n, k)) for k in range(successes, n + 1)]
+
+    def as_many(p: float) -> float:
+        return sum(
+            math.exp(c + k * math.log(p) + (n - k) * math.log1p(-p)) for k, c in enumerate(logs, successes)
+        )
+
+    low, high = 0.0, 1.0
+    for _ in range(60):  # as_many rises with p
+        middle = (low + high) / 2
+        low, high = (middle, high) if as_many(middle) < 1 - confidence else (low, middle)
+    return low
+
+
 def _vector(values: ArrayLike | Sequence[float]) -> Floats:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or x.size == 0:

@@ -73,5 +73,6 @@ class Purpose(IntEnum):
     APGD = 0x41504744
     ATTACK = 0x41
     VOTE = 0x56
+    CERTIFY = 0x43455254
     FIXED = 0x46
     """The votes of an attack that is judged with the same draws for all."""

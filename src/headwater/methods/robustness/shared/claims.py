@@ -5,19 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
-from headwater.attacks import PGD, Attack, Report, Threat, suite, usual_attacks
-from headwater.attacks.report import APGD_EXACT, BLIND, CLEAN, EXACT, KNOWN, NAIVE, WORST
+from headwater.attacks import APGD, PGD, Attack, Report, Threat, Transfer, suite, usual_attacks
+from headwater.attacks.report import APGD_EXACT, BLIND, CLEAN, EXACT, KNOWN, NAIVE, TRANSFER, WORST
 from headwater.experiments.harness import Results, Trial
 from headwater.experiments.page import share
 from headwater.methods.robustness.shared.pictures import PICTURES, Labelled, Norm, Pictures
 from headwater.methods.robustness.shared.purifies import Purified, Purifies
 from headwater.models import Prior
-from headwater.noise import seeds
+from headwater.noise import derive, seeds
 from headwater.report import Cell, Section, Series, Signed
 
 DataName = Literal["digits", "emoji"]
@@ -80,6 +81,11 @@ class Models:
     classifier: nn.Module
     prior: Prior
 
+    @cached_property
+    def surrogate(self) -> nn.Module:
+        """A classifier that somebody else trained for the same task, with other draws."""
+        return self.settings.source.classifier(derive(self.seed, 5), self.settings.epochs)
+
     def behind(self, purifier: Purifies) -> Purified:
         """The defended classifier."""
         return Purified(self.classifier, self.prior, purifier, seed=self.seed).eval()
@@ -117,10 +123,12 @@ def breaking(models: Sequence[Models], pictures: Labelled, norm: Norm) -> Threat
     return Threat(norm, radii[-1])
 
 
-def attacks(settings: Settings, defended: Purified) -> dict[str, Attack]:
-    """The usual ones, all but the last as PGD with the same steps, so that only what they know differs."""
+def attacks(settings: Settings, defended: Purified, surrogate: nn.Module | None = None) -> dict[str, Attack]:
+    """The usual ones, all but the last as PGD with the same steps, so that only what they know differs; and
+    one that practises on the surrogate where there is one."""
     usual = usual_attacks(defended, settings.steps, settings.draws)
-    return usual | {NAIVE: PGD(settings.steps, 1, "classifier")}
+    blind = {} if surrogate is None else {TRANSFER: Transfer(surrogate, APGD(settings.steps))}
+    return usual | {NAIVE: PGD(settings.steps, 1, "classifier")} | blind
 
 
 def sweep_attacks(settings: Settings) -> dict[str, Attack]:
@@ -162,7 +170,7 @@ def draw(
     cells: list[list[Cell]] = [[2 * image - 1 for image in stage] for stage in stages]
     seen = [models.classifier(stage).argmax(1).tolist() for stage in stages]
     called = [[f"seen as {names[k]}" for k in classes] for classes in seen]
-    cells.insert(2, [Signed(difference, threat.eps) for difference in hostile - x])
+    cells.insert(2, [Signed(difference, threat.eps) for difference in (hostile - x).mean(1)])
     called.insert(2, [""] * len(x))
     section.pictures(
         ["picture", "attacked", "attack", "purified", "purified picture"],

@@ -47,8 +47,6 @@ class Pictures:
     classes: tuple[str, ...]
     radii: Mapping[Norm, tuple[float, ...]]
     """Of attacks on [0, 1], from small to large."""
-    width: int = 256
-    """Of the prior's network."""
 
     def labelled(self, split: str) -> Labelled:
         """All pictures of a split that have a class, in [-1, 1]."""
@@ -71,7 +69,7 @@ class Pictures:
 
     def prior(self, seed: int, steps: int, progress: bool) -> Prior:
         """A prior of all training pictures, those without a class too."""
-        return train_prior(loaded(self.set, "train").images, seed, steps, progress, self.width)
+        return train_prior(loaded(self.set, "train").images, seed, steps, progress)
 
 
 PICTURES = {
@@ -84,7 +82,6 @@ PICTURES = {
         "emoji",
         tuple(CONCEPTS),
         {"linf": tuple(k / 255 for k in (4, 8, 12, 16, 24, 32)), "l2": (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)},
-        width=512,
     ),
 }
 """Digits of 8 x 8 pixels in grey, and emoji of 16 x 16 in colour."""
@@ -102,13 +99,13 @@ def concept(name: str) -> str | None:
     return next((found for found, known in CONCEPTS.items() if words & set(known.split())), None)
 
 
-def train_prior(pictures: Tensor, seed: int, steps: int, progress: bool, width: int = 256) -> Prior:
+def train_prior(pictures: Tensor, seed: int, steps: int, progress: bool) -> Prior:
     """A prior of pictures (N, C, H, W) in [-1, 1], with the chain of Ho et al. 2020 and a v target."""
     shape = cast("tuple[int, int, int]", tuple(pictures.shape[1:]))
     config = PriorConfig({"kind": "perceptron"}, shape, ProcessConfig(), predicts="v")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 1))
-        network = Perceptron(pictures[0].numel(), width)
+        network = Perceptron(pictures[0].numel())
     how = TrainerConfig(steps, 128, 2e-3, warmup=100, decay="cosine", ema=0.99)
     q = config.process.build()
 

@@ -35,6 +35,10 @@ class Purifies(Method, ABC):
     def sampler(self, prior: Prior) -> Sampler:
         """How a step is taken."""
 
+    def start(self, prior: Prior, x: Tensor, noise: Stream) -> Tensor:
+        """The state at the first timestep of the plan: the given pictures x (B, C, H, W) themselves."""
+        return x
+
     def controls(self, prior: Prior, x: Tensor, noise: Stream) -> Sequence[Control]:
         """What reaches into the steps of the given pictures x (B, C, H, W)."""
         return []
@@ -43,7 +47,9 @@ class Purifies(Method, ABC):
         """One pass over x (B, C, H, W) in [-1, 1]; differentiable where gradients are enabled."""
         model, plan = Recomputed(prior.denoiser), self.plan(prior.process.T)
         sampler, controls = self.sampler(prior), self.controls(prior, x, noise)
-        return self._shown(last(reverse(model, x, plan, sampler, controls, noise, torch.is_grad_enabled())))
+        state = self.start(prior, x, noise)
+        steps = reverse(model, state, plan, sampler, controls, noise, torch.is_grad_enabled())
+        return self._shown(last(steps))
 
     def apply(self, prior: Prior, image: Images, **how: Unpack[RunOptions]) -> Images:
         """Purify pictures. image: (B, C, H, W) in [-1, 1], attacked or not.
@@ -54,7 +60,7 @@ class Purifies(Method, ABC):
 
         def begin(batch: Batch) -> Start:
             x = batch.take(image)
-            return Start(x, self.controls(prior, x, batch.noise))
+            return Start(self.start(prior, x, batch.noise), self.controls(prior, x, batch.noise))
 
         found = sample(
             prior.denoiser, self.plan(prior.process.T), len(image), begin, Run(**how),

@@ -1,0 +1,1 @@
+"""Wu et al.: purification from random noise."""
