@@ -30,7 +30,8 @@ class WuPurification(Purifies):
 
     A step has a large variance where there is much noise, and a small one at the end: the guide settles what
     the picture is of and leaves its details, where an attack hides, to the prior. With scale 0 any picture of
-    the prior comes out, with a very large one the given picture, attack and all. `Purified(classifier, prior,
+    the prior comes out, with a very large one what a single step makes of y_s, noised to the last timestep
+    before 0: the given picture, attack and all, where steps are many. `Purified(classifier, prior,
     WuPurification())` is the defended classifier; its gradient is exact, through the guide too.
 
     There is no public reference code. The paper shifts the mean by scale std^2 grad log p(x | x_t), which the

@@ -1,11 +1,11 @@
-"""What the claims of defences train."""
+"""What the claims of defences are tested on, and what they train."""
 
 from __future__ import annotations
 
 import torch
 
 from headwater.data import load
-from headwater.methods.robustness.shared.pictures import train_prior
+from headwater.methods.robustness.shared.pictures import PICTURES, concept, train_prior
 
 
 def test_training_the_prior_learns() -> None:
@@ -18,3 +18,20 @@ def test_training_the_prior_learns() -> None:
         with torch.no_grad():
             gaps.append(float((prior.denoiser(x, 200).x0 - images[:64]).square().mean()))
     assert gaps[1] < 0.8 * gaps[0]
+
+
+def test_emoji_have_the_class_that_their_name_says_and_every_class_is_in_both_splits() -> None:
+    names = ("grinning cat face", "woman running facing right", "ok button", "broken heart", "raising hands")
+    assert [concept(name) for name in names] == ["face", "person", "button", None, "hand"]
+    for split in ("train", "test"):
+        images, labels = PICTURES["emoji"].labelled(split)
+        assert images.shape[1:] == (3, 16, 16)
+        assert labels.unique().tolist() == list(range(5))
+
+
+def test_the_first_pictures_are_the_same_for_all() -> None:
+    images, labels = PICTURES["digits"].first("test", 5)
+    assert 0 <= float(images.min()) <= float(images.max()) <= 1
+    more, classes = PICTURES["digits"].first("test", 8)
+    assert torch.equal(more[:5], images)
+    assert torch.equal(classes[:5], labels)
