@@ -57,6 +57,7 @@ if TYPE_CHECKING:  # methods: made by `make registers`
     from headwater.methods.robustness.blau_purification.method import BlauPurification as BlauPurification
     from headwater.methods.robustness.diffpure.method import DiffPure as DiffPure
     from headwater.methods.robustness.gdmp.method import GDMP as GDMP
+    from headwater.methods.robustness.wu_purification.method import WuPurification as WuPurification
     from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation as DDPMSegmentation
     from headwater.methods.segmentation.implicit_ensembles.method import (
         ImplicitEnsembles as ImplicitEnsembles,
