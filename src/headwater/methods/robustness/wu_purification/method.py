@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from headwater.core import Control, Diffusion, Gaussian, Prediction, Sampler
-from headwater.core.transition import NoiseSource, Transition, fit
+from headwater.core.transition import NoiseSource, Transition
 from headwater.errors import need
 from headwater.methods.base import Paper
 from headwater.methods.robustness.shared.purifies import Purifies
@@ -90,6 +90,6 @@ class Towards(Control):
         assert isinstance(dist, Gaussian)
         if s == 0:  # the last step has no variance, and so no guide
             return dist
-        k = 2 * self.scale * fit(dist.std * dist.std, pred.x)
+        k = 2 * self.scale * dist.std * dist.std
         y = self.process.sample(self.target, s, self.noise)
         return replace(dist, mean=dist.mean + k / (1 + k) * (y - dist.mean), std=dist.std / (1 + k) ** 0.5)
