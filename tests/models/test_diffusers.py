@@ -157,6 +157,7 @@ def test_what_diffusers_cannot_express_is_said(tmp_path: Path, change: dict, why
     [
         ({"noise": {"kind": "simplex"}}, "white noise only"),
         ({"process": ProcessConfig("flow", 10)}, "variance-preserving"),
+        ({"process": ProcessConfig(T=10, unit_labels=True)}, "unit labels"),
         ({"predicts": "score"}, "predict score"),
     ],
 )

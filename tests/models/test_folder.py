@@ -61,6 +61,20 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     assert "CC0-1.0" in (tmp_path / "p" / "README.md").read_text()
 
 
+def test_a_network_that_is_told_no_level_stays_so(tmp_path: Path) -> None:
+    told = make()
+    prior = Prior(told.network, replace(told.config, process=replace(told.config.process, unit_labels=True)))
+    prior.save_pretrained(tmp_path / "p")
+    back = Prior.from_pretrained(tmp_path / "p")
+    assert back.config.process.unit_labels
+    assert back.described()["Process"].endswith("unit labels")
+    assert torch.equal(back.process.sigma, told.process.sigma)
+    x = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        low, high = (back.denoiser(x, t).eps for t in (3, 19))
+    torch.testing.assert_close(low, high)
+
+
 def test_half_storage_is_read_as_float32(tmp_path: Path) -> None:
     prior = make()
     prior.save_pretrained(tmp_path / "p", dtype=torch.float16)

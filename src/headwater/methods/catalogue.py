@@ -102,6 +102,11 @@ TABLES: dict[str, Table] = {
         "holes filled and small pictures enlarged by every method, on the same pictures",
         "with 105 network calls each, RePaint, DDRM and DPS beat the smoothest picture that fits",
     ),
+    "robustness": Table(
+        "Defences, side by side",
+        "every defence on the same pictures, under the same attacks in two norms",
+        "every purifier leaves more right than no purifier, in the worst case of all attacks",
+    ),
     "medical": Table(
         "MR reconstruction, side by side",
         "the same scans reconstructed by every method with one prior",
@@ -368,6 +373,19 @@ METHODS: dict[str, Entry] = {
         want="a classifier that withstands attacks",
         have="the classifier, and a prior of its pictures",
         calls="`steps` (1,000)",
+    ),
+    "adp": Entry(
+        "robustness",
+        "adp",
+        "ADP",
+        "wash an attack out in a few steps along a score, each as long as the picture allows",
+        title="ADP",
+        claim="a few steps of adaptive length along a score withstand strong attacks, the more when several "
+        "purifications are averaged",
+        claim_zh="沿得分走几步自适应步长即可抵御强攻击，多次净化取平均更佳",
+        want="a classifier that withstands attacks",
+        have="the classifier, and a prior of its pictures",
+        calls="two a step, `steps` (10)",
     ),
     "score-inverse-medical": Entry(
         "medical",

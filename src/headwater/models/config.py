@@ -51,6 +51,8 @@ class ProcessConfig:
     """Smallest beta (vp), rate (vp_sde) or sigma (ve, edm); None is the schedule's own."""
     high: float | None = None
     """Largest of these."""
+    unit_labels: bool = False
+    """Tell the network 1 instead of the noise level, which it then has to see for itself, as NCSNv2 does."""
 
     def __post_init__(self) -> None:
         need(1 <= self.T <= MOST_STEPS, f"process: T is {self.T}: give 1 to {MOST_STEPS} steps")
@@ -62,6 +64,11 @@ class ProcessConfig:
 
     def build(self) -> Diffusion:
         """The process. Raises ValueError for an unknown schedule."""
+        process = self._told()
+        return replace(process, label=torch.ones_like(process.label)) if self.unit_labels else process
+
+    def _told(self) -> Diffusion:
+        """The process with its usual labels."""
         ends = {k: v for k, v in (("low", self.low), ("high", self.high)) if v is not None}
         match self.kind:
             case "vp":
@@ -75,6 +82,10 @@ class ProcessConfig:
                 return Diffusion.edm(self.T, **ends)
             case "flow":
                 return Diffusion.flow(self.T)
+
+    def __str__(self) -> str:
+        untold = ", unit labels" if self.unit_labels else ""
+        return f"{self.kind}, T = {self.T}, {self.range()}{untold}"
 
     def range(self) -> str:
         """Schedule, or ends of the range, in words."""

@@ -174,6 +174,7 @@ def scheduler_config(config: PriorConfig) -> dict[str, Any]:
     """scheduler_config.json of the DDPMScheduler for a prior's process. Raises UserError if there is none."""
     process = config.process
     need(process.kind == "vp", f"DDPMScheduler knows variance-preserving chains, not {process.kind}")
+    need(not process.unit_labels, "DDPMScheduler tells timesteps, and this network is told unit labels")
     names = {target: name for name, target in TARGETS.items()}
     if config.predicts not in names:
         raise UserError(f"DDPMScheduler has no networks that predict {config.predicts}")

@@ -122,11 +122,10 @@ class Prior(Pretrained):
     def described(self) -> dict[str, str]:
         config, (channels, height, width) = self.config, self.shape
         count = sum(p.numel() for p in self.network.parameters())
-        process = config.process
         return {
             "Shape": f"{channels} x {height} x {width}, values in [-1, 1]",
             "Network": f"{config.network.get('kind', 'adm')}, {count / 1e6:.2f} M parameters",
-            "Process": f"{process.kind}, T = {process.T}, {process.range()}",
+            "Process": str(config.process),
             "Output": f"{config.predicts}, variance {config.variance}",
             "Noise": config.noise.get("kind", "white"),
             "Classes": ", ".join(config.classes) or "none",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.core import Denoiser
+from headwater.core.prediction import Target
 from headwater.data import Set, load
 from headwater.methods.robustness.shared.purifies import OnUnitRange
 from headwater.metrics.classifier import train_classifier
@@ -37,6 +38,10 @@ CONCEPTS = {
     "skunk sloth snail snake spider squid swan tiger turkey turtle unicorn whale wolf worm zebra",
 }
 """Class of an emoji -> words of its name. The first class that has one decides: a cat face is a face."""
+
+
+CHAIN = ProcessConfig()
+"""The chain of Ho et al. 2020."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,11 @@ class Pictures:
         """A classifier of pictures in [0, 1]."""
         return OnUnitRange(train_classifier(*self.labelled("train"), seed, epochs)).eval()
 
-    def prior(self, seed: int, steps: int, progress: bool) -> Prior:
+    def prior(
+        self, seed: int, steps: int, progress: bool, process: ProcessConfig = CHAIN, predicts: Target = "v"
+    ) -> Prior:
         """A prior of all training pictures, those without a class too."""
-        return train_prior(loaded(self.set, "train").images, seed, steps, progress)
+        return train_prior(loaded(self.set, "train").images, seed, steps, progress, process, predicts)
 
 
 PICTURES = {
@@ -99,10 +106,13 @@ def concept(name: str) -> str | None:
     return next((found for found, known in CONCEPTS.items() if words & set(known.split())), None)
 
 
-def train_prior(pictures: Tensor, seed: int, steps: int, progress: bool) -> Prior:
-    """A prior of pictures (N, C, H, W) in [-1, 1], with the chain of Ho et al. 2020 and a v target."""
+def train_prior(
+    pictures: Tensor, seed: int, steps: int, progress: bool,
+    process: ProcessConfig = CHAIN, predicts: Target = "v",
+) -> Prior:  # fmt: skip
+    """A prior of pictures (N, C, H, W) in [-1, 1]."""
     shape = cast("tuple[int, int, int]", tuple(pictures.shape[1:]))
-    config = PriorConfig({"kind": "perceptron"}, shape, ProcessConfig(), predicts="v")
+    config = PriorConfig({"kind": "perceptron"}, shape, process, predicts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 1))
         network = Perceptron(pictures[0].numel())
@@ -114,6 +124,6 @@ def train_prior(pictures: Tensor, seed: int, steps: int, progress: bool) -> Prio
         x0 = pictures[rows]
         t = stratified(len(rows), q.T, torch.rand(len(rows), generator=generator) / len(rows))
         eps = torch.randn(x0.shape, generator=generator)
-        return Denoiser(net, q, "v").loss(x0, t, eps).mean()
+        return Denoiser(net, q, predicts).loss(x0, t, eps).mean()
 
     return Prior(train(network, loss, len(pictures), how, Run(seed, progress=progress)), config)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from headwater.core import Control, Sampler, last, reverse
+from headwater.core import Control, Denoises, Sampler, last, reverse
 from headwater.errors import need
 from headwater.methods.base import Images, Method
 from headwater.metrics.image import psnr
@@ -36,20 +36,29 @@ class Purifies(Method, ABC):
         """How a step is taken."""
 
     def start(self, prior: Prior, x: Tensor, noise: Stream) -> Tensor:
-        """The state at the first timestep of the plan: the given pictures x (B, C, H, W) themselves."""
+        """The state at the first timestep for pictures x (B, C, H, W), in the denoiser's units: they
+        themselves."""
         return x
 
     def controls(self, prior: Prior, x: Tensor, noise: Stream) -> Sequence[Control]:
         """What reaches into the steps of the given pictures x (B, C, H, W)."""
         return []
 
+    def timesteps(self, prior: Prior) -> list[int]:
+        """The plan for a prior, where more than its T decides."""
+        return self.plan(prior.process.T)
+
+    def denoiser(self, prior: Prior) -> Denoises:
+        """The prior in the units that the steps are taken in."""
+        return prior.denoiser
+
     def purify(self, prior: Prior, x: Tensor, noise: Stream) -> Tensor:
         """One pass over x (B, C, H, W) in [-1, 1]; differentiable where gradients are enabled."""
-        model, plan = Recomputed(prior.denoiser), self.plan(prior.process.T)
+        model, plan = Recomputed(self.denoiser(prior)), self.timesteps(prior)
         sampler, controls = self.sampler(prior), self.controls(prior, x, noise)
         state = self.start(prior, x, noise)
         steps = reverse(model, state, plan, sampler, controls, noise, torch.is_grad_enabled())
-        return self._shown(last(steps))
+        return self.shown(last(steps))
 
     def apply(self, prior: Prior, image: Images, **how: Unpack[RunOptions]) -> Images:
         """Purify pictures. image: (B, C, H, W) in [-1, 1], attacked or not.
@@ -63,12 +72,13 @@ class Purifies(Method, ABC):
             return Start(self.start(prior, x, batch.noise), self.controls(prior, x, batch.noise))
 
         found = sample(
-            prior.denoiser, self.plan(prior.process.T), len(image), begin, Run(**how),
+            self.denoiser(prior), self.timesteps(prior), len(image), begin, Run(**how),
             sampler=self.sampler(prior), law=prior.noise, label="pictures",
         )  # fmt: skip
-        return self._shown(found)
+        return self.shown(found)
 
-    def _shown(self, x: Tensor) -> Tensor:
+    def shown(self, x: Tensor) -> Tensor:
+        """What the last state is as a picture, about [-1, 1]."""
         return x.clamp(-1, 1) if self.clamps else x
 
     def evaluate(self, purified: Images, truth: Images) -> dict[str, float]:

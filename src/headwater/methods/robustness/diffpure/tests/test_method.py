@@ -16,6 +16,7 @@ from headwater.errors import UserError
 from headwater.experiments.harness import Measurements, Results
 from headwater.methods.robustness.diffpure import claim
 from headwater.methods.robustness.diffpure.method import DiffPure
+from headwater.methods.robustness.shared import claims
 from headwater.methods.robustness.shared.purifies import OnUnitRange, Purified
 from headwater.noise import derive
 from headwater.sampling import Run
@@ -103,7 +104,7 @@ def test_pictures_that_do_not_fit_are_a_sentence(classifier: nn.Module) -> None:
 def judged(naive: int, blind: int, exact: int, ode: int, sweep: tuple[int, int, int]) -> list[str]:
     """What is lost if so many of 40 pictures hold."""
     held = {(claim.NAIVE, claim.SDE): naive, (claim.BLIND, claim.SDE): blind, (claim.EXACT, claim.SDE): exact}
-    held |= {(claim.WORST, claim.BARE): 0, (claim.WORST, claim.SDE): exact, (claim.WORST, claim.ODE): ode}
+    held |= {(claim.WORST, claims.BARE): 0, (claim.WORST, claim.SDE): exact, (claim.WORST, claim.ODE): ode}
     for level, n in zip((25, 100, 300), sweep, strict=True):
         held[f"{claim.WORST} at level {level}", claim.SDE] = n
         held[f"{claim.CLEAN} at level {level}", claim.SDE] = 40 - level // 10
@@ -135,8 +136,8 @@ def test_each_part_can_fail_alone(case: Any, lost: str) -> None:
 
 
 def test_attacks_differ_in_what_they_know_alone() -> None:
-    known = claim.attacks(claim.CLAIM.full, Purified(nn.Identity(), PRIOR, METHOD))
+    known = claims.attacks(claim.CLAIM.full, Purified(nn.Identity(), PRIOR, METHOD))
     assert known[claim.NAIVE] == PGD(20, 1, "classifier")
     assert known[claim.BLIND] == PGD(20, 16, "bpda")
     assert known[claim.EXACT] == PGD(20, 16, "exact")
-    assert known[claim.APGD_EXACT] == APGD(20, 16)
+    assert known[claims.APGD_EXACT] == APGD(20, 16)

@@ -1,0 +1,1 @@
+"""The room of ADP: start at method.py."""
