@@ -52,6 +52,8 @@ class Pictures:
     classes: tuple[str, ...]
     radii: Mapping[Norm, tuple[float, ...]]
     """Of attacks on [0, 1], from small to large."""
+    skip: bool = False
+    """Whether the prior's network has a skip connection, as it needs for more values than it is wide."""
 
     def labelled(self, split: str) -> Labelled:
         """All pictures of a split that have a class, in [-1, 1]."""
@@ -76,7 +78,8 @@ class Pictures:
         self, seed: int, steps: int, progress: bool, process: ProcessConfig = CHAIN, predicts: Target = "v"
     ) -> Prior:
         """A prior of all training pictures, those without a class too."""
-        return train_prior(loaded(self.set, "train").images, seed, steps, progress, process, predicts)
+        pictures = loaded(self.set, "train").images
+        return train_prior(pictures, seed, steps, progress, process, predicts, self.skip)
 
 
 PICTURES = {
@@ -89,6 +92,7 @@ PICTURES = {
         "emoji",
         tuple(CONCEPTS),
         {"linf": tuple(k / 255 for k in (4, 8, 12, 16, 24, 32)), "l2": (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)},
+        skip=True,
     ),
 }
 """Digits of 8 x 8 pixels in grey, and emoji of 16 x 16 in colour."""
@@ -108,14 +112,14 @@ def concept(name: str) -> str | None:
 
 def train_prior(
     pictures: Tensor, seed: int, steps: int, progress: bool,
-    process: ProcessConfig = CHAIN, predicts: Target = "v",
+    process: ProcessConfig = CHAIN, predicts: Target = "v", skip: bool = False,
 ) -> Prior:  # fmt: skip
     """A prior of pictures (N, C, H, W) in [-1, 1]."""
     shape = cast("tuple[int, int, int]", tuple(pictures.shape[1:]))
     config = PriorConfig({"kind": "perceptron"}, shape, process, predicts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 1))
-        network = Perceptron(pictures[0].numel())
+        network = Perceptron(pictures[0].numel(), skip=skip)
     how = TrainerConfig(steps, 128, 2e-3, warmup=100, decay="cosine", ema=0.99)
     q = config.process.build()
 

@@ -6,6 +6,7 @@ import torch
 
 from headwater.data import load
 from headwater.methods.robustness.shared.pictures import PICTURES, concept, train_prior
+from headwater.nets.perceptron import Perceptron
 
 
 def test_training_the_prior_learns() -> None:
@@ -35,3 +36,13 @@ def test_the_first_pictures_are_the_same_for_all() -> None:
     more, classes = PICTURES["digits"].first("test", 8)
     assert torch.equal(more[:5], images)
     assert torch.equal(classes[:5], labels)
+
+
+def test_a_skip_connection_carries_what_the_network_is_too_narrow_for() -> None:
+    torch.manual_seed(0)
+    x, t = torch.randn(2, 3, 4, 4), torch.tensor([3, 900])
+    net = Perceptron(48, 16, skip=True)
+    whole, net.skip = net(x, t), None
+    ratio = (whole - net(x, t)) / x
+    assert torch.allclose(ratio, ratio[:, :1, :1, :1].expand_as(ratio), atol=1e-4)
+    assert abs(float(ratio[0].mean() - ratio[1].mean())) > 1e-3
