@@ -38,6 +38,7 @@ def test_the_first_pictures_are_the_same_for_all() -> None:
     assert torch.equal(classes[:5], labels)
 
 
+@torch.no_grad()
 def test_a_skip_connection_carries_what_the_network_is_too_narrow_for() -> None:
     torch.manual_seed(0)
     x, t = torch.randn(2, 3, 4, 4), torch.tensor([3, 900])
