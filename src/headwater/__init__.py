@@ -71,6 +71,7 @@ if TYPE_CHECKING:  # methods: made by `make registers`
     from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM as CLIPDiffusionLM
     from headwater.methods.text.d3pm.method import D3PM as D3PM
     from headwater.methods.text.diffuseq.method import DiffuSeq as DiffuSeq
+    from headwater.methods.translation.egsde.method import EGSDE as EGSDE
     from headwater.methods.translation.sdedit.method import SDEdit as SDEdit
 # end of methods
 

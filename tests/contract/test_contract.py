@@ -178,8 +178,9 @@ def test_its_recipes_build_networks(name: str, file: str, monkeypatch: pytest.Mo
     names = ("tokenizer", "words", "features", "feature_steps")
     method = dataclasses.replace(method, **{k: make.SIZES[k] for k in names if hasattr(method, k)})
     shape = make.shape_of(method) if isinstance(getattr(method, "shape", None), tuple) else (3, 64, 64)
+    given = {"prior": prior_for(method, shape)} if make.needs_prior(method, "fit") else {}
     with pytest.raises(Built) as found:
-        method.fit(**make.inputs(method.fit, method, 64, shape), **QUIET)
+        method.fit(**given, **make.inputs(method.fit, method, 64, shape), **QUIET)
     assert found.value.args[0] > 10_000
 
 

@@ -57,9 +57,9 @@ def refusal(name: str, kind: str) -> str:
 
 
 def prior_for(name: str, kind: str, T: int) -> Prior:
-    """In closed form, or with a network where the method looks into it, as one that fits on a prior does."""
+    """In closed form, or with a network where the method looks into it, as those that label do."""
     method, given = METHODS[name].load(), KINDS[kind]
-    looks_inside = make.needs_prior(method(), "fit") if hasattr(method, "fit") else False
+    looks_inside = hasattr(method, "fit") and "labels" in names_of(results(method))
     return (given.untrained if looks_inside else given.exact)(given.shape(usual(name)), T)
 
 

@@ -127,7 +127,22 @@ def open_all(
 
 
 def together(sources: dict[str, Source], progress: bool = True) -> dict[str, Any]:
-    """All items that every source has. UserError if there are none."""
+    """All items that every source has, and all of those that stand apart. UserError if there are none."""
+    found: dict[str, list[Any]] = {name: [] for name in sources}
+    for name, source in sources.items():
+        if source.kind.apart:
+            found[name] = [source.items[i] for i in track(range(len(source)), "reading", shown=progress)]
+    paired = {name: source for name, source in sources.items() if not source.kind.apart}
+    for row in track(_rows(paired), "reading", shown=progress):
+        for (name, source), i in zip(paired.items(), row, strict=True):
+            found[name].append(source.items[i or 0])
+    return {name: _as_classes(s, s.family.collate(found[name])) for name, s in sources.items()}
+
+
+def _rows(sources: dict[str, Source]) -> list[tuple[int | None, ...]]:
+    """The items of the first source that all others have a partner for, with these."""
+    if not sources:
+        return []
     first, *others = sources.values()
     first.check_names()
     columns = [list(range(len(first))), *(other.partners(first) for other in others)]
@@ -135,11 +150,7 @@ def together(sources: dict[str, Source], progress: bool = True) -> dict[str, Any
     if not rows:
         names = " and ".join(f"--{name}" for name in sources)
         raise UserError(f"{names} have no file name in common: give the files of one item the same name")
-    found: dict[str, list[Any]] = {name: [] for name in sources}
-    for row in track(rows, "reading", shown=progress):
-        for (name, source), i in zip(sources.items(), row, strict=True):
-            found[name].append(source.items[i or 0])
-    return {name: _as_classes(s, s.family.collate(found[name])) for name, s in sources.items()}
+    return rows
 
 
 def _as_classes(source: Source, value: Any) -> Any:

@@ -17,11 +17,14 @@ LogProb = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, ...), label (B,)) -> log p(y | x_t), (B,)."""
 
 
-def _gradient(log_prob: LogProb, x: Tensor, label: Tensor) -> Tensor:
-    # Loops run in inference mode, whose tensors no graph can hold: copies can.
+def gradient(value: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The gradient of value(x) (B,) at x (B, ...), each row's of its own, also within a loop.
+
+    Loops run in inference mode, whose tensors no graph can hold: `value` may use copies of them.
+    """
     with torch.inference_mode(False), torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
-        return torch.autograd.grad(log_prob(leaf, label.clone()).sum(), leaf)[0]
+        return torch.autograd.grad(value(leaf).sum(), leaf)[0]
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class ClassifierMean(Control):
     def transition(self, dist: Transition, pred: Prediction, s: int) -> Transition:
         if not isinstance(dist, Gaussian):
             raise TypeError("guidance of the mean needs a Gaussian transition")
-        gradient = _gradient(self.log_prob, pred.x, pred.label)
-        return dist.shift(self.scale * (dist.std * dist.std) * gradient)
+        slope = gradient(lambda x: self.log_prob(x, pred.label.clone()), pred.x)
+        return dist.shift(self.scale * (dist.std * dist.std) * slope)
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class ClassifierScore(Control):
     def denoised(self, pred: Prediction) -> Prediction:
         if pred.alpha is None or pred.sigma is None:
             raise TypeError("guidance of the score needs a Gaussian process")
-        gradient = _gradient(self.log_prob, pred.x, pred.label)
-        return pred.with_x0(pred.x0 + self.scale * (pred.sigma * pred.sigma / pred.alpha) * gradient)
+        slope = gradient(lambda x: self.log_prob(x, pred.label.clone()), pred.x)
+        return pred.with_x0(pred.x0 + self.scale * (pred.sigma * pred.sigma / pred.alpha) * slope)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,10 +60,17 @@ class Kind:
         "images", "measured", "mask", "labels", "map", "scores", "texts", "series", "kspace", "magnitude"
     ]
     help: str
+    apart: bool = False
+    """Whether its items have no partners among those of other arguments: there may be any number of them."""
 
 
 Images = Annotated[Tensor, Kind("images", "a folder of pictures, one picture, an .npz or a shipped set")]
 """float32 (B, C, H, W) in [-1, 1]."""
+
+Collection = Annotated[
+    Tensor, Kind("images", "a folder of pictures, an .npz or a shipped set, of any number and names", True)
+]
+"""float32 (N, C, H, W) in [-1, 1], of which no other argument speaks picture by picture."""
 
 Measured = Annotated[
     Tensor, Kind("measured", "a folder of pictures as they were measured, or one such picture")

@@ -180,6 +180,19 @@ METHODS: dict[str, Entry] = {
         calls="`level` (500), or `steps` if fewer, times `repeats`",
         tour=20,
     ),
+    "egsde": Entry(
+        "translation",
+        "egsde",
+        "EGSDE",
+        "carry pictures of one domain into another, without pairs",
+        title="EGSDE",
+        claim="energies of a classifier and of coarse content translate more realistically than SDEdit "
+        "at equal likeness",
+        claim_zh="在相似度相同时，分类器能量与粗略内容能量的引导比 SDEdit 译得更逼真",
+        want="pictures of one kind turned into another kind, their content kept",
+        have="unpaired pictures of both kinds",
+        calls="`level` (500), or `steps` if fewer, each with a classifier's gradient",
+    ),
     "anoddpm": Entry(
         "anomaly",
         "anoddpm",

@@ -6,6 +6,8 @@ arXiv 2105.05233, section 4. Parameter names follow openai/guided-diffusion (MIT
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -90,19 +92,28 @@ class Classifier(nn.Module):
         Raises:
             ValueError: on a wrong shape.
         """
-        check_input(self.config, x, timesteps)
         if self.config.pool == "attention" and set(x.shape[2:]) != {self.config.image_size}:
             side = self.config.image_size
             raise ValueError(f"resize to {side}x{side} pixels, the size this classifier reads.")
+        if not self.config.pool.startswith("spatial"):
+            return self.out(self.features(x, timesteps)).to(x.dtype)
+        means = [h.mean(dim=(2, 3)) for h in self.maps(x, timesteps)]
+        return self.out(torch.cat(means, dim=1)).to(x.dtype)
+
+    def features(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        """Output of the middle block, (B, width of the last level, h, w), whatever the divisible sides."""
+        (last,) = deque(self.maps(x, timesteps), maxlen=1)
+        return last
+
+    def maps(self, x: Tensor, timesteps: Tensor) -> Iterator[Tensor]:
+        """Outputs of all blocks in order, the middle one last."""
+        check_input(self.config, x, timesteps)
         table = timestep_embedding(timesteps, self.config.model_channels)
         emb = self.time_embed(table.to(next(self.time_embed.parameters()).dtype))
         h = x.to(emb.dtype)
-        means: list[Tensor] = []
         for block in (*self.input_blocks, self.middle_block):
             h = block(h, emb)
-            means.append(h.mean(dim=(2, 3)))
-        spatial = self.config.pool.startswith("spatial")
-        return self.out(torch.cat(means, dim=1) if spatial else h).to(x.dtype)
+            yield h
 
 
 def head(config: ClassifierConfig, features: int) -> nn.Sequential:

@@ -59,6 +59,10 @@ class Purpose(IntEnum):
     MASK_NOISE = 0x4D4E4F49
     MASK_WEIGHTS = 0x4D574754
     MASK_SAMPLES = 0x4D41534B
+    DOMAIN_WEIGHTS = 0x4547_5301
+    DOMAIN_TIMESTEPS = 0x4547_5302
+    DOMAIN_NOISE = 0x4547_5303
+    """What EGSDE's classifier of domains is trained with."""
     CLASSIFIER_MEMBER = 0x4D454D42
     """A member of DDPM-Seg's ensemble."""
     FEATURE_FIELD = 0x4649454C44

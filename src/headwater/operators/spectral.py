@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -336,19 +337,22 @@ def banded(kernel: Tensor, n: int) -> Tensor:
     return rows[:, reach : reach + n]
 
 
-def resizing(n: int, out: int, scale: float | None = None) -> Tensor:
+def resizing(
+    n: int, out: int, scale: float | None = None, kernel: Literal["cubic", "linear"] = "cubic"
+) -> Tensor:
     """The matrix (out, n) float64 that resizes n values to `out` with Keys' cubic kernel (a = -1/2).
 
     Shrinking widens the kernel, so that it is antialiased; values go on beyond an edge as in a mirror. This
     is MATLAB's imresize, and the resizer of ILVR and DPS. scale: out / n unless it says otherwise; the
-    image stays centred.
+    image stays centred. kernel: `linear` interpolates, as EGSDE does.
     """
     scale = out / n if scale is None else scale
     wide = max(1.0, 1 / scale)
     centre = (torch.arange(out, dtype=torch.float64) + 0.5 - (out - n * scale) / 2) / scale - 0.5
     reach = math.ceil(2 * wide) + 1
     taps = centre.floor().long()[:, None] + torch.arange(-reach, reach + 1)
-    weights = _keys((centre[:, None] - taps) / wide)
+    distance = (centre[:, None] - taps) / wide
+    weights = _keys(distance) if kernel == "cubic" else (1 - distance.abs()).clamp(min=0)
     weights /= weights.sum(1, keepdim=True)
     mirrored = taps % (2 * n)
     mirrored = torch.where(mirrored < n, mirrored, 2 * n - 1 - mirrored)
@@ -361,3 +365,24 @@ def _keys(x: Tensor) -> Tensor:
     near = 1.5 * x**3 - 2.5 * x**2 + 1
     far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return torch.where(x <= 1, near, torch.where(x < 2, far, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class LowPass:
+    """phi: shrink by a factor and enlarge again, by antialiased resizing."""
+
+    rows: Tensor
+    columns: Tensor
+
+    @classmethod
+    def of(cls, factor: int, sides: Sequence[int], kernel: Literal["cubic", "linear"] = "cubic") -> LowPass:
+        """For pictures with these sides."""
+        small = [max(1, -(-n // factor)) for n in sides]
+        rows, columns = (
+            resizing(m, n, kernel=kernel) @ resizing(n, m, kernel=kernel)
+            for n, m in zip(sides, small, strict=True)
+        )
+        return cls(rows, columns)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.rows.to(x) @ x @ self.columns.to(x).T

@@ -14,7 +14,7 @@ from headwater.errors import need
 from headwater.methods.base import Images, Method, Paper
 from headwater.metrics.image import psnr
 from headwater.models import Prior
-from headwater.operators import resizing
+from headwater.operators import LowPass
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 
 
@@ -90,24 +90,6 @@ class ILVR(Method):
         low_pass = LowPass.of(self.factor, tuple(image.shape[-2:]))
         coarse = (low_pass(image) - low_pass(truth)).square().mean().sqrt()
         return {"coarse_error": float(coarse), "psnr": float(psnr(image, truth).mean())}
-
-
-@dataclass(frozen=True, eq=False)
-class LowPass:
-    """phi: shrink by a factor and enlarge again, by antialiased bicubic resizing."""
-
-    rows: Tensor
-    columns: Tensor
-
-    @classmethod
-    def of(cls, factor: int, sides: Sequence[int]) -> LowPass:
-        """For pictures with these sides."""
-        small = [max(1, -(-n // factor)) for n in sides]
-        rows, columns = (resizing(m, n) @ resizing(n, m) for n, m in zip(sides, small, strict=True))
-        return cls(rows, columns)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.rows.to(x) @ x @ self.columns.to(x).T
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
+from torch import Tensor
+
 from headwater.controls import GivenRegion
-from headwater.core import descend
+from headwater.core import Control, descend
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Method, Paper, check_mask
 from headwater.metrics.image import mse, psnr
 from headwater.models import Prior
 from headwater.sampling import Batch, Run, RunOptions, Start, sample
+
+Reach = Callable[[Tensor, Batch], Sequence[Control]]
+"""(the guides of a batch, the batch) -> what reaches into its steps."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +90,25 @@ class SDEdit(Method):
         image: the guides, (B, C, H, W) in [-1, 1]. known: (B or 1, 1, H, W) bool, True where the guide is to
         be kept as it is. Returns (B, C, H, W). Raises UserError when shapes disagree.
         """
-        q = prior.process
         prior.check(image)
-        if known is not None:
-            check_mask(known, image)
+        if known is None:
+            return self.draw(prior, image, lambda guide, batch: (), Run(**how))
+        check_mask(known, image)
+
+        def region(guide: Tensor, batch: Batch) -> Sequence[Control]:
+            return [GivenRegion(guide, batch.take(known), prior.process, batch.noise, "after")]
+
+        return self.draw(prior, image, region, Run(**how))
+
+    def draw(self, prior: Prior, image: Tensor, reach: Reach, run: Run) -> Tensor:
+        """Noise the guides and denoise them, with whatever else reaches into the steps of a batch."""
 
         def begin(batch: Batch) -> Start:
             guide = batch.take(image)
-            if known is None:
-                return Start(guide, prior.controls)
-            region = GivenRegion(guide, batch.take(known), q, batch.noise, "after")
-            return Start(guide, [*prior.controls, region])
+            return Start(guide, [*prior.controls, *reach(guide, batch)])
 
         return sample(
-            prior.denoiser, self.plan(q.T), len(image), begin, Run(**how),
+            prior.denoiser, self.plan(prior.process.T), len(image), begin, run,
             sampler=prior.sampler, law=prior.noise, label="pictures",
         )  # fmt: skip
 

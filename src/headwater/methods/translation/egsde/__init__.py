@@ -1,0 +1,1 @@
+"""The room of EGSDE: start at method.py."""
