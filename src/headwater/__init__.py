@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from headwater.core import reverse as reverse
     from headwater.data import load as load
     from headwater.errors import UserError as UserError
+    from headwater.models import ImageTextEncoder as ImageTextEncoder
     from headwater.models import Prior as Prior
     from headwater.models import shipped as shipped
     from headwater.noise import PowerLaw as PowerLaw
@@ -65,6 +66,7 @@ if TYPE_CHECKING:  # methods: made by `make registers`
     )
     from headwater.methods.segmentation.segdiff.method import SegDiff as SegDiff
     from headwater.methods.series.csdi.method import CSDI as CSDI
+    from headwater.methods.synthesis.blended_diffusion.method import BlendedDiffusion as BlendedDiffusion
     from headwater.methods.synthesis.d3pm_images.method import D3PMImages as D3PMImages
     from headwater.methods.synthesis.glide.method import Glide as Glide
     from headwater.methods.synthesis.glide_inpaint.method import GlideInpaint as GlideInpaint
@@ -85,7 +87,7 @@ _HOMES = {
     "Clip": "headwater.controls",
     "load": "headwater.data",
     "UserError": "headwater.errors",
-    **dict.fromkeys(("Prior", "shipped"), "headwater.models"),
+    **dict.fromkeys(("ImageTextEncoder", "Prior", "shipped"), "headwater.models"),
     **dict.fromkeys(("PowerLaw", "Simplex", "Truncated", "White"), "headwater.noise"),
     "Run": "headwater.sampling",
     **{e.attribute: f"headwater.methods.{e.chapter}.{e.room}.method" for e in METHODS.values()},

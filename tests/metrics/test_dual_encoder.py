@@ -55,6 +55,23 @@ def test_training_is_a_function_of_the_seed(encoder: DualEncoder) -> None:
     assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), again.parameters(), strict=True))
 
 
+def test_disturbed_pictures_make_an_encoder_that_small_changes_do_not_fool(encoder: DualEncoder) -> None:
+    """Each picture is moved to where a text of another colour is nearer."""
+    firm = train_dual_encoder(*pictures(0), seed=0, steps=60, batch=32, width=8, dim=16, radius=5.0)
+    images, texts = pictures(1)
+    wrong = [{"red": "green", "green": "blue", "blue": "red"}[t.split()[1]] for t in texts]
+    wrong = [f"{t.split()[0]} {w}" for t, w in zip(texts, wrong, strict=True)]
+    near = []
+    for net in (encoder, firm):
+        leaf = images.clone().requires_grad_()
+        gap = (net.image(leaf) * (net.text(wrong) - net.text(texts))).sum()
+        (uphill,) = torch.autograd.grad(gap, leaf)
+        moved = images + 7 * uphill / uphill.flatten(1).norm(dim=1)[:, None, None, None]
+        near.append(retrieve(net, moved, texts, texts, ways=6).accuracy)
+        assert retrieve(net, images, texts, texts, ways=6).accuracy > 0.9
+    assert near[1] > near[0]
+
+
 def test_vectors_have_length_one_and_ignore_case_and_company(encoder: DualEncoder) -> None:
     vectors = encoder.text(["Top, RED", "top red", "", "unheard of"])
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(4))

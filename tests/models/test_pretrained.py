@@ -36,11 +36,14 @@ from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
 from headwater.methods.text.clip_diffusion_lm.method import CaptionerConfig, FittedCaptioner
 from headwater.methods.text.d3pm.method import D3PMConfig, FittedD3PM
 from headwater.methods.text.diffuseq.method import DiffuSeqConfig, FittedDiffuSeq
+from headwater.methods.translation.egsde.method import DomainClassifier, DomainsConfig
 from headwater.metrics.dual_encoder import EncoderConfig
-from headwater.models import Pretrained, Prior, PriorConfig, inspect
+from headwater.models import Pretrained, Prior, PriorConfig, ProcessConfig, inspect
 from headwater.models.filling import Parts
+from headwater.models.image_text import ImageTextConfig, ImageTextEncoder, encoder_of
 from headwater.models.schema import plain
 from headwater.nets.adm import UNetConfig
+from headwater.nets.adm_classifier import ClassifierConfig
 from headwater.nets.caption_denoiser import CaptionDenoiserConfig
 from headwater.nets.csdi import CSDIConfig
 from headwater.nets.rrdb import RRDBConfig
@@ -102,6 +105,10 @@ CONFIGS: dict[type[Pretrained], Callable[[], Any]] = {
     FittedCaptioner: captioned,
     FittedCSDI: imputed,
     FittedD3PM: lettered,
+    DomainClassifier: lambda: DomainsConfig(
+        ClassifierConfig(**unet(3, 2), pool="adaptive"), SHAPE, ProcessConfig(T=10)
+    ),
+    ImageTextEncoder: lambda: ImageTextConfig(EncoderConfig(("red", "é"), 8, 4), 3, 6),
     FittedD3PMImages: lambda: D3PMImagesConfig(
         UNetConfig(**unet(3, 6)), SHAPE, 5, 6, "gaussian", "logistic", "paper"
     ),
@@ -130,7 +137,8 @@ def edited(folder: Path, config: Any, **head: Any) -> None:
 
 def test_every_method_that_fits_is_here() -> None:
     fits = {name for name, entry in METHODS.items() if hasattr(entry.load(), "fit")}
-    kinds = {trained(name) for name in fits} - {None} | {Prior, FittedUNet, Autoregressive}
+    kinds = {trained(name) for name in fits} - {None}
+    kinds |= {Prior, ImageTextEncoder, FittedUNet, Autoregressive}
     assert kinds == CONFIGS.keys()
     assert len({cls.kind for cls in CONFIGS}) == len(CONFIGS)
 
@@ -333,3 +341,20 @@ def test_several_networks_and_tensors_of_any_type(tmp_path: Path) -> None:
     assert back.to("cpu").hash == back.hash
     same, other = Toy.fresh(ToyConfig(4, 2), seed=0), Toy.fresh(ToyConfig(4, 2), seed=1)
     assert same.hash == Toy.fresh(ToyConfig(4, 2), seed=0).hash != other.hash
+
+
+def test_an_encoder_by_folder_by_name_or_neither(tmp_path: Path) -> None:
+    one = made(ImageTextEncoder)
+    one.save_pretrained(tmp_path / "out" / "fitted")
+    found: Any = encoder_of(str(tmp_path / "out"))
+    assert (found.hash, found.channels, found.side) == (
+        sha256(tmp_path / "out/fitted/model.safetensors"),
+        3,
+        8,
+    )
+    assert [found.knows(text) for text in ("RED thing", "thing", "")] == [True, False, False]
+    shipped = encoder_of("emoji-captions")
+    assert isinstance(shipped, ImageTextEncoder)
+    assert shipped.image(torch.zeros(2, 3, 32, 32)).shape == shipped.text(["red heart"] * 2).shape == (2, 64)
+    with pytest.raises(UserError, match='the encoder that ships, "emoji-captions"'):
+        encoder_of(str(tmp_path))

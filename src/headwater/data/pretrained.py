@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from headwater.errors import UserError, need
@@ -27,7 +28,9 @@ def pretrained(kind: str, name: str, instead: str) -> Any:
         from huggingface_hub import HfApi
     except ImportError:
         raise UserError(f"{name} needs transformers: pip install 'headwater[text]'") from None
-    read = getattr(transformers, kind).from_pretrained
+    # Weights come from safetensors alone: reading a pickle may run what is in it.
+    safe = {} if kind == "AutoTokenizer" else {"use_safetensors": True}
+    read = partial(getattr(transformers, kind).from_pretrained, **safe)
     try:
         return read(name, local_files_only=True)
     except _READS:

@@ -125,7 +125,7 @@ class Method:
     where neither does, the first picture's is taken.
 
     Where `fit`, `apply` and `evaluate` declare a `Kind`, NumPy arrays and PIL pictures are taken too; the
-    networks of `prior` and `fitted` are moved to the device that the work is done on.
+    networks of `prior`, `fitted` and `encoder` are moved to the device that the work is done on.
     """
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -194,7 +194,7 @@ def _welcoming(function: Callable[..., Any]) -> Callable[..., Any]:
                     given.arguments[name] = value.float()
             elif kind is not None and kind.name in CONVERSIONS and value is not None:
                 given.arguments[name] = CONVERSIONS[kind.name](value, name)
-            elif name in ("prior", "fitted"):
+            elif name in ("prior", "fitted", "encoder"):
                 if value is not None and hasattr(value, "ready"):
                     value.ready()
                 given.arguments[name] = _moved(value, keywords.get("device") or best_device())

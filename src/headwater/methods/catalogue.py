@@ -269,6 +269,18 @@ METHODS: dict[str, Entry] = {
         have="pictures with a caption each",
         calls="`steps`, of twice the batch",
     ),
+    "blended-diffusion": Entry(
+        "synthesis",
+        "blended_diffusion",
+        "BlendedDiffusion",
+        "change a region of a picture to what a text says, and nothing else",
+        title="Blended Diffusion",
+        claim="a region takes on what a text says while the rest stays exactly as it was",
+        claim_zh="区域按文字改变，其余部分分毫不变",
+        want="a part of a picture changed to what a text says",
+        have="the mask, an encoder of pictures and texts, and pictures of that sort",
+        calls="`steps` less `skip` (75) times `candidates` (64), each with its gradient",
+    ),
     "d3pm-images": Entry(
         "synthesis",
         "d3pm_images",
@@ -452,6 +464,7 @@ def entry(name: str) -> Entry:
 
 _OTHERS = {
     "prior": "headwater.models:Prior",
+    "image-text-encoder": "headwater.models:ImageTextEncoder",
     "glide-upsampler": "headwater.methods.synthesis.glide.method:FittedGlideUpsampler",
 }
 """What is trained by none of the methods."""

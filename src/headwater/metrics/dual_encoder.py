@@ -42,7 +42,7 @@ class DualEncoder(nn.Module):
             layers += [nn.Conv2d(inward, outward, 4, 2, 1, bias=False), nn.BatchNorm2d(outward), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.2))
         self.head = nn.Linear(4 * width * (side // 8) ** 2, dim)
-        self.side = side
+        self.channels, self.side = channels, side
         self.embedding = nn.EmbeddingBag(len(vocabulary) + 1, dim, mode="mean")
         self.hidden = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
         self.log_scale = nn.Parameter(torch.tensor(2.0))
@@ -51,6 +51,10 @@ class DualEncoder(nn.Module):
         """Whether every word of the text was trained on."""
         found = words(text)
         return bool(found) and all(word in self.vocabulary for word in found)
+
+    def knows(self, text: str) -> bool:
+        """Whether any word of the text was trained on."""
+        return any(word in self.vocabulary for word in words(text))
 
     def image(self, images: Tensor) -> Tensor:
         """Unit vectors (B, D) of pictures (B, C, side, side) in [-1, 1]."""
@@ -99,6 +103,7 @@ def train_dual_encoder(
     dim: int = 64,
     lr: float = 3e-3,
     progress: bool = False,
+    radius: float = 0.0,
 ) -> DualEncoder:
     """A `DualEncoder` trained by a symmetric contrastive loss on images (N,C,S,S) in [-1, 1] and their texts.
 
@@ -106,6 +111,10 @@ def train_dual_encoder(
     more data. About 25 s on one core for 600 steps at 32x32. A pure function of its arguments: the global
     random state is left as it was. Returned in eval mode, gradients off. Raises ValueError where images
     and texts do not fit.
+
+    radius: learn from pictures that were moved so far (Euclidean, in [-1, 1]) to where the loss is large, by
+    one step from a random place within (Wong et al. 2020); more than twice the time. Gradients of such an
+    encoder show what its texts look like, where those of any other mostly fool it.
     """
     side = images.shape[-1]
     if images.ndim != 4 or len(images) != len(texts) or len(texts) < 2:
@@ -125,14 +134,42 @@ def train_dual_encoder(
         net.train()
         batches = _epochs(len(images), min(batch, len(images)), steps, generator)
         for rows in track(batches, "judge", total=steps, shown=progress):
-            seen = net.image(jitter(images[rows], generator))
-            told = net.text([texts[int(i)] for i in rows])
+            shown, said = jitter(images[rows], generator), [texts[int(i)] for i in rows]
+            if radius:
+                shown = _disturbed(net, shown, said, same[rows], radius, generator)
+            seen, told = net.image(shown), net.text(said)
             loss = _contrast(net.scale() * seen @ told.T, same[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             rate.step()
     return net.eval().requires_grad_(False)
+
+
+def _disturbed(
+    net: DualEncoder,
+    images: Tensor,
+    texts: Sequence[str],
+    same: Tensor,
+    radius: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """The pictures (B, C, S, S), each moved by up to `radius` to where the loss is large."""
+
+    def long(change: Tensor) -> Tensor:
+        return change.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
+
+    net.eval()
+    change = torch.randn(images.shape, generator=generator)
+    within = torch.rand(len(images), 1, 1, 1, generator=generator)
+    change = (change / long(change) * radius * within).to(images.device)
+    leaf = (images + change).requires_grad_()
+    with torch.no_grad():
+        told, scale = net.text(texts), net.scale()
+    (uphill,) = torch.autograd.grad(_contrast(scale * net.image(leaf) @ told.T, same), leaf)
+    change = change + radius * uphill / long(uphill)
+    net.train()
+    return images + change * (radius / long(change)).clamp(max=1)
 
 
 def _vocabulary(texts: Sequence[str]) -> list[str]:

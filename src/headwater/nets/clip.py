@@ -15,28 +15,42 @@ from headwater.data.pretrained import pretrained
 class Clip:
     """A CLIP model of transformers by name or folder.
 
-    Raises UserError when it cannot be read or transformers is not installed.
+    Raises UserError, which ends with what to give `instead`, when it cannot be read or transformers is not
+    installed.
     """
 
-    def __init__(self, name: str, device: str = "cpu") -> None:
-        model = pretrained("CLIPModel", name, "features=trained")
-        self.tokenizer = pretrained("AutoTokenizer", name, "features=trained")
+    channels = 3
+
+    def __init__(self, name: str, device: str = "cpu", instead: str = "features=trained") -> None:
+        model = pretrained("CLIPModel", name, instead)
+        self.tokenizer = pretrained("AutoTokenizer", name, instead)
         self.name, self.device = name, device
         self.model = model.to(device).eval().requires_grad_(False)
         # The published normalisation of all OpenAI CLIPs.
         self.mean = torch.tensor([0.48145466, 0.4578275, 0.40821073], device=device)[:, None, None]
         self.std = torch.tensor([0.26862954, 0.26130258, 0.27577711], device=device)[:, None, None]
 
-    @torch.inference_mode()
+    @property
+    def side(self) -> int:
+        """Of the pictures that it was trained on, in pixels."""
+        return self.model.config.vision_config.image_size
+
+    def knows(self, text: str) -> bool:
+        """Whether the text says anything."""
+        return bool(text.strip())
+
     def image(self, images: Tensor) -> Tensor:
-        """Unit vectors (B, D) of pictures (B, 3, S, S) in [-1, 1]; resized to the model's own side."""
-        side = self.model.config.vision_config.image_size
+        """Unit vectors (B, D) of pictures (B, 3, S, S) in [-1, 1]; resized to the model's own side.
+
+        Gradients flow to pictures that want them.
+        """
+        side = self.side
         x = (images.to(self.device) + 1) / 2
         if x.shape[-2:] != (side, side):
             x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
         return F.normalize(_vectors(self.model.get_image_features(pixel_values=(x - self.mean) / self.std)))
 
-    @torch.inference_mode()
+    @torch.no_grad()  # vectors of inference mode could not be compared with where a gradient is wanted
     def text(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors (B, D) of texts; cut at the model's length."""
         longest = self.model.config.text_config.max_position_embeddings

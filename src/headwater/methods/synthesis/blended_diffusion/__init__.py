@@ -1,0 +1,1 @@
+"""The room of Blended Diffusion: start at method.py."""
