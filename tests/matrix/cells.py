@@ -121,6 +121,8 @@ def sized(name: str, prior: Prior, settings: Mapping[str, Any]) -> Any:
     level = int((q.sigma[1:] / q.alpha[1:] - LOUD).abs().argmin()) + 1
     held = {f.name: getattr(method, f.name) for f in fields(method)}
     wanted = {"level": level, **settings}
+    if "measured" not in names_of(kinds(method.apply)):
+        wanted.pop("by", None)  # another field of that name
     return replace(
         method, **{k: v for k, v in wanted.items() if k in held and not isinstance(held[k], tuple)}
     )

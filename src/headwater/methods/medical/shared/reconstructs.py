@@ -120,11 +120,14 @@ class Reconstructs(Method):
     def _scanner(self, prior: Prior, sinograms: Sequence[Tensor], known: Tensor | None) -> Radon | None:
         """The scanner that `by` names. UserError where it does not fit the sinograms (views, detectors)."""
         need(len(sinograms) > 0, "there is nothing measured: give at least one sinogram")
+        size = prior.shape[1], prior.shape[2]
+        if self.by.split()[:1] != ["radon"]:  # says what is wrong before what is measured is looked at
+            return scanner_of(self.by, size, (1, 1))
         sizes = {tuple(y.shape) for y in sinograms}
         one = len(sizes) == 1 and all(y.ndim == 2 and not y.is_complex() for y in sinograms)
         need(one, f"sinograms are {sorted(sizes)}: give real ones (views, detectors), all of one size")
         views, detectors = next(iter(sizes))
-        scanner = scanner_of(self.by, (prior.shape[1], prior.shape[2]), (views, detectors))
+        scanner = scanner_of(self.by, size, (views, detectors))
         if scanner is None or known is None:
             return scanner
         fits = known.shape[1:] == (1, views, detectors) and len(known) in (1, len(sinograms))

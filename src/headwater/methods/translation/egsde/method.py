@@ -223,7 +223,9 @@ class EGSDE(Method):
         q, sides = prior.process, image.shape[-2:]
         fitted.check(image)
         own = fitted.config.process.build()
-        same = torch.equal(own.alpha, q.alpha) and torch.equal(own.sigma, q.sigma)
+        same = fitted.config.process == prior.config.process or (
+            torch.equal(own.alpha, q.alpha) and torch.equal(own.sigma, q.sigma)
+        )
         need(
             same,
             "the classifier was fitted to another noise schedule than this prior's: fit it with this one",
