@@ -31,7 +31,7 @@ N = 6
 """Pictures at a time."""
 LOUD = 0.5
 """Ratio of noise to signal at the timestep that methods noise pictures to."""
-ENOUGH = {"steps": 25, "jump": 5, "resample": 2, "by": "block-average 2"}
+ENOUGH = {"steps": 25, "jump": 5, "resample": 2}
 FEW = {"steps": 8, "jump": 2, "resample": 2, "samples": 1}
 """Settings of a walk that is judged, and of one that has only to arrive, by the names of fields."""
 QUIET = {"progress": False, "device": "cpu", "seed": 0}
@@ -121,8 +121,8 @@ def sized(name: str, prior: Prior, settings: Mapping[str, Any]) -> Any:
     level = int((q.sigma[1:] / q.alpha[1:] - LOUD).abs().argmin()) + 1
     held = {f.name: getattr(method, f.name) for f in fields(method)}
     wanted = {"level": level, **settings}
-    if "measured" not in names_of(kinds(method.apply)):
-        wanted.pop("by", None)  # another field of that name
+    if "measured" in names_of(kinds(method.apply)):  # the default leaves too little of such small pictures
+        wanted["by"] = "block-average 2"
     return replace(
         method, **{k: v for k, v in wanted.items() if k in held and not isinstance(held[k], tuple)}
     )

@@ -19,6 +19,13 @@ def test_a_method_runs_on_a_prior_or_says_why_not(name: str, kind: str) -> None:
     assert not sentence or (len(sentence.split()) > 4 and ":" in sentence), sentence
 
 
+@pytest.mark.parametrize("name", cells.NAMES)
+def test_few_kinds_are_declined(name: str) -> None:
+    """A method that is set up wrongly here would decline all of them, and the page would say so."""
+    declined = {kind: sentence for kind in KINDS if (sentence := cells.refusal(name, kind))}
+    assert len(declined) <= 2, declined
+
+
 @pytest.mark.parametrize("kind", ["score-sde-ve", "zero-snr", "edm", "flow"])
 @pytest.mark.parametrize("name", cells.NAMES)
 def test_the_highest_timestep_is_no_trap(name: str, kind: str) -> None:

@@ -135,6 +135,7 @@ class DiffuseRecon(Reconstructs):
         )
         need(self.samples >= 1, f"samples is {self.samples}: draw 1 sample or more")
         need(len(kspace) > 0, "there is no k-space: give at least one volume")
+        self.check(prior)
         fits = known is None or len(known) in (1, len(kspace))
         need(
             fits, f"there are {len(kspace)} volumes and another number of masks: give one for all or one each"
@@ -161,24 +162,23 @@ class DiffuseRecon(Reconstructs):
         spread = drawn.abs().std(1) if self.samples > 1 else torch.zeros_like(drawn[:, 0].abs())
         return scan.slices(refined).abs(), scan.slices(spread)
 
-    def _denoiser(self, prior: Prior, scan: Rows) -> Denoises:
+    def _denoiser(self, prior: Prior, real: bool) -> Denoises:
         """The prior as one of images: real, complex, or complex pairs."""
         if prior.shape[0] == 4:
             network = ComplexChannels(cast(nn.Module, prior.denoiser.network))
             return replace(prior.denoiser, network=network)
         own, (scale, shift) = prior.denoiser, MAGNITUDES
-        if not scan.real:
+        if not real:
             own = replace(own, network=RealAndImaginary(cast(nn.Module, own.network)))
         q, some = own.process, own.process.alpha > 0  # pure noise is no picture in other units
         return View(own, Diffusion(q.alpha[some], scale * q.sigma[some], q.label[some]), scale, shift)
 
     def check(self, prior: Prior) -> None:
-        q, some = prior.process, prior.process.alpha > 0
-        self.plans(Diffusion(q.alpha[some], q.sigma[some], q.label[some]))
+        self.plans(self._denoiser(prior, True).process)
 
     def _coarse(self, prior: Prior, scan: Rows, run: Run, key: Callable[[int], Sequence[int]]) -> Tensor:
         """Samples of each row of a scan, (rows, samples, slices, H, W)."""
-        denoiser = self._denoiser(prior, scan)
+        denoiser = self._denoiser(prior, scan.real)
         q: Diffusion = denoiser.process
         plan, _ = self.plans(q)
 
@@ -200,7 +200,7 @@ class DiffuseRecon(Reconstructs):
 
     def _refined(self, prior: Prior, scan: Rows, mean: Tensor, run: Run) -> Tensor:
         """Images (rows, slices, H, W) after the last steps of the finer chain, which draw nothing."""
-        denoiser = self._denoiser(prior, scan)
+        denoiser = self._denoiser(prior, scan.real)
         _, plan = self.plans(denoiser.process)
         if len(plan) == 1:
             return mean
