@@ -89,7 +89,7 @@ def parses(words: list[str]) -> bool:
     """Whether a verb takes these words; nothing is carried out."""
     if words[0] in ("list", "show"):  # these only print
         return main(words) == 0
-    if words[0] in ("fit", "apply", "evaluate", "reproduce") and words[1] not in (*METHODS, "prior"):
+    if words[0] in ("fit", "apply", "evaluate", "reproduce") and words[1] not in (*METHODS, *TABLES, "prior"):
         return False
     try:
         return main([*words, "--print-config"]) == 0
