@@ -113,8 +113,8 @@ def train_dual_encoder(
     and texts do not fit.
 
     radius: learn from pictures that were moved so far (Euclidean, in [-1, 1]) to where the loss is large, by
-    one step from a random place within (Wong et al. 2020); more than twice the time. Gradients of such an
-    encoder show what its texts look like, where those of any other mostly fool it.
+    one step from a random place within (Wong et al. 2020); more than twice the time. Gradients of networks
+    trained so look more like what they stand for (Engstrom et al. 2019).
     """
     side = images.shape[-1]
     if images.ndim != 4 or len(images) != len(texts) or len(texts) < 2:

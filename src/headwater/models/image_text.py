@@ -96,8 +96,8 @@ class ImageTextEncoder(Pretrained):
     ) -> Self:
         """One that learned that image[i] (C, S, S) in [-1, 1] and text[i] belong together.
 
-        radius: how far pictures are disturbed in training, without which its gradients would fool it rather
-        than lead anywhere: see `train_dual_encoder`. Raises ValueError where images and texts do not fit.
+        radius: how far pictures are disturbed in training, so that its gradients lead to shapes rather than
+        to stains: see `train_dual_encoder`. Raises ValueError where images and texts do not fit.
         """
         network = train_dual_encoder(image, text, seed, steps, progress=progress, radius=radius)
         dim = network.head.out_features

@@ -10,8 +10,8 @@ of blending (Alg. 1), at every weight of that loss, and it is exactly 0; sixteen
 than one view does, by how far the cosine with the own word lies above the mean one with the others; and the
 seam is smaller than where the same guide draws freely and the square is pasted at the end. Written before any
 result on these pictures; words, square, crop and the guide's training were chosen by trials on training
-pictures, where a guide of undisturbed pictures, or full names as texts, led nowhere that the judge could
-follow.
+pictures, where full names as texts led nowhere that the judge could follow, and a guide of undisturbed
+pictures drew stains.
 """
 
 from __future__ import annotations
