@@ -9,7 +9,7 @@ demo: .venv/.demo  ## the tour: several methods on shipped priors and data, one 
 	$(BIN)/headwater tour --out demo
 
 test: .venv/.test  ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/.test  ## style and types
 	$(BIN)/ruff check .
