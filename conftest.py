@@ -16,9 +16,11 @@ from headwater.core.loop import Step, reverse
 from headwater.core.transition import NoiseSource
 from headwater.sampling import Batch
 
-# More threads than quiet cores make small networks many times slower; several workers have one each.
-_THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
-torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", _THREADS)))
+# More threads than quiet cores make small networks many times slower, so that a worker has one, and what it
+# starts has one too.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 # The processes that tests start find the gallery as pytest does, in this checkout.
 _GALLERY = str(Path(__file__).parent / "gallery" / "src")
