@@ -23,14 +23,14 @@ def draw(prior: Prior, n: int) -> Tensor:
     return prior.sample(n, log_snr(prior.process, 25), DPMSolver(), seed=0, batch_size=64, progress=False)
 
 
-def test_the_five_priors_ship_within_twelve_megabytes() -> None:
+def test_the_six_priors_ship_within_fifteen_megabytes() -> None:
     assert shipped() == sorted(PRIORS)
     stored = [v for p in folder("priors").rglob("*.safetensors") for v in load_file(p).values()]
-    assert sum(v.numel() * v.element_size() for v in stored) <= 11_920_000  # names in the headers come on top
+    assert sum(v.numel() * v.element_size() for v in stored) <= 14_310_000  # names in the headers come on top
 
 
-def test_all_weights_ship_within_twenty_five_megabytes() -> None:
-    assert sum(p.stat().st_size for p in folder("priors").parent.rglob("*.safetensors")) <= 25_000_000
+def test_all_weights_ship_within_thirty_megabytes() -> None:
+    assert sum(p.stat().st_size for p in folder("priors").parent.rglob("*.safetensors")) <= 30_000_000
 
 
 def test_the_shipped_glide_draws_the_colour_that_it_is_asked_for() -> None:

@@ -223,9 +223,9 @@ class EGSDE(Method):
         q, sides = prior.process, image.shape[-2:]
         fitted.check(image)
         own = fitted.config.process.build()
-        same = fitted.config.process == prior.config.process or (
-            torch.equal(own.alpha, q.alpha) and torch.equal(own.sigma, q.sigma)
-        )
+        # The config of a network of pictures in [0, 1] speaks of half the noise.
+        alike = any(torch.equal(scale * own.sigma, q.sigma) for scale in (1, 2))
+        same = torch.equal(own.alpha, q.alpha) and alike
         need(
             same,
             "the classifier was fitted to another noise schedule than this prior's: fit it with this one",
