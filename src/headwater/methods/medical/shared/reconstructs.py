@@ -83,7 +83,8 @@ class Reconstructs(Method):
 
         kspace: n tensors complex64 (H, W) or (coils, H, W), origin in the middle (fastMRI), of the prior's H
             and W, zeros where nothing was measured. known: bool (n or 1, 1, H, W), True = measured; without
-            it, what is not 0 counts as measured.
+            it, what is not 0 counts as measured. With `by` radon: n sinograms float32 (views, detectors), and
+            known of their size, without which all was measured.
         operator: any other linear measurement of images (B, 1, H, W); `kspace` is then what it measured.
         Returns n pictures float32 (H, W) twice. Raises UserError for other sizes, k-space without anything
         measured, or a centre too small for coil maps.
