@@ -8,7 +8,7 @@ from typing import ClassVar
 from headwater.core import DDIM, Sampler, respaced
 from headwater.errors import need
 from headwater.methods.base import Paper
-from headwater.methods.robustness.shared.purifies import Purifies
+from headwater.methods.robustness.shared.purifies import Purifies, check_level
 from headwater.models import Prior
 
 
@@ -55,8 +55,7 @@ class BlauPurification(Purifies):
     """Share of fresh noise in each step: 0 is deterministic DDIM, 1 the chain's own ancestral step."""
 
     def plan(self, T: int) -> list[int]:
-        need(1 <= self.level <= T, f"this prior has {T} levels: set level between 1 and {T}")
-        need(1 <= self.steps <= self.level, f"level is {self.level}: set steps between 1 and {self.level}")
+        check_level(self.level, self.steps, T)
         # A single step begins where the noise is, not at 1.
         return [0, *(respaced(self.level, self.steps) if self.steps > 1 else (self.level, 0))]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from headwater.core import Control, ReverseSDE, Sampler, descend
 from headwater.errors import need
 from headwater.methods.base import Paper
-from headwater.methods.robustness.shared.purifies import Purifies
+from headwater.methods.robustness.shared.purifies import Purifies, check_level
 from headwater.models import Prior
 from headwater.noise import Stream
 
@@ -69,8 +69,7 @@ class DiffPure(Purifies):
 
         Raises UserError for a level above T or more steps than levels.
         """
-        need(1 <= self.level <= T, f"this prior has {T} levels: set level between 1 and {T}")
-        need(1 <= self.steps <= self.level, f"level is {self.level}: set steps between 1 and {self.level}")
+        check_level(self.level, self.steps, T)
         return [0, *descend(self.level, self.steps)]
 
     def sampler(self, prior: Prior) -> Sampler:

@@ -15,7 +15,7 @@ from headwater.core import Ancestral, Control, Diffusion, Gaussian, Prediction, 
 from headwater.core.transition import Coefficient, NoiseSource, Transition
 from headwater.errors import need
 from headwater.methods.base import Paper
-from headwater.methods.robustness.shared.purifies import Purifies
+from headwater.methods.robustness.shared.purifies import Purifies, check_level
 from headwater.models import Prior
 from headwater.noise import Stream
 
@@ -76,8 +76,7 @@ class GDMP(Purifies):
     guide."""
 
     def plan(self, T: int) -> list[int]:
-        need(1 <= self.level <= T, f"this prior has {T} levels: set level between 1 and {T}")
-        need(1 <= self.steps <= self.level, f"level is {self.level}: set steps between 1 and {self.level}")
+        check_level(self.level, self.steps, T)
         need(self.rounds >= 1, f"rounds is {self.rounds}: give 1 or more")
         return [0, *(descend(self.level, self.steps) * self.rounds)]
 

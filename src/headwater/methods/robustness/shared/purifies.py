@@ -19,6 +19,12 @@ from headwater.noise import Stream, derive
 from headwater.sampling import Batch, Recomputed, Run, RunOptions, Start, sample
 
 
+def check_level(level: int, steps: int, T: int) -> None:
+    """Raises UserError unless a prior of T levels has this one, with so many steps down from it."""
+    need(1 <= level <= T, f"this prior has {T} levels: set level between 1 and {T}")
+    need(1 <= steps <= level, f"level is {level}: set steps between 1 and {level}")
+
+
 class Purifies(Method, ABC):
     """Washes what an attacker added out of pictures. Subclasses say which timesteps are visited and how."""
 

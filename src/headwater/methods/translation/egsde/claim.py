@@ -19,7 +19,7 @@ the guidance's scale, of 2 and 10, were chosen on twelve training pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +33,7 @@ from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial, Values
 from headwater.methods.translation.egsde.method import EGSDE, DomainClassifier, Energies
 from headwater.methods.translation.sdedit.method import SDEdit
+from headwater.methods.translation.shared.claim_distances import distances, show_distances
 from headwater.metrics.classifier import Classifier, accuracy, flip, predict, train_classifier
 from headwater.metrics.frechet import frechet_distance
 from headwater.metrics.image import psnr
@@ -219,17 +220,11 @@ def rule(results: Results[Settings]) -> list[Comparison]:
     return found
 
 
-def distances(results: Results[Settings]) -> Mapping[str, float]:
-    """Frechet distance to other held-out Noto emoji, the mean over seeds."""
-    found = results.collect("frechet")
-    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-
-
 def show(section: Section, results: Results[Settings]) -> None:
     """What the judge's features say, and how good the judge is."""
-    section.table(
-        ["pictures", "Frechet distance"],
-        list(distances(results).items()),
+    show_distances(
+        section,
+        results,
         f"Of {results.settings.pictures} pictures a seed to all other held-out Noto emoji, in the judge's "
         f"features. The judge tells {results.first['right']:.1%} of held-out pictures rightly.",
     )

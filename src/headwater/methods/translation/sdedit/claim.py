@@ -29,6 +29,7 @@ from headwater.data import load
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.translation.sdedit.method import SDEdit
+from headwater.methods.translation.shared.claim_distances import distances, show_distances
 from headwater.metrics.classifier import Classifier, flip, predict, train_classifier
 from headwater.metrics.frechet import frechet_distance
 from headwater.metrics.image import psnr
@@ -182,17 +183,11 @@ def rule(results: Results[Settings]) -> list[Comparison]:
     ]
 
 
-def distances(results: Results[Settings]) -> dict[str, float]:
-    """Frechet distance to other held-out pictures, the mean over seeds."""
-    found = results.collect("frechet")
-    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-
-
 def show(section: Section, results: Results[Settings]) -> None:
     """What the style classifier's features say, and how good the judge of realism is."""
-    section.table(
-        ["pictures", "Frechet distance"],
-        list(distances(results).items()),
+    show_distances(
+        section,
+        results,
         f"Of {results.settings.pictures} pictures a seed to all other held-out ones, in features of a "
         "classifier of the two styles. The judge of realism tells "
         f"{results.first['right']:.1%} of held-out pictures, as they are and spoiled, rightly.",
