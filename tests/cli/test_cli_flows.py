@@ -262,7 +262,7 @@ def test_files_with_other_names_are_paired_in_order_and_said_to_be(headwater, re
         shutil.copy(mask, tmp_path / "masks" / f"m{i}.png")
     said = headwater(*repaint(known=tmp_path / "masks", batch=2))
     assert said.code == 0
-    assert "--known has other names: taken in order, more/p4.png with m0.png" in said.err
+    assert "--known: has other names: taken in order, more/p4.png with m0.png" in said.err
 
 
 def test_numbers_that_json_lacks():

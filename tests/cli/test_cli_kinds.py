@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from headwater.cli.options import fill
+from headwater.cli.record import read_record
 from headwater.data.series import Table, read_table
 from headwater.errors import need
 from headwater.methods.base import (
@@ -360,7 +361,9 @@ def test_series_keep_header_and_time_and_are_drawn(headwater, tables, tmp_path):
     words = ["--series", tables, "--out", tmp_path / "out", "--batch", "2"]
     said = headwater("apply", "mean", *words)
     assert said.code == 0
-    assert said.err == "headwater: t0.csv: column wind holds words, not numbers: it is left out\n"
+    left_out = "column wind holds words, not numbers: it is left out"
+    assert said.err == f"headwater: t0.csv: {left_out}\nheadwater: the same of 2 more: {left_out}\n"
+    assert read_record(tmp_path / "out")["notes"] == [f"t0.csv: {left_out} (and 2 more)"]
     assert "3 series done" in said.out
     found = list(csv.reader((tmp_path / "out/filled/t1.csv").read_text().splitlines()))
     assert found[0] == ["date", "pm.25", "temp"]

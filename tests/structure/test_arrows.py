@@ -31,12 +31,13 @@ LAYERS = (
     "atomic",
     "progress",
     "errors",
+    "notes",
 )
 """From the top. A package imports those on lower lines; on its own line, itself alone."""
 HEIGHT = {name: -line for line, names in enumerate(LAYERS) for name in names.split()}
 BESIDE = {"data", "metrics", "report"}
 """They import no more than UNDER_BESIDE; whatever lies above all of that may import them."""
-UNDER_BESIDE = {"noise", "core", "gallery", "atomic", "errors", "progress"}
+UNDER_BESIDE = {"noise", "core", "gallery", "atomic", "errors", "notes", "progress"}
 FOR_CLAIMS = {"experiments", "baselines", "attacks"}
 """Above the methods, and open to their claims alone."""
 CORE_LINES = 1600

@@ -47,11 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     from headwater.cli.usage import WrongUsage
-    from headwater.cli.voice import Ended
+    from headwater.cli.voice import Ended, notes_heard
     from headwater.errors import LeftAlone
 
     try:
-        return _verb(words)
+        with notes_heard():
+            return _verb(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else DONE
     except KeyboardInterrupt:

@@ -12,11 +12,13 @@ from headwater.cli.files import OnError, open_all
 from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import (
     PRIOR,
+    answers,
     applied,
     fitted_class,
     inputs_of,
     kinds,
     options_of,
+    reading_of,
     recorded_method,
     results,
     shape_of,
@@ -32,6 +34,7 @@ from headwater.cli.resume import same_run
 from headwater.cli.showing import show
 from headwater.cli.walk import Walk
 from headwater.cli.work import Resumed, answer, as_json, usable
+from headwater.data.reading import UNSAID
 from headwater.errors import UserError, need
 from headwater.gallery import run_folder
 from headwater.methods.catalogue import entry
@@ -61,6 +64,8 @@ def run(argv: Sequence[str]) -> int:
         hint = f"{PRIOR[:-1]}; by default the one that was fitted with." if fitted_too else PRIOR
         fields["prior"] = (str | None if fitted_too else str, hint)
         free |= {"prior": None} if fitted_too else {}
+    fields |= answers(function)
+    free |= vars(UNSAID)
     fields["on_error"] = (OnError, "What a corrupt input does: stop, or be skipped and listed.")
     kind = options_of("apply", name, Resumed, fields, free)
     options = parse(kind if fitted else with_method(kind, method), argv[1:], f"headwater apply {name}")
@@ -111,7 +116,7 @@ def _prepared(
         about["prior_hash"] = given["prior"].hash
     wanted = kinds(function)
     shape = shape_of(given.get("prior"), given.get("fitted"), chosen)
-    sources = open_all(wanted, {k: getattr(options, k) for k in wanted}, shape)
+    sources = open_all(wanted, {k: getattr(options, k) for k in wanted}, shape, reading=reading_of(options))
     about["inputs"] = {key: source.mark for key, source in sources.items()}
     return Walk(chosen, sources, given, results(method), work, options.on_error), about
 

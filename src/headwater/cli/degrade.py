@@ -15,6 +15,7 @@ from headwater.cli.methods import PRIOR
 from headwater.cli.options import parse
 from headwater.cli.record import open_output, write_record
 from headwater.cli.work import Work, answer
+from headwater.data.reading import Reading
 from headwater.errors import need
 from headwater.methods.base import Kind
 from headwater.models import Prior
@@ -35,6 +36,11 @@ class Options(Work):
     known: str | None = None
     """For `mask`: a folder of masks with the pictures' names, or one mask for all, white where a pixel is
     measured."""
+    threshold: float | None = None
+    """In masks of other than two values: share of the range from black to white, 0 to 1, from which on a
+    pixel counts as white."""
+    window: tuple[float, float] | None = None
+    """In pictures and volumes with units of their own: the values that become black and white."""
     noise: float = 0.0
     """Standard deviation of the noise that is added, for values in [-1, 1]."""
     prior: Annotated[str | None, tyro.conf.arg(help=f"{PRIOR[:-1]}: pictures get its size first.")] = None
@@ -46,8 +52,9 @@ def run(argv: Sequence[str]) -> int:
     need(options.noise >= 0, f"--noise is {options.noise}: give its standard deviation, 0 or more")
     work = options.run()
     shape = None if options.prior is None else Prior.from_pretrained(options.prior).shape
+    reading = Reading(options.threshold, options.window)
     kinds = {"image": Kind("images", ""), "known": Kind("mask", "")}
-    sources = open_all(kinds, {"image": options.image, "known": options.known}, shape)
+    sources = open_all(kinds, {"image": options.image, "known": options.known}, shape, reading=reading)
     source, masks = sources["image"], sources.get("known")
     source.check_names()
     need(len(source) > 0 and source.shape is not None, f"{options.image} holds no pictures: give some")

@@ -9,11 +9,22 @@ from typing import Any
 
 from headwater.cli.files import open_all, together
 from headwater.cli.kinds import FAMILIES
-from headwater.cli.methods import help_of, inputs_of, kinds, options_of, recorded_method, spare, verb_of
+from headwater.cli.methods import (
+    answers,
+    help_of,
+    inputs_of,
+    kinds,
+    options_of,
+    reading_of,
+    recorded_method,
+    spare,
+    verb_of,
+)
 from headwater.cli.options import parse
 from headwater.cli.record import read_record
 from headwater.cli.work import Switch, answer
 from headwater.data.pictures import SUFFIXES
+from headwater.data.reading import UNSAID
 from headwater.errors import UserError, need
 from headwater.methods.base import Kind
 from headwater.methods.catalogue import entry
@@ -34,7 +45,8 @@ def run(argv: Sequence[str]) -> int:
     name, method = argv[0], entry(argv[0]).load()
     function = verb_of(method, "evaluate")
     fields = inputs_of(function, optional=True)
-    kind = options_of("evaluate", name, Options, fields, dict.fromkeys(fields))
+    free = {**dict.fromkeys(fields), **vars(UNSAID)}
+    kind = options_of("evaluate", name, Options, fields | answers(function), free)
     options: Any = parse(kind, argv[1:], f"headwater evaluate {name}")
     need(options.result.is_dir(), f"--result: {options.result} is no folder that `headwater apply` wrote")
     record, wanted = read_record(options.result), kinds(function)
@@ -44,7 +56,8 @@ def run(argv: Sequence[str]) -> int:
     )
     where = {key: _where(key, kind, options, record, key in spare(function)) for key, kind in wanted.items()}
     pictures = any(kind.name in ("images", "mask", "labels", "map") for kind in wanted.values())
-    sources = open_all(wanted, where, _shape(options.result) if pictures else None, tuple(wanted))
+    shape = _shape(options.result) if pictures else None
+    sources = open_all(wanted, where, shape, tuple(wanted), reading_of(options, record))
     given = together(sources, not options.json)
     first, count = next(iter(sources.values())), len(next(iter(given.values())))
     numbers = recorded_method(method, record).evaluate(**given)  # pyright: ignore[reportAttributeAccessIssue]

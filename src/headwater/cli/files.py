@@ -10,11 +10,12 @@ import torch
 
 from headwater.cli.kinds import FAMILIES, Request
 from headwater.cli.kinds.family import Shape, stem
-from headwater.cli.voice import say
 from headwater.data import UnreadableError
 from headwater.data.masks import UNLABELLED
+from headwater.data.reading import UNSAID, Reading
 from headwater.errors import UserError
 from headwater.methods.base import Kind
+from headwater.notes import note
 from headwater.progress import track
 
 OnError = Literal["stop", "skip"]
@@ -87,7 +88,7 @@ class Source:
         if any(row is not None for row in found) or len(self) != len(first):
             return found
         pair = f"{first.names[0]} with {self.names[0]}"
-        say(f"--{self.name} has other names: taken in order, {pair} ...")
+        note(f"has other names: taken in order, {pair} ...", f"--{self.name}")
         return list(range(len(first)))
 
     def all_partners(self, first: Source) -> list[int]:
@@ -107,12 +108,14 @@ def open_all(
     where: Mapping[str, str | None],
     shape: Shape | None,
     results: Sequence[str] = (),
+    reading: Reading = UNSAID,
 ) -> dict[str, Source]:
     """The inputs that were given, by argument.
 
     shape: channels, height and width of pictures; without it, those of the first picture hold for all.
     results: names of a method's results, where these are read: a file of rows may hold the truth under one of
         them, and a list of texts in place of a text.
+    reading: what the user said about files that can mean several things.
     """
     loose = any(kind.name == "kspace" for kind in wanted.values())
     given = {name: kind for name, kind in wanted.items() if where[name] is not None}
@@ -120,7 +123,7 @@ def open_all(
     for name in sorted(given, key=lambda name: given[name].name != "images"):
         # A mask of k-space belongs to its own grid, which no prior decides.
         size = None if loose and given[name].name == "mask" else shape
-        ask = Request(name, str(where[name]), size, tuple(results), results=bool(results))
+        ask = Request(name, str(where[name]), size, tuple(results), bool(results), reading)
         sources[name] = Source(given[name], ask)
         shape = shape or sources[name].shape
     return {name: sources[name] for name in given}
@@ -159,5 +162,5 @@ def _as_classes(source: Source, value: Any) -> Any:
         return value
     if value.unique().tolist() != [0, UNLABELLED]:
         return value
-    say(f"--{source.name} is black and white: white is taken for class 1")
+    note("is black and white: white is taken for class 1", f"--{source.name}")
     return (value > 0).long()

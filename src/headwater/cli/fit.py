@@ -13,9 +13,11 @@ import tyro
 from headwater.cli.files import OnError, open_all, together
 from headwater.cli.methods import (
     PRIOR,
+    answers,
     inputs_of,
     kinds,
     options_of,
+    reading_of,
     shape_of,
     spare,
     takes,
@@ -26,6 +28,7 @@ from headwater.cli.options import fill, parse, read_options, take
 from headwater.cli.record import open_output, write_record
 from headwater.cli.resume import same_run
 from headwater.cli.work import Resumed, Switch, Work, answer, usable
+from headwater.data.reading import UNSAID
 from headwater.errors import need
 from headwater.methods.catalogue import METHODS, entry, recipe_file
 from headwater.models import Prior
@@ -94,7 +97,7 @@ def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
         about["prior_hash"] = prior.hash
     wanted = kinds(function)
     where = {key: getattr(options, key) for key in wanted}
-    sources = open_all(wanted, where, shape_of(prior, options.method))
+    sources = open_all(wanted, where, shape_of(prior, options.method), reading=reading_of(options))
     out = options.out
     if team.first:
         _opened(name, options)
@@ -121,8 +124,9 @@ def _options(name: str, method: Any, words: list[str]) -> Any:
     function, prog = verb_of(method, "fit"), f"headwater fit {name}"
     words, recipe = take(words, "--recipe")
     fields: dict[str, tuple[Any, str]] = {"prior": (str, PRIOR)} if takes(function, "prior") else {}
-    fields |= inputs_of(function)
-    kind = options_of("fit", name, Resumed if _goes_on(method) else Work, fields, spare(function))
+    fields |= inputs_of(function) | answers(function)
+    free = {**spare(function), **vars(UNSAID)}
+    kind = options_of("fit", name, Resumed if _goes_on(method) else Work, fields, free)
     kind = with_method(kind, method)
     taken = "--recipe NAME|FILE takes hyper-parameters from a recipe of the method or from a file like it."
     kind.__doc__ = f"{kind.__doc__}\n\n{taken}"

@@ -15,6 +15,7 @@ import tyro
 from torch import Tensor
 
 from headwater.cli.options import fill
+from headwater.data.reading import ASKED_OF, UNSAID, Reading
 from headwater.errors import UserError, need
 from headwater.methods.base import Kind, Method, hints_of, kind_of
 from headwater.methods.catalogue import METHODS
@@ -94,6 +95,21 @@ def inputs_of(function: Callable[..., Any], optional: bool = False) -> dict[str,
         key: (str | None if key in free else str, sentence(help_of(key, kind)))
         for key, kind in kinds(function).items()
     }
+
+
+def answers(function: Callable[..., Any]) -> dict[str, tuple[Any, str]]:
+    """The fields of `Reading` that the inputs of a method's function may need, with their help."""
+    held = {kind.name for kind in kinds(function).values()}
+    hints, said = typing.get_type_hints(Reading), helps(Reading)
+    return {k: (hints[k], said[k]) for k, names in ASKED_OF.items() if held.intersection(names)}
+
+
+def reading_of(options: Any, record: Mapping[str, Any] | None = None) -> Reading:
+    """What the options say about the files, or else the record of the run that read them before."""
+    before, free = (record or {}).get("options") or {}, vars(UNSAID)
+    said = {k: getattr(options, k, default) for k, default in free.items()}
+    said = {k: before.get(k) or v if v == free[k] else v for k, v in said.items()}
+    return Reading(**{k: tuple(v) if isinstance(v, list) else v for k, v in said.items()})
 
 
 def spare(function: Callable[..., Any]) -> dict[str, None]:

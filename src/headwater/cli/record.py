@@ -14,6 +14,7 @@ import yaml
 
 from headwater.atomic import write_file
 from headwater.cli.options import plain
+from headwater.cli.voice import noted
 from headwater.errors import UserError, need
 from headwater.report.page import running_versions
 
@@ -50,7 +51,7 @@ def open_output(out: Path, overwrite: bool, results: Sequence[str]) -> Path:
 def write_record(
     out: Path, verb: str, target: str, options: Any, about: Mapping[str, Any], results: Sequence[str] | None
 ) -> Path:
-    """Write out/run.yaml: verb, target, resolved options, versions, results with SHA-256.
+    """Write out/run.yaml: verb, target, resolved options, versions, notes, results with SHA-256.
 
     results: the folders and files below `out` to hash; None before there are any, which marks a run that was
     not finished.
@@ -64,6 +65,9 @@ def write_record(
         "versions": {**running_versions(), "threads": str(torch.get_num_threads())},
         **plain(about),
     }
+    # A run that was stopped and goes on keeps what it noted of its first files.
+    if notes := list(dict.fromkeys([*read_record(out).get("notes", []), *noted()])):
+        record["notes"] = notes
     if results is not None:
         record["outputs"] = hashes(out, results)
     write_file(path, yaml.dump(record, Dumper=_DUMPER, sort_keys=False, allow_unicode=True))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
+
+from headwater.notes import LOGGER
 
 _WAIT = 5
 """Seconds after which torchrun's store counts as gone."""
@@ -40,6 +43,57 @@ def one_voice() -> Iterator[None]:
             yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class _Heard(logging.Handler):
+    """Says each note once, with the first place that it is about, and keeps them for the record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[str, dict[str, str]] = {}
+        """Of each note, by place: the whole sentence."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = " ".join(record.getMessage().split())
+        places = self.places.setdefault(str(getattr(record, "what", said)), {})
+        if not places:
+            say(said)
+        places.setdefault(str(getattr(record, "where", "")), said)
+
+    def notes(self) -> list[str]:
+        return [next(iter(places.values())) + _more(len(places) - 1) for places in self.places.values()]
+
+    def say_the_rest(self) -> None:
+        for what, places in self.places.items():
+            if len(places) > 1:
+                say(f"the same of {len(places) - 1} more: {what}")
+
+
+@contextlib.contextmanager
+def notes_heard() -> Iterator[None]:
+    """While it lasts, what readers note is said on standard error, one line each, and found by `noted`."""
+    if any(isinstance(handler, _Heard) for handler in LOGGER.handlers):  # a command within a command
+        yield
+        return
+    heard, before = _Heard(), LOGGER.propagate
+    LOGGER.addHandler(heard)
+    LOGGER.propagate = False
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(heard)
+        LOGGER.propagate = before
+        heard.say_the_rest()
+
+
+def noted() -> list[str]:
+    """What was noted since the command began."""
+    heard = [handler for handler in LOGGER.handlers if isinstance(handler, _Heard)]
+    return [said for handler in heard for said in handler.notes()]
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more)" if count else ""
 
 
 def say(sentence: str) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from headwater.data.kspace import MAGNITUDE
 from headwater.data.pictures import SUFFIXES, list_pictures
+from headwater.data.reading import UNSAID, Reading
 from headwater.errors import need
 from headwater.report import Cell
 
@@ -33,6 +34,8 @@ class Request:
     """Other names under which a file may hold this argument."""
     results: bool = False
     """Whether a text may be a list of candidates: as a result, never as something to work on."""
+    reading: Reading = UNSAID
+    """What the user said about files that can mean several things."""
 
     @property
     def flag(self) -> str:

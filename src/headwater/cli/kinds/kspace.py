@@ -15,9 +15,9 @@ from torch import Tensor
 from headwater.atomic import write_file
 from headwater.cli.kinds.family import Family, Items, Request, stem
 from headwater.cli.kinds.pictures import save_npy
-from headwater.cli.voice import say
 from headwater.data import save_picture
 from headwater.data.kspace import open_kspace, open_magnitude
+from headwater.notes import note
 from headwater.report import Cell, Heat
 
 
@@ -47,9 +47,6 @@ class Magnitude(Family):
 
     noun = ("slice", "slices")
 
-    def __init__(self) -> None:
-        self._said = False
-
     def open(self, ask: Request) -> Items:
         return open_magnitude(ask.path)
 
@@ -58,10 +55,8 @@ class Magnitude(Family):
 
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
         medical = importlib.util.find_spec("nibabel") is not None
-        if not medical and not self._said:
-            self._said = True
-            note = "nibabel is not installed, so .npy is written: pip install 'headwater[medical]'"
-            say(note)
+        if not medical:
+            note("nibabel is not installed, so .npy is written: pip install 'headwater[medical]'")
         path = out / key / stem(name)
         if medical:
             write_file(path.with_name(f"{path.name}.nii.gz"), nifti(item))

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from headwater.cli.kinds.family import Family, Items, Request, relative, stem
-from headwater.cli.voice import say
 from headwater.data import shipped
 from headwater.data.series import Table, read_table, write_table
 from headwater.errors import UserError, need
+from headwater.notes import note
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """CSV files; columns of words, which no method reads, are named once."""
+    """CSV files; columns of words, which no method reads, are named."""
 
     names: list[str]
     paths: list[Path]
-    said: set[str] = field(default_factory=set)
 
     def __getitem__(self, row: int) -> Table:
         table = read_table(self.paths[row])
         for column in table.left_out:
-            if column not in self.said:
-                self.said.add(column)
-                where = f"{self.paths[row].name}: column {column} holds words"
-                say(f"{where}, not numbers: it is left out")
+            note(f"column {column} holds words, not numbers: it is left out", self.paths[row].name)
         return replace(table, name=stem(self.names[row]))
 
 

@@ -1,0 +1,32 @@
+"""What a user says about files that can mean several things: a reader asks for it where it cannot know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Answers to what files do not say themselves. None and () leave it to the reader, which then asks."""
+
+    threshold: float | None = None
+    """In masks of other than two values: share of the range from black to white, 0 to 1, from which on a
+    pixel counts as white."""
+    window: tuple[float, float] | None = None
+    """In pictures and volumes with units of their own: the values that become black and white."""
+    label_values: tuple[int, ...] = ()
+    """In label maps that are not numbered 0, 1, 2, ...: the value of each class, in the order of classes."""
+    missing: tuple[float, ...] = ()
+    """In tables: numbers that stand for a missing value, such as -999."""
+
+
+UNSAID = Reading()
+"""Nothing was said."""
+
+ASKED_OF = {
+    "threshold": ("mask",),
+    "window": ("images", "measured"),
+    "label_values": ("labels",),
+    "missing": ("series",),
+}
+"""Names of the kinds of input (headwater.methods.base.Kind) that each answer is about."""
