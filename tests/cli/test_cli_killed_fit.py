@@ -9,6 +9,7 @@ import time
 
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from headwater.training import checkpoint
@@ -30,6 +31,8 @@ def test_a_killed_fit_goes_on_to_the_same_weights(headwater, one_thread, picture
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     for more in ("p3.png", "more/p4.png"):
         (pictures / more).unlink()
+    for path in labels.iterdir():  # of the size worked at
+        Image.open(path).resize((8, 8)).save(path)
     words = ["fit", "segdiff", "--recipe", tmp_path / "tiny.yaml", "--image", pictures, "--labels", labels]
     assert headwater(*words, "--out", tmp_path / "whole").code == 0
     command = [sys.executable, "-m", "headwater", *words, "--out", tmp_path / "killed"]

@@ -187,6 +187,11 @@ def test_a_bug_is_said_to_be_one(headwater, repaint, monkeypatch, tmp_path):
         headwater(*repaint(out=tmp_path / "b"))
 
 
-def test_a_wrong_size_of_mask_is_resized_like_the_picture(headwater, repaint, tmp_path):
+def test_a_mask_of_the_pictures_size_is_resized_with_them_and_another_is_refused(
+    headwater, repaint, tmp_path
+):
+    Image.fromarray(np.full((20, 18), 255, dtype=np.uint8)).save(tmp_path / "same.png")
+    assert headwater(*repaint(known=tmp_path / "same.png"), "--json").json["items"] == 5
     Image.fromarray(np.full((40, 20), 255, dtype=np.uint8)).save(tmp_path / "tall.png")
-    assert headwater(*repaint(known=tmp_path / "tall.png"), "--json").json["items"] == 5
+    said = headwater(*repaint(known=tmp_path / "tall.png", out=tmp_path / "b")).sentence(1)
+    assert "the mask tall.png is 20x40 and the picture more/p4.png 18x20" in said

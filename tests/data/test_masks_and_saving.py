@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from headwater.data import UnreadableError, read_picture, save_labels, save_mask, save_picture
-from headwater.data.masks import read_known, read_labels, read_mask
+from headwater.data.label_maps import read_labels
+from headwater.data.masks import read_known, read_mask
 from headwater.errors import UserError
 
 
@@ -46,7 +47,7 @@ def test_lossy_masks_and_labels_are_refused(tmp_path: Path, suffix: str) -> None
     path = tmp_path / f"m.{suffix}"
     Image.new("L", (8, 8)).save(path)
     for read in (read_mask, read_labels):
-        with pytest.raises(UnreadableError, match="masks must be lossless: save as PNG"):
+        with pytest.raises(UnreadableError, match=r"(masks|label maps) must be lossless: save as PNG"):
             read(path)
 
 
@@ -87,7 +88,7 @@ def test_labels_are_resized_by_vote_with_the_pictures_crop(tmp_path: Path) -> No
 
 
 def test_bad_label_files_are_explained(tmp_path: Path) -> None:
-    Image.new("RGB", (4, 4)).save(tmp_path / "rgb.png")
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "rgb.png")
     with pytest.raises(UnreadableError, match="save an index-coloured PNG"):
         read_labels(tmp_path / "rgb.png")
     save_labels(torch.full((2, 2), 5), tmp_path / "l.png")

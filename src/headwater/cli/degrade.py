@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -37,8 +37,11 @@ class Options(Work):
     """For `mask`: a folder of masks with the pictures' names, or one mask for all, white where a pixel is
     measured."""
     threshold: float | None = None
-    """In masks of other than two values: share of the range from black to white, 0 to 1, from which on a
-    pixel counts as white."""
+    """In masks that are not black and white alone: share of the range from black to white, 0 to 1, from which
+    on a pixel counts as white."""
+    drawn_on: Literal["seen", "stored"] | None = None
+    """Of pictures with an orientation tag: whether masks were drawn on the picture as it is seen, or as it is
+    stored, before the tag turns it."""
     window: tuple[float, float] | None = None
     """In pictures and volumes with units of their own: the values that become black and white."""
     noise: float = 0.0
@@ -52,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
     need(options.noise >= 0, f"--noise is {options.noise}: give its standard deviation, 0 or more")
     work = options.run()
     shape = None if options.prior is None else Prior.from_pretrained(options.prior).shape
-    reading = Reading(options.threshold, options.window)
+    reading = Reading(options.threshold, options.window, drawn_on=options.drawn_on)
     kinds = {"image": Kind("images", ""), "known": Kind("mask", "")}
     sources = open_all(kinds, {"image": options.image, "known": options.known}, shape, reading=reading)
     source, masks = sources["image"], sources.get("known")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.cli.files import open_all, together
-from headwater.cli.kinds import FAMILIES
+from headwater.cli.files import Source, measured_of, open_all, together
+from headwater.cli.kinds import FAMILIES, Request
 from headwater.cli.methods import (
     answers,
     help_of,
@@ -21,11 +21,13 @@ from headwater.cli.methods import (
     verb_of,
 )
 from headwater.cli.options import parse
-from headwater.cli.record import read_record
+from headwater.cli.record import read_record, recorded_input
 from headwater.cli.work import Switch, answer
-from headwater.data.pictures import SUFFIXES
-from headwater.data.reading import UNSAID
+from headwater.data.label_maps import Held
+from headwater.data.pictures import SUFFIXES, list_pictures
+from headwater.data.reading import UNSAID, Reading
 from headwater.errors import UserError, need
+from headwater.gallery import run_folder
 from headwater.methods.base import Kind
 from headwater.methods.catalogue import entry
 
@@ -55,9 +57,15 @@ def run(argv: Sequence[str]) -> int:
         f"{options.result} holds results of {record.get('target')}: evaluate them with that method",
     )
     where = {key: _where(key, kind, options, record, key in spare(function)) for key, kind in wanted.items()}
-    pictures = any(kind.name in ("images", "mask", "labels", "map") for kind in wanted.values())
-    shape = _shape(options.result) if pictures else None
-    sources = open_all(wanted, where, shape, tuple(wanted), reading_of(options, record))
+    names = {kind.name for kind in wanted.values()}
+    shape = _shape(options.result) if names & {"images", "mask", "labels", "map"} else None
+    made = {key for key in wanted if where[key] == str(_written(options.result, key, wanted[key]))}
+    reading = reading_of(options, _with_fit(record))
+    compared = names & {"images", "mask", "labels"}
+    originals = _originals(method, record, shape, reading) if compared else None
+    labels = [Path(str(where[key])) for key in made if wanted[key].name == "labels"]
+    classes = max((max(Held.by(list_pictures(path)).values, default=0) + 1 for path in labels), default=0)
+    sources = open_all(wanted, where, shape, tuple(wanted), reading, made, originals, classes)
     given = together(sources, not options.json)
     first, count = next(iter(sources.values())), len(next(iter(given.values())))
     numbers = recorded_method(method, record).evaluate(**given)  # pyright: ignore[reportAttributeAccessIssue]
@@ -71,18 +79,42 @@ def run(argv: Sequence[str]) -> int:
 def _where(key: str, kind: Kind, options: Any, record: dict[str, Any], free: bool) -> str | None:
     """An input by its option, else from the result folder, else from where `apply` had it."""
     flag, where = f"--{key.replace('_', '-')}", getattr(options, key)
-    result = options.result / FAMILIES[kind.name].results(key)
-    where = where or (str(result) if result.exists() else None)
-    where = where or (record.get("options") or {}).get(key)
-    if where is None and free:
-        return None
-    if where is None:
+    result = _written(options.result, key, kind)
+    where = where or (str(result) if result.exists() else None) or recorded_input(record, key)
+    if where is None and not free:
         raise UserError(f"{flag} is missing: give {help_of(key, kind)}")
-    if not Path(where).is_absolute() and getattr(options, key) is None and "directory" in record:
-        beside = Path(record["directory"]) / where
-        found = beside.exists() or Path(str(beside).rpartition(":")[0]).is_file()
-        where = str(beside) if found else where
-    return str(where)
+    return where
+
+
+def _written(result: Path, key: str, kind: Kind) -> Path:
+    """Where `apply` writes an output."""
+    return result / FAMILIES[kind.name].results(key)
+
+
+def _with_fit(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of `apply` that also has the options that what it applied was fitted with: label maps of the
+    truth are read as those that were learnt."""
+    fitted = recorded_input(record, "fitted")
+    try:
+        before = (read_record(run_folder(fitted)).get("options") or {}) if fitted else {}
+    except UserError:  # it is gone, and not needed any more
+        before = {}
+    said = {key: value for key, value in (record.get("options") or {}).items() if value}
+    return {**record, "options": {**before, **said}}
+
+
+def _originals(method: Any, record: dict[str, Any], shape: Any, reading: Reading) -> Source | None:
+    """The pictures that the method was applied to, or that were measured for it, if they are still there."""
+    for key, kind in kinds(verb_of(method, "apply")).items():
+        where = recorded_input(record, key) if kind.name in ("images", "measured") else None
+        if where is None:
+            continue
+        try:
+            found = Source(kind, Request(key, where, shape, reading=reading))
+        except UserError:  # gone, or no longer readable: they are only compared with
+            continue
+        return found if kind.name == "images" else measured_of(found)
+    return None
 
 
 def _shape(result: Path) -> tuple[int, int, int] | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from headwater.cli.kinds import FAMILIES, Request
 from headwater.cli.kinds.family import Shape, stem
+from headwater.cli.pairs import fitted
+from headwater.cli.record import read_record, recorded_input
 from headwater.data import UnreadableError
-from headwater.data.masks import UNLABELLED
 from headwater.data.reading import UNSAID, Reading
 from headwater.errors import UserError
 from headwater.methods.base import Kind
@@ -25,7 +26,9 @@ class Source:
     """The files of one input, read a few at a time."""
 
     def __init__(self, kind: Kind, ask: Request) -> None:
-        self.name, self.kind, self.family = ask.name, kind, FAMILIES[kind.name]
+        self.name, self.kind, self.family, self.ask = ask.name, kind, FAMILIES[kind.name], ask
+        self.pictures: Source | None = None
+        """The pictures that these items belong to and must fit, as far as they are known."""
         try:
             self.items = self.family.open(ask)
         except UnreadableError as error:
@@ -81,6 +84,10 @@ class Source:
 
         One mask serves all. Names that never match are paired in order if there are as many, and said to be.
         """
+        return self._as_drawn(self._matched(first), first)
+
+    def _matched(self, first: Source) -> list[int | None]:
+        """`partners`, not yet compared with the pictures."""
         if self.kind.name == "mask" and len(self) == 1:
             return [0] * len(first)
         stems = {stem(name): i for i, name in enumerate(self.names)}
@@ -90,6 +97,15 @@ class Source:
         pair = f"{first.names[0]} with {self.names[0]}"
         note(f"has other names: taken in order, {pair} ...", f"--{self.name}")
         return list(range(len(first)))
+
+    def _as_drawn(self, rows: list[int | None], first: Source) -> list[int | None]:
+        """Rows of masks, label maps or pictures that fit the pictures; UserError names one that does not."""
+        if self.kind.name not in ("images", "mask", "labels") or self.pictures is self or self.ask.made:
+            return rows
+        names = self.pictures.names if self.pictures else []
+        stems = {stem(name): i for i, name in enumerate(names)}
+        on = [stems.get(stem(name)) for name in first.names]
+        return fitted(self, rows, self.pictures, list(range(len(first))) if self.pictures is first else on)
 
     def all_partners(self, first: Source) -> list[int]:
         """`partners`, every item having one. UserError names an item without."""
@@ -109,6 +125,9 @@ def open_all(
     shape: Shape | None,
     results: Sequence[str] = (),
     reading: Reading = UNSAID,
+    made: Collection[str] = (),
+    originals: Source | None = None,
+    classes: int = 0,
 ) -> dict[str, Source]:
     """The inputs that were given, by argument.
 
@@ -116,6 +135,9 @@ def open_all(
     results: names of a method's results, where these are read: a file of rows may hold the truth under one of
         them, and a list of texts in place of a text.
     reading: what the user said about files that can mean several things.
+    made: the inputs that a method wrote, in the numbering and size that it works in.
+    originals: the pictures that masks and label maps are drawn on; by default those among the inputs.
+    classes: how many classes label maps have at least, if that is known.
     """
     loose = any(kind.name == "kspace" for kind in wanted.values())
     given = {name: kind for name, kind in wanted.items() if where[name] is not None}
@@ -123,10 +145,30 @@ def open_all(
     for name in sorted(given, key=lambda name: given[name].name != "images"):
         # A mask of k-space belongs to its own grid, which no prior decides.
         size = None if loose and given[name].name == "mask" else shape
-        ask = Request(name, str(where[name]), size, tuple(results), bool(results), reading)
+        ask = Request(
+            name, str(where[name]), size, tuple(results), bool(results), reading, name in made, classes
+        )
         sources[name] = Source(given[name], ask)
         shape = shape or sources[name].shape
+    others = [source for source in sources.values() if source.name not in made]
+    seen = [source for source in others if source.kind.name in ("images", "measured")]
+    pictures = originals or next((measured_of(source) or source for source in seen), None)
+    for source in others:
+        source.pictures = pictures
     return {name: sources[name] for name in given}
+
+
+def measured_of(source: Source) -> Source | None:
+    """The pictures that `headwater degrade` measured to make these, if they are still there."""
+    path = Path(source.ask.where).expanduser()
+    if source.kind.name != "measured":
+        return None
+    try:
+        record = read_record(path.parent if path.is_dir() else path.parent.parent) if path.exists() else {}
+        where = recorded_input(record, "image") if record.get("verb") == "degrade" else None
+        return Source(Kind("images", ""), replace(source.ask, name="image", where=where)) if where else None
+    except UserError:
+        return None
 
 
 def together(sources: dict[str, Source], progress: bool = True) -> dict[str, Any]:
@@ -139,7 +181,7 @@ def together(sources: dict[str, Source], progress: bool = True) -> dict[str, Any
     for row in track(_rows(paired), "reading", shown=progress):
         for (name, source), i in zip(paired.items(), row, strict=True):
             found[name].append(source.items[i or 0])
-    return {name: _as_classes(s, s.family.collate(found[name])) for name, s in sources.items()}
+    return {name: s.family.collate(found[name]) for name, s in sources.items()}
 
 
 def _rows(sources: dict[str, Source]) -> list[tuple[int | None, ...]]:
@@ -154,13 +196,3 @@ def _rows(sources: dict[str, Source]) -> list[tuple[int | None, ...]]:
         names = " and ".join(f"--{name}" for name in sources)
         raise UserError(f"{names} have no file name in common: give the files of one item the same name")
     return rows
-
-
-def _as_classes(source: Source, value: Any) -> Any:
-    """Label maps that are black and white are masks: white is class 1 there, not unlabelled."""
-    if source.kind.name != "labels" or not isinstance(value, torch.Tensor):
-        return value
-    if value.unique().tolist() != [0, UNLABELLED]:
-        return value
-    note("is black and white: white is taken for class 1", f"--{source.name}")
-    return (value > 0).long()

@@ -87,6 +87,16 @@ def read_record(folder: Path) -> dict[str, Any]:
     return found
 
 
+def recorded_input(record: Mapping[str, Any], key: str) -> str | None:
+    """Where a run had one of its inputs: as given, or below the folder that it started in if it is there."""
+    where = (record.get("options") or {}).get(key)
+    if where is None or Path(where).is_absolute() or "directory" not in record:
+        return None if where is None else str(where)
+    beside = Path(record["directory"]) / where
+    found = beside.exists() or Path(str(beside).rpartition(":")[0]).is_file()
+    return str(beside) if found else str(where)
+
+
 def hashes(out: Path, results: Sequence[str]) -> dict[str, str]:
     """SHA-256 of every result among the named files and folders, by its name below `out`."""
     found = [

@@ -1,4 +1,4 @@
-"""Masks and label maps of the user's own: lossless files, explicit polarity, palette indices."""
+"""Masks of the user's own: what is white in a file of two values, and what white means."""
 
 from __future__ import annotations
 
@@ -7,25 +7,45 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from .pictures import Limits, UnreadableError, centre_box, opened
-from .resize import area, vote
+from headwater.notes import note
 
-LOSSLESS = ("PNG", "TIFF")
-UNLABELLED = 255
+from .arrays import read_npy
+from .layout import Grid, turned
+from .lossless import grey_step, is_lossy, lossless
+from .pictures import Limits, UnreadableError, centre_box
+from .resize import area, nearest
+
+ADVICE = "add --threshold {share:.2g} (threshold={share:.2g} in Python) to take {value:g} and more for white"
 
 
-def read_mask(path: Path | str, size: tuple[int, int] | None = None, limits: Limits | None = None) -> Tensor:
-    """Read a black-and-white mask: bool (H, W), True where it is white (at least half bright).
+def read_mask(
+    path: Path | str,
+    size: tuple[int, int] | None = None,
+    limits: Limits | None = None,
+    *,
+    threshold: float | None = None,
+    turn: int = 1,
+) -> Tensor:
+    """Read a black-and-white mask: bool (H, W), True where it is white; see `white_of` for what white is.
 
     Resized to `size` (H, W) with the centre crop of `read_picture`, by majority.
 
+    Args:
+        path: PNG, TIFF or .npy; with a threshold also JPEG and WebP.
+        size: (H, W) to resize to; None keeps the file's.
+        limits: caps on file size and pixels.
+        threshold: for masks that are not black and white alone: share of the range from black to white, from
+            which on a pixel is white.
+        turn: EXIF orientation tag of the picture, 1 to 8, if the mask is drawn on the picture as it is
+            stored; a tag of the mask's own is applied anyway.
+
     Raises:
-        UnreadableError: if the file is not a readable PNG or TIFF.
+        UnreadableError: if the file cannot be read, or does not say what is white in it.
     """
-    return _share(path, size, limits) >= 0.5
+    return _share(Path(path), size, limits, threshold, turn) >= 0.5
 
 
 def read_known(
@@ -34,100 +54,165 @@ def read_known(
     *,
     white: Literal["known", "hole"],
     limits: Limits | None = None,
+    threshold: float | None = None,
+    turn: int = 1,
 ) -> Tensor:
     """Read an inpainting mask: bool (H, W), True where the picture is given.
 
-    A target pixel counts as known only if all of its area is.
-
-    Args:
-        path: PNG or TIFF; white means what `white` says, black the opposite.
-        size: (H, W) to resize to; None keeps the file's.
-        white: the meaning of white.
-        limits: caps on file size and pixels.
+    A target pixel counts as known only if all of its area is. `white` says what white means, black means the
+    opposite; all else is as in `read_mask`.
 
     Raises:
-        UnreadableError: if the file is not a readable PNG or TIFF.
+        UnreadableError: if the file cannot be read, or does not say what is white in it.
         ValueError: if `white` is neither "known" nor "hole".
     """
     if white not in ("known", "hole"):
         raise ValueError(f"white must mean 'known' or 'hole', not {white!r}")
-    share = _share(path, size, limits)
+    share = _share(Path(path), size, limits, threshold, turn)
     return share > 1 - 1e-6 if white == "known" else share < 1e-6
 
 
-def read_labels(
-    path: Path | str,
-    size: tuple[int, int] | None = None,
-    *,
-    classes: int | None = None,
-    limits: Limits | None = None,
-) -> Tensor:
-    """Read a label map: int64 (H, W), the class of every pixel, -1 where it is unlabelled (255).
+def brightness(image: Image.Image, where: str, step: int = 1) -> tuple[Grid, float | None]:
+    """How bright each pixel (H, W) of a mask is, and the value that white has in a file of its type.
 
-    Of an index-coloured file the palette index counts, of a gray file the gray value. Resized to
-    `size` (H, W) with the centre crop of `read_picture`, by majority vote.
-
-    Raises:
-        UnreadableError: if the file is not a readable PNG or TIFF, has colours without a palette,
-            or names a class >= `classes`.
+    Palettes and colours count by their luma. Where the colour is the same everywhere and light, what is
+    opaque counts for white, and that is noted. step: how much apart the grey values of the file are at least.
+    Raises UnreadableError where two colours are equally bright, or transparency and colour disagree.
     """
-    with _lossless(path, limits) as image:
-        if image.mode not in ("P", "L", "1", "I;16"):
-            raise UnreadableError(f"{path} has mode {image.mode}: save an index-coloured PNG")
-        labels = torch.from_numpy(np.asarray(image).astype(np.int64))
-    labels = torch.where(labels == UNLABELLED, -1, labels)
-    if classes is not None and int(labels.max()) >= classes:
-        raise UnreadableError(f"{path} has label {int(labels.max())}: use 0 to {classes - 1}")
-    return _resized_labels(labels, size) if size else labels
-
-
-def _share(path: Path | str, size: tuple[int, int] | None, limits: Limits | None) -> Tensor:
-    """Share of white in every target pixel: float64 (H, W) in [0, 1]."""
-    with _lossless(path, limits) as image:
-        if image.mode.startswith("I;16"):
-            white = np.asarray(image) >= 32768
-        elif image.mode in ("P", "PA", "L", "LA", "1", "RGB", "RGBA"):
-            white = np.asarray(image.convert("L")) >= 128
-        else:
-            raise UnreadableError(f"{path} has mode {image.mode}: save a black-and-white PNG")
-    mask = torch.from_numpy(white).double()
-    return _boxed(mask, *size, grow=True) if size else mask
-
-
-def _lossless(path: Path | str, limits: Limits | None):
-    """`opened` for files whose pixels are what was drawn."""
-    path = Path(path)
-    try:
-        with Image.open(path) as image:
-            lossy = image.format in ("JPEG", "WEBP", "MPO") or image.info.get("compression") in (
-                "jpeg",
-                "webp",
+    if image.mode == "1":
+        return np.asarray(image).astype(np.uint8), 1
+    if image.mode.startswith("I;16"):
+        return np.asarray(image), 65535
+    if image.mode in ("I", "F"):
+        return np.asarray(image), None if image.mode == "I" else 1
+    if image.mode == "L" and "transparency" not in image.info:
+        return np.asarray(image) // step, 255 // step
+    pixels = np.asarray(image.convert("RGBA"))
+    luma, alpha = np.asarray(image.convert("RGB").convert("L")), pixels[..., 3]
+    if alpha.min() == alpha.max():
+        _apart(pixels[..., :3], luma, where)
+        return luma, 255
+    if luma.min() == luma.max():
+        if luma.min() < 128:
+            raise UnreadableError(
+                f"{where} has one dark colour, and is transparent in parts: save it black and white without "
+                "transparency, since the transparent parts may be either"
             )
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning):
-        lossy = False
-    if lossy:
-        raise UnreadableError(f"{path} is lossy, masks must be lossless: save as PNG")
-    return opened(path, LOSSLESS, limits)
+        note("has one colour: what is opaque is taken for white, what is transparent for black", where)
+        return alpha, 255
+    if len(np.unique(np.stack([luma, alpha], -1).reshape(-1, 2), axis=0)) > 2:
+        raise UnreadableError(
+            f"{where} has transparent parts and several colours: save it black and white without transparency"
+        )
+    return luma, 255
 
 
-def _boxed(mask: Tensor, height: int, width: int, *, grow: bool) -> Tensor:
+def white_of(
+    grid: Grid, top: float | None, where: str, threshold: float | None = None, advice: str = ADVICE
+) -> Grid:
+    """Where a grid of numbers (H, W) is white, bool.
+
+    {0, 1}, {0, white} and one of these alone are black and white. For anything else the threshold decides.
+    Without one, two values will do if the lower is 0 or if they lie on both sides of half of `top`, which is
+    noted. top: the value of white in files of its type, None if there is none; advice: how to give a
+    threshold. Raises UnreadableError where it cannot be told.
+    """
+    values = np.unique(grid)
+    low, high = values[0].item(), values[-1].item()
+    if isinstance(low, complex) or not np.isfinite(values).all():
+        raise UnreadableError(f"{where} holds values that are no finite real numbers: save 0 and 1")
+    if len(values) <= 2 and low in (0, high) and high in (0, 1, top or 255):
+        if high == 1 and top not in (None, 1) and (low == 1 or threshold is not None):
+            note("holds no value but 1, or 0 and 1: 1 is taken for white", where)
+        return grid > 0
+    found = f"{where} holds {_held(values)}, not black and white alone"
+    if threshold is not None:
+        return above(grid, top, threshold, where, found)
+    sides = top is not None and low < top / 2 <= high
+    if len(values) == 2 and (low == 0 or sides):
+        note(f"holds {_held(values)}: {high:g} is taken for white", where)
+        return grid == high
+    if len(values) <= 2 or top is None or low < 0 or high > top:
+        raise UnreadableError(f"{found}: save black as 0 and white as {_white(top)}")
+    share = 0.5 if sides else (low + high) / 2 / top
+    how = advice.format(share=share, value=float(f"{share:.2g}") * top)
+    raise UnreadableError(f"{found}: save it so, or {how}")
+
+
+def above(grid: Grid, top: float | None, threshold: float, where: str, found: str) -> Grid:
+    """Where a grid (H, W) is at least the threshold's share of `top`, bool; noted if that is all or nothing.
+
+    found: what the grid holds, for the UnreadableError where it does not lie between 0 and `top`.
+    """
+    if not 0 < threshold <= 1:
+        raise UnreadableError(f"threshold is {threshold:g}: give a share above 0, at most 1")
+    if top is None or grid.min() < 0 or grid.max() > top:
+        raise UnreadableError(f"{found}: save black as 0 and white as {_white(top)}")
+    white = grid >= threshold * top
+    if grid.min() < grid.max() and (white.all() or not white.any()):
+        note(f"is {'white' if white.all() else 'black'} everywhere at the threshold {threshold:g}", where)
+    return white
+
+
+def _held(values: Grid) -> str:
+    low, high = values[0].item(), values[-1].item()
+    if len(values) < 3:
+        return f"the value {low:g} alone" if low == high else f"the values {low:g} and {high:g}"
+    return f"{len(values)} values from {low:g} to {high:g}"
+
+
+def _white(top: float | None) -> str:
+    return "255" if top in (None, 255) else f"1 or {top:g}" if top != 1 else "1"
+
+
+def _apart(colours: Grid, luma: Grid, where: str) -> None:
+    """UnreadableError if a picture has two colours or more, and all are equally bright."""
+    if luma.min() != luma.max():
+        return
+    found = np.unique(colours.reshape(-1, 3), axis=0)
+    if len(found) > 1:
+        names = " and ".join("#" + bytes(colour).hex() for colour in found[:2])
+        raise UnreadableError(f"{where} has the colours {names}, equally bright: save it black and white")
+
+
+def _share(
+    path: Path, size: tuple[int, int] | None, limits: Limits | None, threshold: float | None, turn: int
+) -> Tensor:
+    """Share of white in every target pixel: float64 (H, W) in [0, 1]."""
+    loses = False
+    if path.suffix.lower() == ".npy":
+        grid = read_npy(path, limits)
+        grid = grid[0] if grid.ndim == 3 and len(grid) == 1 else grid
+        if grid.ndim != 2 or grid.size == 0:
+            raise UnreadableError(f"{path} has shape {grid.shape}: give a mask of shape (H, W)")
+        grid, top = numbered(grid)
+    else:
+        with lossless(path, "masks", limits, lossy=threshold is not None) as image:
+            step = grey_step(image, path)
+            loses = is_lossy(image)
+            grid, top = brightness(ImageOps.exif_transpose(image), str(path), step)
+    if loses and threshold is not None:  # of what a lossy file holds, no value is what was drawn
+        white = above(grid, top, threshold, str(path), str(path))
+    else:
+        white = white_of(grid, top, str(path), threshold)
+    mask = torch.from_numpy(turned(white, turn)).double()
+    return _boxed(mask, *size) if size else mask
+
+
+def numbered(grid: Grid) -> tuple[Grid, float | None]:
+    """An array of numbers as `white_of` takes it, and the value of white in its type."""
+    if grid.dtype.kind == "c" and not grid.imag.any():  # as masks of k-space are stored with it
+        grid = grid.real
+    if grid.dtype.kind == "b":
+        return grid.astype(np.uint8), 1
+    if grid.dtype.kind == "u":
+        return grid, float(np.iinfo(grid.dtype).max)
+    return grid, 1 if grid.dtype.kind == "f" else None
+
+
+def _boxed(mask: Tensor, height: int, width: int) -> Tensor:
     left, top, right, bottom = centre_box(mask.shape[1], mask.shape[0], width / height)
     mask = mask[top:bottom, left:right]
     if mask.shape[0] >= height and mask.shape[1] >= width:
         return area(mask, height, width)
-    return _nearest(mask, height, width)
-
-
-def _resized_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    left, top, right, bottom = centre_box(labels.shape[1], labels.shape[0], size[1] / size[0])
-    labels = labels[top:bottom, left:right]
-    if labels.shape[0] >= size[0] and labels.shape[1] >= size[1]:
-        # Shifted by one, so that unlabelled pixels vote too and lose ties.
-        return vote(labels + 1, *size) - 1
-    return _nearest(labels, *size)
-
-
-def _nearest(grid: Tensor, height: int, width: int) -> Tensor:
-    rows = ((torch.arange(height) + 0.5) * grid.shape[0] / height).long()
-    columns = ((torch.arange(width) + 0.5) * grid.shape[1] / width).long()
-    return grid[rows][:, columns]
+    return nearest(mask, height, width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -10,14 +11,17 @@ class Reading:
     """Answers to what files do not say themselves. None and () leave it to the reader, which then asks."""
 
     threshold: float | None = None
-    """In masks of other than two values: share of the range from black to white, 0 to 1, from which on a
-    pixel counts as white."""
+    """In masks that are not black and white alone: share of the range from black to white, 0 to 1, from which
+    on a pixel counts as white."""
     window: tuple[float, float] | None = None
     """In pictures and volumes with units of their own: the values that become black and white."""
     label_values: tuple[int, ...] = ()
     """In label maps that are not numbered 0, 1, 2, ...: the value of each class, in the order of classes."""
     missing: tuple[float, ...] = ()
     """In tables: numbers that stand for a missing value, such as -999."""
+    drawn_on: Literal["seen", "stored"] | None = None
+    """Of pictures with an orientation tag: whether masks and label maps were drawn on the picture as it is
+    seen, or as it is stored, before the tag turns it."""
 
 
 UNSAID = Reading()
@@ -28,5 +32,6 @@ ASKED_OF = {
     "window": ("images", "measured"),
     "label_values": ("labels",),
     "missing": ("series",),
+    "drawn_on": ("mask", "labels"),
 }
 """Names of the kinds of input (headwater.methods.base.Kind) that each answer is about."""

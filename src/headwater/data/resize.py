@@ -58,6 +58,13 @@ def vote(labels: Tensor, height: int, width: int) -> Tensor:
     return result
 
 
+def nearest(grid: Tensor, height: int, width: int) -> Tensor:
+    """Give every target pixel (height, width) the value of the source pixel (H, W) under its middle."""
+    rows = ((torch.arange(height) + 0.5) * grid.shape[0] / height).long()
+    columns = ((torch.arange(width) + 0.5) * grid.shape[1] / width).long()
+    return grid[rows][:, columns]
+
+
 def _overlap(source: int, target: int, like: Tensor) -> Tensor:
     """Row i holds the share of each source pixel in target pixel i; rows sum to one."""
     edges = torch.arange(target + 1, dtype=torch.float64) * source / target

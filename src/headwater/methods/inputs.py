@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headwater.data.label_maps import label_numbers
+from headwater.data.masks import brightness, numbered, white_of
 from headwater.data.pictures import on_white
 from headwater.errors import need
 
@@ -58,19 +60,27 @@ def images(value: Any, name: str) -> Tensor:
 
 
 def mask(value: Any, name: str) -> Tensor:
-    """Masks bool (B, 1, H, W), of black and white: PIL pictures, arrays (H, W), (B, H, W), (B, 1, H, W)."""
-    found = torch.from_numpy(np.array(_stacked(value, name)))
-    two = any(set(found.unique().tolist()) <= pair for pair in ({0, 1}, {0, 255}))
-    need(
-        found.dtype == torch.bool or (found.dtype == torch.uint8 and two),
-        f"{name} is no mask of black and white: give bool, or uint8 of 0 and 1 or of 0 and 255",
-    )
-    return _channelled(found > 0, name)
+    """Masks bool (B, 1, H, W), of black and white: PIL pictures, arrays (H, W), (B, H, W), (B, 1, H, W).
+
+    What is white is decided as in files, see `headwater.data.masks.white_of`, over all masks at once.
+    """
+    many = list(value) if isinstance(value, list | tuple) else [value]
+    read = [brightness(v, name) if hasattr(v, "convert") else numbered(np.asarray(v)) for v in many]
+    need(len({top for _, top in read}) == 1, f"{name} has masks of different types: give all of one type")
+    grids = _one_array([grid for grid, _ in read], isinstance(value, list | tuple), name)
+    need(grids.size > 0, f"{name} is empty: give one mask or more")
+    white = white_of(grids, read[0][1], name, advice=f"compare it first, as in {name} >= {{value:g}}")
+    return _channelled(torch.from_numpy(white), name)
 
 
 def labels(value: Any, name: str) -> Tensor:
-    """Label maps int64 (B, H, W), from PIL pictures or arrays of whole numbers (H, W) or (B, H, W)."""
-    pixels = _stacked(value, name)
+    """Label maps int64 (B, H, W), from PIL pictures or arrays of whole numbers (H, W) or (B, H, W).
+
+    Of a palette the index counts, of a gray picture its number; colours are refused, as in files.
+    """
+    many = list(value) if isinstance(value, list | tuple) else [value]
+    read = [label_numbers(v, name) if hasattr(v, "convert") else np.asarray(v) for v in many]
+    pixels = _one_array(read, isinstance(value, list | tuple), name)
     need(
         pixels.dtype.kind in "iu" and pixels.ndim in (2, 3),
         f"{name} is {pixels.shape} of {pixels.dtype}: give whole numbers (B, H, W)",
@@ -124,14 +134,11 @@ def _array(value: Any) -> Array:
     return np.asarray(value)
 
 
-def _stacked(value: Any, name: str) -> Array:
-    """One array, or several of one shape as a batch; a palette or gray picture counts as its numbers."""
-    many = list(value) if isinstance(value, list | tuple) else [value]
-    found = [
-        np.asarray(v.convert("L") if getattr(v, "mode", "L") not in ("1", "L", "P") else v) for v in many
-    ]
+def _one_array(found: list[Array], batch: bool, name: str) -> Array:
+    """One array, or several of one shape as a batch."""
+    need(len(found) > 0, f"{name} is empty: give one or more")
     need(len({a.shape for a in found}) == 1, f"{name} has parts of different shapes: give all of one size")
-    return np.stack(found) if isinstance(value, list | tuple) else found[0]
+    return np.stack(found) if batch else found[0]
 
 
 def _channelled(found: Tensor, name: str) -> Tensor:

@@ -36,6 +36,10 @@ class Request:
     """Whether a text may be a list of candidates: as a result, never as something to work on."""
     reading: Reading = UNSAID
     """What the user said about files that can mean several things."""
+    made: bool = False
+    """Whether these are results of a method, of which nothing need be asked."""
+    classes: int = 0
+    """Of label maps: how many classes there are at least, as far as is known."""
 
     @property
     def flag(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from headwater.cli.kinds.family import Family, Files, Items, Request, Shape, pic
 from headwater.data import UnreadableError, open_dataset, save_labels, save_mask, save_picture, shipped
 from headwater.data.arrays import read_npy
 from headwater.data.datasets import Dataset
-from headwater.data.masks import UNLABELLED, read_known, read_labels, read_mask
+from headwater.data.label_maps import BLACK_AND_WHITE, UNLABELLED, Held, read_labels
+from headwater.data.masks import read_known, read_mask
 from headwater.data.pictures import FORMATS, SUFFIXES, list_pictures, opened, read_picture
 from headwater.errors import need
+from headwater.notes import note
 from headwater.report import Cell, Classes, Heat
 
 
@@ -58,25 +60,42 @@ class Measured(Images):
         return picture_files(ask, lambda path: read_picture(path, _stored(path)))
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Masks or label maps, which are drawn on pictures and turned with them."""
+
+    names: list[str]
+    paths: list[Path]
+    one: Callable[[Path, int], Tensor]
+    """Path, EXIF orientation tag of the picture it is drawn on -> item."""
+
+    def __getitem__(self, row: int) -> Tensor:
+        tag, row = divmod(row, len(self.paths))
+        return self.one(self.paths[row], 1 + tag)
+
+    def turned(self, row: int, tag: int) -> int:
+        """The row of the same item drawn on a picture as it is stored that has this orientation tag."""
+        return row + (tag - 1) * len(self.paths)
+
+
 class Masks(Family):
     """bool (1, H, W)."""
 
     def open(self, ask: Request) -> Items:
-        size = ask.shape[1:] if ask.shape else None
+        size, threshold = ask.shape[1:] if ask.shape else None, ask.reading.threshold
 
-        def one(path: Path) -> Tensor:
-            if path.suffix.lower() == ".npy":
-                return _mask_array(path, size)
-            if ask.name == "known":
-                return read_known(path, size, white="known")[None]
-            return read_mask(path, size)[None]
+        def one(path: Path, turn: int) -> Tensor:
+            if ask.name != "known":
+                return read_mask(path, size, threshold=threshold, turn=turn)[None]
+            known = read_known(path, size, white="known", threshold=threshold, turn=turn)[None]
+            if size is not None and bool(known.all()):
+                note("is white everywhere: all of the picture is known", path)
+            if size is not None and not bool(known.any()):
+                note("leaves no pixel white: nothing of the picture is known", path)
+            return known
 
-        path = ask.path
-        if path.is_dir() and not any(p.suffix.lower() in SUFFIXES for p in path.rglob("*")):
-            paths = sorted(path.rglob("*.npy"))
-            need(bool(paths), f"{ask.flag}: {ask.where} holds no PNG, TIFF or .npy mask: check the path")
-            return Files(relative(paths, path), paths, one)
-        return picture_files(ask, one)
+        names, paths = _grids(ask, "mask")
+        return Drawn(names, paths, one)
 
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
         save_mask(item.reshape(item.shape[-2:]), out / key / f"{stem(name)}.png")
@@ -90,13 +109,17 @@ class Labels(Family):
     """int64 (H, W), `UNLABELLED` where no class is given."""
 
     def open(self, ask: Request) -> Items:
-        size = ask.shape[1:] if ask.shape else None
+        names, paths = _grids(ask, "label map")
+        size, said = ask.shape[1:] if ask.shape else None, ask.reading.label_values
+        values = tuple(range(UNLABELLED)) if ask.made else Held.by(paths).settled(ask.flag, said, ask.classes)
+        # Pixels that are white after resizing are of class 1: ties go to black, as everywhere with 255.
+        two = values == BLACK_AND_WHITE
 
-        def one(path: Path) -> Tensor:
-            labels = read_labels(path, size)
-            return torch.where(labels < 0, UNLABELLED, labels)
+        def one(path: Path, turn: int) -> Tensor:
+            labels = read_labels(path, size, values=values[:1] if two else values, turn=turn)
+            return torch.where(labels < 0, 1 if two else UNLABELLED, labels)
 
-        return picture_files(ask, one)
+        return Drawn(names, paths, one)
 
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
         save_labels(torch.where(item == UNLABELLED, -1, item), out / key / f"{stem(name)}.png")
@@ -115,7 +138,7 @@ class Maps(Family):
         path = ask.path
         paths = [path] if path.is_file() else sorted(path.rglob("*.npy"))
         need(bool(paths), f"{ask.flag}: {ask.where} holds no .npy file: check the path")
-        return Files(relative(paths, path), paths, lambda path: torch.from_numpy(read_npy(path)))
+        return Files(relative(paths, path), paths, lambda path: _map(path, ask.shape))
 
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
         path = out / key / f"{stem(name)}.png"
@@ -135,14 +158,27 @@ def save_npy(path: Path, value: Tensor) -> None:
     write_file(path, buffer.getvalue())
 
 
-def _mask_array(path: Path, size: tuple[int, int] | None) -> Tensor:
-    """A mask of numbers: what is not 0 is True. Its size is the picture's own."""
+def _map(path: Path, shape: Shape | None) -> Tensor:
+    """A map of finite numbers (1, H, W), of the height and width that are worked at."""
     array = read_npy(path)
-    array = array[0] if array.ndim == 3 and len(array) == 1 else array
-    if array.ndim != 2 or (size is not None and array.shape != tuple(size)):
-        wanted = "(H, W)" if size is None else str(tuple(size))
-        raise UnreadableError(f"{path} has shape {array.shape}: give a mask of shape {wanted}")
-    return torch.from_numpy(array != 0)[None]
+    array = array[None] if array.ndim == 2 else array
+    size = array.shape[-2:] if shape is None else shape[1:]
+    if array.shape != (1, *size):
+        wanted = "(1, H, W)" if shape is None else f"{(1, *size)}, the size of the pictures here"
+        raise UnreadableError(f"{path} has shape {array.shape}: give a map of shape {wanted}")
+    if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+        raise UnreadableError(f"{path} holds values that are no finite real numbers: replace them")
+    return torch.from_numpy(np.asarray(array, np.float32))
+
+
+def _grids(ask: Request, what: str) -> tuple[list[str], list[Path]]:
+    """Names and paths of masks or label maps: pictures, or where there are none, .npy files."""
+    path = ask.path
+    paths = [path] if path.is_file() else sorted(path.rglob("*.npy"))
+    if path.is_dir() and any(p.suffix.lower() in SUFFIXES for p in path.rglob("*")):
+        paths = list_pictures(path)
+    need(bool(paths), f"{ask.flag}: {ask.where} holds no PNG, TIFF or .npy {what}: check the path")
+    return relative(paths, path), paths
 
 
 def _stored(path: Path) -> Shape:

@@ -12,6 +12,7 @@ from headwater.errors import need
 from headwater.methods.base import Images, Map, Mask, Method, Paper, Scores
 from headwater.metrics.detection import Counts, auroc, best_dice
 from headwater.models import Prior
+from headwater.notes import note
 from headwater.sampling import Run, RunOptions, Start, sample
 
 
@@ -110,14 +111,19 @@ class AnoDDPM(Method):
         """Compare with truth (B, 1, H, W) bool, True where a lesion is.
 
         pixel_auroc and best_dice (over all thresholds) pool the pixels of all pictures; dice, precision and
-        recall are at the paper's threshold 0.5; image_auroc tells pictures with a lesion from those without,
-        NaN if one kind is missing.
+        recall are at the paper's threshold 0.5; image_auroc tells pictures with a lesion from those without.
+        What ranks one kind above the other is NaN if one is missing, and that is noted for pixels.
         """
-        sick = truth.flatten(1).any(1)
+        sick, ranked = truth.flatten(1).any(1), 0 < int(truth.sum()) < truth.numel()
+        if not ranked:
+            marks = (
+                "no mask has a white pixel" if not bool(truth.any()) else "every pixel of the masks is white"
+            )
+            note(f"{marks}, so that pixel_auroc, best_dice and image_auroc are not defined", "--truth")
         fixed = Counts.of(map > 0.5, truth)
         return {
-            "pixel_auroc": auroc(map.flatten(), truth.flatten()),
-            "best_dice": best_dice(map.flatten(), truth.flatten())[0],
+            "pixel_auroc": auroc(map.flatten(), truth.flatten()) if ranked else float("nan"),
+            "best_dice": best_dice(map.flatten(), truth.flatten())[0] if ranked else float("nan"),
             "dice": fixed.dice,
             "precision": fixed.precision,
             "recall": fixed.recall,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from headwater.core import Sampler
 from headwater.core.prediction import labels as network_labels
+from headwater.data.label_maps import note_gaps
 from headwater.errors import need
 from headwater.methods.base import Images, Labels, Map, Method, Paper, Scores
 from headwater.metrics.clusters import kmeans
@@ -187,6 +188,7 @@ class DDPMSegmentation(Method):
         need(int(used.sum()) > 1, "no labelled pixel is left to learn from: lower smallest or check ignore")
         need(int(labels[used].min()) >= 0, "labels are negative: number the classes from 0")
         classes = int(labels[labels != self.ignore].max()) + 1
+        note_gaps(labels[labels != self.ignore])
         features = PixelFeatures(maps, labels.shape[-2:])
         pool, truth = used.flatten().nonzero()[:, 0], labels.flatten()
         seeds = [derive(run.seed, Purpose.CLASSIFIER_MEMBER, k) for k in range(members)]

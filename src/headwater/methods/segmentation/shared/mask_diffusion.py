@@ -18,6 +18,7 @@ from headwater.controls import Clip
 from headwater.core import Denoiser, Diffusion, Sampler
 from headwater.core.prediction import Target
 from headwater.core.schedule import linear
+from headwater.data.label_maps import note_gaps
 from headwater.errors import need
 from headwater.methods.base import Images, Labels, Map, Method
 from headwater.metrics.mask_agreement import agreement
@@ -239,6 +240,7 @@ def count_classes(image: Images, labels: Tensor, fold: int) -> int:
         return max(2, labels.shape[1])
     low, high = int(labels.min()), int(labels.max())
     need(low >= 0 and high < 255, "some pixels have no class: this method wants every pixel labelled")
+    note_gaps(labels)
     return max(2, high + 1)
 
 
