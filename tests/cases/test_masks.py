@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 import headwater as hw
 from headwater.cli import main
 from headwater.data.label_maps import read_labels
-from headwater.data.layout import layout_of, turned
 from headwater.data.masks import read_known, read_mask
+from headwater.data.orientation import layout_of, turned
 from headwater.errors import UserError
 from headwater.methods.inputs import labels as given_labels
 from headwater.methods.inputs import mask as given_mask
@@ -394,7 +394,7 @@ def parts(prior, tmp_path) -> Callable[..., list[object]]:
 
     def words(*values: int, suffix: str = "png", out: str = "fit") -> list[object]:
         for i in range(3):
-            save(np.full((24, 16, 3), 60 * i + 9, np.uint8), tmp_path / "image" / f"w{i}.png")
+            save(np.full((24, 16, 3), 60 * i + 40, np.uint8), tmp_path / "image" / f"w{i}.png")
             grid = np.full((24, 16), values[0], np.int32)
             grid[5:15, 3:9] = values[i % len(values)]
             grid[7:12, 4:8] = values[-1 - i // 2]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from headwater.data.arrays import axial_slices, read_volume
+from headwater.data.arrays import axial_slices
 from headwater.data.kspace import open_kspace, open_magnitude
+from headwater.data.nifti import read_volume
 from headwater.data.pictures import Limits, UnreadableError
 
 
@@ -33,7 +34,7 @@ def test_magnitudes_keep_their_units_and_lie_as_pictures_of_volumes_do(tmp_path)
     found = open_magnitude(tmp_path / "head.nii.gz")
     assert found.names == ["head-00000", "head-00001", "head-00002"]
     assert float(found[2].max()) == volume[..., 2].max()
-    picture = axial_slices(read_volume(tmp_path / "head.nii.gz"))[2, 0]
+    picture = axial_slices(read_volume(tmp_path / "head.nii.gz").values)[2, 0]
     dim = found[2] <= np.quantile(volume, 0.99)
     torch.testing.assert_close(picture[dim], (found[2] / np.quantile(volume, 0.995) * 2 - 1)[dim])
     np.save(tmp_path / "stack.npy", volume)

@@ -54,11 +54,11 @@ def test_pictures_of_every_kind_are_the_same_tensor() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (np.zeros((5, 4, 4)), "image has the shape \\(5, 4, 4\\)"),
-        (np.zeros((2, 3, 4, 3)), "its channels may be anywhere"),
-        (np.zeros((2, 4, 4, 4)), "its channels may be anywhere"),
+        (np.zeros((3, 9, 9)), "image has shape \\(3, 9, 9\\), which may be 3 gray pictures or one"),
+        (np.zeros((2, 3, 4, 3)), "which may be channels at the end or channels after the first axis"),
+        (np.zeros((2, 4, 4, 4)), "its sides do not tell"),
         (np.zeros((4, 4), np.int64), "give uint8 pixels or floats"),
-        (PIXELS.astype(float), "values outside -1 to 1"),
+        (PIXELS.astype(float), "goes from 0 to 235, but pictures lie in"),
         ([PIXELS, PIXELS[:2]], "different shapes"),
         ([], "image is empty"),
     ],

@@ -29,6 +29,7 @@ LAYERS = (
     "core",
     "gallery",
     "atomic",
+    "modes",
     "progress",
     "errors",
     "notes",
@@ -37,7 +38,7 @@ LAYERS = (
 HEIGHT = {name: -line for line, names in enumerate(LAYERS) for name in names.split()}
 BESIDE = {"data", "metrics", "report"}
 """They import no more than UNDER_BESIDE; whatever lies above all of that may import them."""
-UNDER_BESIDE = {"noise", "core", "gallery", "atomic", "errors", "notes", "progress"}
+UNDER_BESIDE = {"noise", "core", "gallery", "atomic", "errors", "notes", "modes", "progress"}
 FOR_CLAIMS = {"experiments", "baselines", "attacks"}
 """Above the methods, and open to their claims alone."""
 CORE_LINES = 1600

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from headwater.attacks.gradient import Loss, Objective, View, logits_of
 from headwater.attacks.threat import Threat, per_row
 from headwater.errors import need
+from headwater.modes import in_evaluation
 from headwater.noise import Purpose, derive
 
 _MOMENTUM = 0.75
@@ -37,6 +38,7 @@ class PGD:
     fixed: bool = False
     """Whether it knows the evaluation's own noise: a diagnosis, not an attack on a random defence."""
 
+    @in_evaluation
     def perturb(
         self, model: nn.Module, threat: Threat, images: Tensor, labels: Tensor, seeds: Sequence[int]
     ) -> list[Tensor]:
@@ -44,6 +46,8 @@ class PGD:
         need(self.steps >= 1 and self.draws >= 1, "steps and draws are 1 or more")
         objective = Objective(logits_of(model, self.view), labels, seeds, self.loss, self.draws, self.fixed)
         size = 2.5 * threat.eps / self.steps if self.size is None else self.size
+        small = threat.norm != "linf" or self.size is None or size < 1
+        need(small, f"the step size is {size:g} for pictures in [0, 1]: give {size:g} / 255 for grey levels")
         x = threat.start(images, [derive(seed, Purpose.PGD) for seed in seeds])
         best, highest = x, None
         for step in range(self.steps):
@@ -82,6 +86,7 @@ class APGD:
     view: View = "exact"
     loss: Loss = "ce"
 
+    @in_evaluation
     def perturb(
         self, model: nn.Module, threat: Threat, images: Tensor, labels: Tensor, seeds: Sequence[int]
     ) -> list[Tensor]:

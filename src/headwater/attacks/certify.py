@@ -10,13 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headwater.attacks.gradient import logits_of
+from headwater.attacks.threat import in_unit_range
 from headwater.errors import need
 from headwater.metrics.statistics import least_share
+from headwater.modes import in_evaluation
 from headwater.noise import Purpose, White, derive
 from headwater.sampling import Run, RunOptions
 
 
 @torch.no_grad()
+@in_evaluation
 def certify(
     model: nn.Module,
     images: Tensor,
@@ -32,7 +35,8 @@ def certify(
     The smoothed model answers what `model` says most often of the picture with Gaussian noise. If it says c
     with a probability of at least p > 1/2, no picture within std * quantile(p) changes that.
 
-    model: from noisy pictures (B, C, H, W), about [0, 1] and beyond, to logits; a random one should be
+    model: from noisy pictures (B, C, H, W), about [0, 1] and beyond, to logits, asked in evaluation mode and
+        left as it was; a random one should be
         `Seeded`, and its draws count as the noise's do.
     std: of the noise, on [0, 1]. draws: on which p is bounded; the class is guessed on `guesses` others.
     confidence: of the bound, for one picture; with 200 draws and 0.999 no radius is above 1.8 std.
@@ -40,6 +44,8 @@ def certify(
     Returns (N,), 0 for a picture whose guessed class is wrong or whose p is not above 1/2.
     """
     need(std > 0, f"std is {std}: give a positive one")
+    need(std < 4, f"std is {std:g}, pictures being in [0, 1]: give {std:g} / 255 if grey levels are meant")
+    images = in_unit_range(images)
     need(draws >= 1 and guesses >= 1, "draws and guesses are 1 or more")
     run, logits, normal = Run(**how), logits_of(model), NormalDist()
     model.to(run.device)

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from headwater.attacks.ascent import APGD, PGD
 from headwater.attacks.gradient import Defended, Seeded, logits_of
 from headwater.attacks.report import APGD_EXACT, BLIND, CLEAN, EXACT, KNOWN, NAIVE, Report
-from headwater.attacks.threat import Threat
+from headwater.attacks.threat import Threat, in_unit_range
 from headwater.errors import need
+from headwater.modes import in_evaluation
 from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
 
@@ -46,6 +47,7 @@ def usual_attacks(model: nn.Module, steps: int = 20, draws: int = 8) -> dict[str
     }
 
 
+@in_evaluation
 def suite(
     model: nn.Module,
     images: Tensor,
@@ -58,8 +60,8 @@ def suite(
 ) -> Report:
     """Attack `model` on images (N, C, H, W) in [0, 1] with labels (N,) int64.
 
-    model: any module from [0, 1] to logits; a random one should be `Seeded`, so that each attack and each
-        vote is a function of (seed, picture) whatever the batch.
+    model: any module from [0, 1] to logits, attacked in evaluation mode and left as it was; a random one
+        should be `Seeded`, so that each attack and each vote is a function of (seed, picture) alone.
     attacks: `usual_attacks(model)` by default. A picture that one attack broke is not spared the others.
     votes: evaluations of a random model per candidate; others get one.
     known_noise: steps of PGD with the very noise of a single evaluation, if not 0: shows how much of the
@@ -69,7 +71,8 @@ def suite(
     """
     run = Run(**how)
     model.to(run.device)
-    _check(images, labels, votes)
+    images = _checked(images, labels, votes)
+    threat.check(images)
     attacks = usual_attacks(model) if attacks is None else attacks
     need(len(attacks) > 0, "name at least one attack: robustness without an attack is accuracy")
     votes = votes if isinstance(model, Seeded) else 1
@@ -113,12 +116,12 @@ def _correct(model: Seeded, images: Tensor, labels: Tensor, seeds: Sequence[int]
     return model.seeded(images, seeds).argmax(1) == labels
 
 
-def _check(images: Tensor, labels: Tensor, votes: int) -> None:
+def _checked(images: Tensor, labels: Tensor, votes: int) -> Tensor:
+    """The images without what rounding put beyond [0, 1]."""
     need(images.ndim == 4 and len(images) > 0, "give images (N, C, H, W) with N of 1 or more")
     need(
         labels.shape == images.shape[:1] and labels.dtype == torch.int64,
         f"labels are {tuple(labels.shape)} of {labels.dtype}: give one int64 class per picture",
     )
-    inside = bool(((images >= 0) & (images <= 1)).all())
-    need(inside, "attacks work on pictures in [0, 1]: rescale them")
     need(votes >= 1, "votes is 1 or more")
+    return in_unit_range(images)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from headwater.data.levels import ROUNDING, digits
 from headwater.errors import need
 from headwater.noise import White
 
@@ -17,7 +18,8 @@ from headwater.noise import White
 class Threat:
     """All pictures in [0, 1] within `eps` of the given one, in the largest or the Euclidean norm.
 
-    Raises UserError for another norm or an eps that is not positive.
+    Raises UserError for another norm, an eps that is not positive, or one that allows every picture, as 8
+    does where 8 / 255 is meant.
     """
 
     norm: Literal["linf", "l2"] = "linf"
@@ -26,6 +28,19 @@ class Threat:
     def __post_init__(self) -> None:
         need(self.norm in ("linf", "l2"), f"the norm is {self.norm!r}: choose linf or l2")
         need(self.eps > 0, f"eps is {self.eps}: give a positive radius, pictures being in [0, 1]")
+        if self.norm == "linf":
+            need(self.eps < 1, self._too_large())
+
+    def check(self, images: Tensor) -> None:
+        """Raise UserError where the ball around images (B, C, H, W) holds every picture there is."""
+        whole = images[0].numel() ** 0.5
+        need(self.norm == "linf" or self.eps < whole, self._too_large())
+
+    def _too_large(self) -> str:
+        return (
+            f"eps is {self.eps:g}, which allows every picture, since pictures are in [0, 1]: give "
+            f"{self.eps:g} / 255 if that many grey levels are meant"
+        )
 
     def size(self, delta: Tensor) -> Tensor:
         """Norm of each row of (B, ...): (B,)."""
@@ -64,3 +79,14 @@ class Threat:
 def per_row(values: Tensor, like: Tensor) -> Tensor:
     """values (B,) so that they broadcast over like (B, ...)."""
     return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def in_unit_range(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) in [0, 1]; what lies beyond by rounding is cut. UserError for others."""
+    need(images.is_floating_point(), f"the pictures are of {images.dtype}: give floats in [0, 1]")
+    low, high = float(images.min()), float(images.max())
+    need(
+        low >= -ROUNDING and high <= 1 + ROUNDING,
+        f"attacks work on pictures in [0, 1], these go from {digits(low)} to {digits(high)}: rescale them",
+    )
+    return images.clamp(0, 1)

@@ -14,6 +14,7 @@ from headwater.methods.base import Texts
 from headwater.methods.text.diffuseq.method import pack
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
+from headwater.modes import in_evaluation
 from headwater.nets.text_denoiser import NextWord, TextDenoiserConfig
 from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
@@ -67,6 +68,7 @@ class Autoregressive(Pretrained):
         return replace(fitted, network=cast(NextWord, trained))
 
     @torch.inference_mode()
+    @in_evaluation
     def write(self, source: Texts, **how: Unpack[RunOptions]) -> tuple[list[str], int]:
         """The greedy continuation of each source, and the network calls per batch at most.
 

@@ -19,6 +19,7 @@ from headwater.methods.base import Images, Labels
 from headwater.models import PriorConfig
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
+from headwater.modes import in_evaluation
 from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
 from headwater.training import TrainerConfig, train
@@ -45,6 +46,7 @@ class FittedUNet(Pretrained):
         return {"network": config.build_network()}
 
     @torch.inference_mode()
+    @in_evaluation
     def predict(self, image: Images, **how: Unpack[RunOptions]) -> Labels:
         """Most likely class of every pixel: (B, C, H, W) to int64 (B, H, W)."""
         run = Run(**how)

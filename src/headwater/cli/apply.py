@@ -32,6 +32,7 @@ from headwater.cli.parts import FOLDER, Parts, sweep_files
 from headwater.cli.record import open_output, read_record, write_record
 from headwater.cli.resume import same_run
 from headwater.cli.showing import show
+from headwater.cli.volumes import write_volumes
 from headwater.cli.walk import Walk
 from headwater.cli.work import Resumed, answer, as_json, usable
 from headwater.data.reading import UNSAID
@@ -156,6 +157,8 @@ def _finish(name: str, options: Any, walk: Walk, about: dict[str, Any], files: l
             f"none of the {first.count(len(skipped))} can be read: {next(iter(skipped.values()))}"
         )
     if parts.folder.is_dir():
+        if first.grid is not None:
+            write_volumes(out, walk.outputs, first.names, first.grid)
         if skipped:
             write_file(out / _SKIPPED, as_json(skipped))
         write_record(out, "apply", name, options, {**about, "skipped": skipped}, files)

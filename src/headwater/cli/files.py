@@ -8,12 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from headwater.cli.kinds import FAMILIES, Request
 from headwater.cli.kinds.family import Shape, stem
 from headwater.cli.pairs import fitted
 from headwater.cli.record import read_record, recorded_input
 from headwater.data import UnreadableError
+from headwater.data.kspace import Slices
 from headwater.data.reading import UNSAID, Reading
+from headwater.data.volumes import Grid
 from headwater.errors import UserError
 from headwater.methods.base import Kind
 from headwater.notes import note
@@ -42,6 +46,15 @@ class Source:
     def shape(self) -> Shape | None:
         """Channels, height and width of its items, if these are pictures."""
         return getattr(self.items, "shape", None)
+
+    @property
+    def grid(self) -> Grid | None:
+        """Where its pictures lie in the volume that they are slices of, if they are any."""
+        return getattr(self.items, "grid", None)
+
+    def affine(self, row: int) -> np.ndarray | None:
+        """Where an item lies, (4, 4), if its file says it: see `headwater.data.kspace.Slices.affine`."""
+        return self.items.affine(row) if isinstance(self.items, Slices) else None
 
     @property
     def mark(self) -> dict[str, Any]:
@@ -145,8 +158,9 @@ def open_all(
     for name in sorted(given, key=lambda name: given[name].name != "images"):
         # A mask of k-space belongs to its own grid, which no prior decides.
         size = None if loose and given[name].name == "mask" else shape
+        said = UNSAID if name in made else reading  # what the user says is about files of the user's
         ask = Request(
-            name, str(where[name]), size, tuple(results), bool(results), reading, name in made, classes
+            name, str(where[name]), size, tuple(results), bool(results), said, name in made, classes
         )
         sources[name] = Source(given[name], ask)
         shape = shape or sources[name].shape

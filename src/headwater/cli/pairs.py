@@ -11,7 +11,7 @@ import torch
 
 from headwater.cli.kinds.family import Shape
 from headwater.cli.kinds.pictures import Drawn
-from headwater.data.layout import Layout, layout_of
+from headwater.data.orientation import Layout, layout_of
 from headwater.errors import UserError
 from headwater.notes import note
 

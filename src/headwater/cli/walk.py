@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from headwater.atomic import names_synced_later, sync_folders
@@ -20,6 +21,8 @@ from headwater.methods.base import Kind
 from headwater.progress import ProgressBar
 from headwater.sampling import Run
 
+_Made = tuple[str, dict[str, Any], np.ndarray | None]
+"""Name of an item, its outputs, and the affine of its place if its file has one."""
 SHOWN = 12
 """Items on the page."""
 _WRITERS = 8
@@ -62,16 +65,16 @@ class Walk:
                         page()
                         page = None
                     _note(parts, open_)
-                    files = [pool.submit(self._write, out, name, made) for name, made in items]
+                    files = [pool.submit(self._write, out, name, made, at) for name, made, at in items]
                     open_.append(_Open(rows, skipped, files))
                     bar.update(len(rows))
             finally:
                 _note(parts, open_)
 
-    def _batch(self, rows: range) -> tuple[dict[str, str], list[tuple[str, dict[str, Any]]]]:
-        """What was left out, and the outputs of each other item, by name."""
+    def _batch(self, rows: range) -> tuple[dict[str, str], list[_Made]]:
+        """What was left out, and the outputs of each other item, with its name and place."""
         good, skipped = self.first.read_good(rows, self.on_error)
-        done: list[tuple[str, dict[str, Any]]] = []
+        done: list[_Made] = []
         for part in _consecutive(good):
             names = [self.first.names[i] for i in part]
             items = {self.first.name: self.first.family.collate([good[i] for i in part])}
@@ -81,14 +84,17 @@ class Walk:
             made = taken_apart(result, self.outputs)
             for i in range(min(len(part), SHOWN - len(self.shown))):
                 self.shown.append((names[i], {k: _kept(v[i]) for k, v in {**items, **made}.items()}))
-            done += [(name, {k: v[i] for k, v in made.items()}) for i, name in enumerate(names)]
+            for i, (name, row) in enumerate(zip(names, part, strict=True)):
+                done.append((name, {k: v[i] for k, v in made.items()}, self.first.affine(row)))
         return skipped, done
 
-    def _write(self, out: Path, name: str, made: dict[str, Any]) -> tuple[dict[str, str], set[Path]]:
+    def _write(
+        self, out: Path, name: str, made: dict[str, Any], at: np.ndarray | None
+    ) -> tuple[dict[str, str], set[Path]]:
         """One item's files; gives its lines of common tables, and the folders to sync."""
         with names_synced_later() as folders:
-            kinds = self.outputs.items()
-            return {k: FAMILIES[kind.name].write(out, k, name, made[k]) for k, kind in kinds}, folders
+            families = {k: FAMILIES[kind.name].at(at) for k, kind in self.outputs.items()}
+            return {k: family.write(out, k, name, made[k]) for k, family in families.items()}, folders
 
 
 @dataclass(frozen=True)

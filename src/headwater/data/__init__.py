@@ -2,12 +2,14 @@
 
 from .datasets import Dataset, Skipped, conform, open_dataset
 from .kspace import open_kspace, open_magnitude
+from .nifti import read_volume
 from .pictures import Limits, UnreadableError, list_pictures, read_picture
 from .rows import Pairs
 from .saving import save_labels, save_mask, save_picture
 from .series import Table, read_table, write_table
 from .shipped import Set, load
 from .texts import open_texts
+from .volumes import Volume
 
 __all__ = [
     "Dataset",
@@ -17,6 +19,7 @@ __all__ = [
     "Skipped",
     "Table",
     "UnreadableError",
+    "Volume",
     "conform",
     "list_pictures",
     "load",
@@ -26,6 +29,7 @@ __all__ = [
     "open_texts",
     "read_picture",
     "read_table",
+    "read_volume",
     "save_labels",
     "save_mask",
     "save_picture",

@@ -1,8 +1,9 @@
-"""Arrays and volumes of the user's own: headers are checked before anything is allocated."""
+"""Arrays of the user's own: headers are checked before anything is allocated."""
 
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,6 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headwater.notes import note
+
+from .layout import batch_of
+from .levels import Window, answer, black_and_white, check_window, digits
 from .pictures import Limits, UnreadableError
 
 
@@ -21,7 +26,7 @@ def read_npy(path: Path | str, limits: Limits | None = None) -> np.ndarray:
     Raises:
         UnreadableError: if the file is missing, corrupt, holds objects, or is over the limits.
     """
-    path, limits = _checked(path, limits)
+    path, limits = checked(path, limits)
     try:
         with path.open("rb") as file:
             _check_header(file, str(path), limits, path.stat().st_size)
@@ -29,8 +34,8 @@ def read_npy(path: Path | str, limits: Limits | None = None) -> np.ndarray:
             return np.lib.format.read_array(file, allow_pickle=False)
     except UnreadableError:
         raise
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
-        raise _corrupt(path, error) from None
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, tokenize.TokenError) as error:
+        raise corrupt(path, error) from None
 
 
 def read_npz(path: Path | str, limits: Limits | None = None) -> dict[str, np.ndarray]:
@@ -39,7 +44,7 @@ def read_npz(path: Path | str, limits: Limits | None = None) -> dict[str, np.nda
     Raises:
         UnreadableError: if the file is missing, corrupt, holds objects, or is over the limits.
     """
-    path, limits = _checked(path, limits)
+    path, limits = checked(path, limits)
     found = {}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -57,91 +62,95 @@ def read_npz(path: Path | str, limits: Limits | None = None) -> dict[str, np.nda
         raise
     except (
         *(OSError, ValueError, EOFError, SyntaxError, MemoryError, RuntimeError),
-        *(NotImplementedError, zipfile.BadZipFile, zlib.error),
+        *(NotImplementedError, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
     ) as error:
-        raise _corrupt(path, error) from None
+        raise corrupt(path, error) from None
     if not found:
         raise UnreadableError(f"{path} holds no array: save one called images")
     return found
 
 
-def picture_stack(array: np.ndarray, where: str) -> Tensor:
-    """Turn an array of pictures into float32 (N, C, H, W) in [-1, 1].
+def picture_stack(
+    array: np.ndarray, where: str, window: Window | None = None, *, gray: bool = False
+) -> Tensor:
+    """Turn an array of pictures into float32 (N, C, H, W) in [-1, 1], C 1 or 3.
 
     Args:
-        array: (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3. Unsigned integers count from
-            black 0 to white at the largest value of their type, bool is black and white, floats
-            lie in [-1, 1], or in [0, 1] if none is negative.
+        array: axes as `batch_of` reads them, and values as `black_and_white` does: unsigned integers
+            count from black 0 to white at the largest value of their type, bool is black and white,
+            floats lie in [-1, 1], or in [0, 1] if none is negative by more than rounding. A fourth
+            channel is opacity; the colours are laid on white.
         where: the name that errors use.
+        window: the values that become black and white, for others.
+        gray: whether gray pictures are wanted, which decides what (3, H, W) is.
 
     Raises:
-        UnreadableError: if shape, type or range is another.
+        UnreadableError: if shape, type or range is another, or means two things.
+        UserError: if the window is none.
     """
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[-1] in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
-        raise UnreadableError(f"{where} has shape {array.shape}: use (N, H, W) or (N, H, W, 3)")
-    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    if array.dtype == np.bool_:
-        return tensor * 2 - 1
-    if array.dtype.kind == "u":
-        return tensor * (2 / float(np.iinfo(array.dtype).max)) - 1
-    if array.dtype.kind != "f":
+    if array.dtype.kind not in "buif":
         raise UnreadableError(f"{where} has type {array.dtype}: use uint8 or float32")
-    low, high = float(tensor.min()), float(tensor.max())
-    if not (math.isfinite(low) and math.isfinite(high) and low >= -1 and high <= 1):
-        raise UnreadableError(f"{where} ranges from {low:g} to {high:g}: scale it to [-1, 1]")
-    return tensor * 2 - 1 if low >= 0 else tensor
+    array = batch_of(array, where, gray)
+    low, high = black_and_white(array, where, window)
+    pixels = array if window is None else array.clip(low, high)
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))
+    tensor = tensor if low == -1 and high == 1 else (tensor - low if low else tensor) * (2 / (high - low)) - 1
+    tensor = tensor.clamp(-1, 1)
+    if array.shape[1] < 4:
+        return tensor
+    if low != 0 or high not in (1, 255, 65535):
+        raise UnreadableError(
+            f"{where} has 4 channels and no opacity from 0 to 1: lay the pictures on white first"
+        )
+    opacity = (tensor[:, 3:] + 1) / 2
+    return tensor[:, :3] * opacity + 1 - opacity
 
 
-def read_volume(path: Path | str, limits: Limits | None = None) -> Tensor:
-    """Read a NIfTI volume as float32 (X, Y, Z) in its own units, axes to right, anterior, superior.
-
-    Raises:
-        UnreadableError: if the file is missing, corrupt, not three-dimensional, over the limits,
-            or nibabel is not installed.
-    """
-    path, limits = _checked(path, limits)
-    try:
-        import nibabel
-    except ImportError:
-        raise UnreadableError(f"{path} needs nibabel: pip install 'headwater[medical]'") from None
-    try:
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Image):
-            raise UnreadableError(f"{path} is not a NIfTI file: convert it")
-        full = tuple(image.shape)
-        shape = tuple(n for i, n in enumerate(full) if i < 3 or n != 1)
-        if len(shape) != 3 or min(shape) < 1:
-            raise UnreadableError(f"{path} has shape {full}: give one volume a file")
-        if math.prod(shape) * 8 > limits.array_bytes:
-            raise UnreadableError(f"{path} has shape {shape}, over the limit: crop or shrink it")
-        image = nibabel.as_closest_canonical(image)
-        volume = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
-    except UnreadableError:
-        raise
-    except Exception as error:
-        # nibabel has no common base for what its readers raise on broken files.
-        raise _corrupt(path, error) from None
-    if not np.isfinite(volume).all():
-        raise UnreadableError(f"{path} holds values that are not finite: replace them")
-    return torch.from_numpy(np.ascontiguousarray(volume))
-
-
-def axial_slices(volume: Tensor) -> Tensor:
+def axial_slices(volume: Tensor, window: Window | None = None, where: str = "the volume") -> Tensor:
     """Slices of a volume (X, Y, Z) as pictures (Z, 1, Y, X) in [-1, 1], anterior up.
 
-    The 99.5th percentile of the positive values becomes white, zero and below black.
+    With a window (low, high) these values become black and white, and what lies beyond is cut. Without one
+    the 99.5th percentile of the positive values becomes white, zero and what is barely below become black.
+
+    where: the name that sentences use.
+
+    Raises:
+        UnreadableError: without a window, if values are clearly negative, as in CT.
+        UserError: if the window is none.
     """
-    positive = volume[volume > 0]
-    top = float(np.quantile(positive.numpy(), 0.995)) if len(positive) else 1.0
-    unit = (volume / top).clamp(0, 1).permute(2, 1, 0).flip(1)
+    low, high = grey_range(volume, window, where)
+    unit = ((volume - low if low else volume) / (high - low)).clamp(0, 1).permute(2, 1, 0).flip(1)
     return (unit * 2 - 1)[:, None].contiguous()
 
 
-def _checked(path: Path | str, limits: Limits | None) -> tuple[Path, Limits]:
+def grey_range(volume: Tensor, window: Window | None, where: str) -> tuple[float, float]:
+    """The values of a volume that become black and white. Raises as `axial_slices`."""
+    if check_window(window) is None:
+        return 0.0, _white(volume, where)
+    return black_and_white(volume.numpy(), where, window)
+
+
+def _white(volume: Tensor, where: str) -> float:
+    """What becomes white in a volume of which nobody said it."""
+    positive, low = volume[volume > 0], float(volume.min())
+    top = float(np.quantile(positive.numpy(), 0.995)) if len(positive) else 1.0
+    if low < 0 and (low < -0.1 * top or not len(positive)):
+        raise UnreadableError(
+            f"{where} goes from {digits(low)} to {digits(float(volume.max()))}, in units of its own: say "
+            f"which values become black and white, {answer()}"
+        )
+    if low < 0:
+        note("has a few values just below 0, which become black", where)
+    if len(positive):
+        note(
+            "has units of its own: 0 is black and its 99.5th percentile white; --window LOW HIGH says it",
+            where,
+        )
+    return top
+
+
+def checked(path: Path | str, limits: Limits | None) -> tuple[Path, Limits]:
+    """A path and its limits, after the file's size. UnreadableError if it is missing or too large."""
     path, limits = Path(path), limits or Limits()
     if not path.is_file():
         raise UnreadableError(f"{path} does not exist: check the path")
@@ -168,6 +177,7 @@ def _check_header(file: IO[bytes], label: str, limits: Limits, available: int) -
         raise UnreadableError(f"{label} is cut short: its header promises {size} bytes")
 
 
-def _corrupt(path: Path, error: BaseException) -> UnreadableError:
+def corrupt(path: Path, error: BaseException) -> UnreadableError:
+    """The sentence for a file whose reading failed with `error`."""
     reason = (str(error) or type(error).__name__).splitlines()[0][:120]
     return UnreadableError(f"{path} is corrupt ({reason}): replace it")

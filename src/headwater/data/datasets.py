@@ -14,9 +14,13 @@ from torch import Tensor
 from headwater.errors import UserError
 
 from . import augment, shipped
-from .arrays import axial_slices, picture_stack, read_npy, read_npz, read_volume
+from .arrays import picture_stack, read_npy, read_npz
+from .formats import array_kind
+from .levels import Window, check_window
+from .nifti import is_volume, other_scan, read_volume, refused_scan
 from .pictures import Limits, UnreadableError, centre_box, list_pictures, read_picture
 from .resize import area
+from .volumes import Grid, pictures_of
 
 # Decoded pictures are kept up to this many bytes, so that later epochs read no files.
 CACHE_BYTES = 1024**3
@@ -82,6 +86,7 @@ class FolderDataset(Dataset):
     classes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
+    window: Window | None = None
     _kept: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -90,7 +95,7 @@ class FolderDataset(Dataset):
     def __getitem__(self, index: int) -> Tensor:
         index = _position(index, len(self.paths))
         if index not in self._kept:
-            image = read_picture(self.paths[index], self.shape, self.limits)
+            image = read_picture(self.paths[index], self.shape, self.limits, self.window)
             if (len(self._kept) + 1) * image.nbytes > CACHE_BYTES:
                 return image
             self._kept[index] = image
@@ -118,6 +123,8 @@ class TensorDataset(Dataset):
     classes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     augmentation: Literal["none", "brain"] = "none"
+    grid: Grid | None = None
+    """Where the pictures lie in the volume that they are slices of."""
 
     def __post_init__(self) -> None:
         channels, height, width = self.images.shape[1:]
@@ -147,6 +154,7 @@ def open_dataset(
     on_error: Literal["stop", "skip"] = "stop",
     labels: Literal["auto", "folders", "none"] = "auto",
     limits: Limits | None = None,
+    window: Window | None = None,
 ) -> Dataset:
     """Open pictures by the name of a shipped set, a folder, an .npz/.npy or a NIfTI file.
 
@@ -162,26 +170,28 @@ def open_dataset(
         labels: "folders" takes the first folder below `where` as the class; "auto" uses the
             labels that an .npz or a shipped set brings; "none" ignores them.
         limits: caps on file size, pixels and array bytes.
+        window: the values that become black and white where pictures have units of their own, such
+            as (-1000, 400) of a CT; what lies beyond is cut. Shipped sets need none.
 
     Raises:
-        UserError: if nothing is there, a folder has no picture, every picture is bad, or a file is
-            unreadable; the sentence says what to do.
+        UserError: if the window is none, nothing is there, a folder has no picture, every picture is
+            bad, or a file is unreadable; the sentence says what to do.
     """
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on_error must be 'stop' or 'skip', not {on_error!r}")
-    limits = limits or Limits()
+    limits, window = limits or Limits(), check_window(window)
     name, _, split = str(where).partition(":")
     if name.removesuffix("-hue") in shipped.names():
         return _shipped(name, split, shape, labels)
     path = Path(where)
     if path.is_dir():
-        return _folder(path, shape, on_error, labels, limits)
+        return _folder(path, shape, on_error, labels, limits, window)
     if not path.is_file():
         raise UserError(
             f"{where} is neither a folder nor a file nor a shipped set: check the path, or choose"
             f" one of {', '.join(shipped.names())}"
         )
-    return _file(path, shape, labels, limits)
+    return _file(path, shape, labels, limits, window)
 
 
 def conform(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -226,11 +236,12 @@ def _folder(
     on_error: str,
     labels: str,
     limits: Limits,
+    window: Window | None,
 ) -> FolderDataset:
     if shape is None:
         raise UserError(f"{root} is a folder: say the shape (channels, height, width) to read at")
     paths = list_pictures(root)
-    found = FolderDataset(root, paths, shape, limits=limits)
+    found = FolderDataset(root, paths, shape, limits=limits, window=window)
     if labels == "folders":
         parts = [path.relative_to(root).parts for path in paths]
         loose = next((path for path, p in zip(paths, parts, strict=True) if len(p) == 1), None)
@@ -262,24 +273,29 @@ def _skip_bad(found: FolderDataset) -> None:
     found.paths, found._kept = good, kept
 
 
-def _file(path: Path, shape: tuple[int, int, int] | None, labels: str, limits: Limits) -> TensorDataset:
-    classes: Tensor | None = None
-    if path.name.endswith((".nii", ".nii.gz")):
-        images = axial_slices(read_volume(path, limits))
-    elif path.suffix == ".npy":
-        images = picture_stack(read_npy(path, limits), str(path))
-    elif path.suffix == ".npz":
+def _file(
+    path: Path, shape: tuple[int, int, int] | None, labels: str, limits: Limits, window: Window | None
+) -> TensorDataset:
+    classes, grid = None, None
+    if other := other_scan(path):
+        raise refused_scan(path, other)
+    # A volume may also be one file of a pair, which no suffix of an array tells.
+    kind, gray = "nii" if is_volume(path) else array_kind(path), shape is not None and shape[0] == 1
+    if kind == "nii":
+        images, grid = pictures_of(read_volume(path, limits), path, limits, window)
+    elif kind == "npy":
+        images = picture_stack(read_npy(path, limits), str(path), window, gray=gray)
+    else:
         arrays = read_npz(path, limits)
         if "images" not in arrays:
             held = ", ".join(arrays)
             raise UserError(f"{path} holds {held}: name the array of pictures images")
-        images = picture_stack(arrays["images"], f"{path}[images]")
+        images = picture_stack(arrays["images"], f"{path}[images]", window, gray=gray)
         if labels == "auto" and "labels" in arrays:
             classes = _class_labels(arrays["labels"], len(images), path)
-    else:
-        raise UserError(f"{path} is no source of pictures: give a folder, .npz, .npy or .nii file")
     count = int(classes.max()) + 1 if classes is not None else 0
     return TensorDataset(
+        grid=grid.fitted(shape[1:]) if grid and shape else grid,
         images=conform(images, shape) if shape else images,
         names=[f"{path.name.split('.')[0]}-{i:05d}" for i in range(len(images))],
         labels=classes,

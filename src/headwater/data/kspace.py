@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import math
+import tokenize
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headwater.errors import need
+from headwater.notes import note
 
-from .arrays import read_npy, read_volume
+from . import hdf5
+from .arrays import corrupt, read_npy
+from .nifti import is_volume, read_volume
 from .pictures import Limits, UnreadableError
+from .stacking import out_of_range
+from .volumes import Volume
 
-_HDF5 = (".h5", ".hdf5")
-_NIFTI = (".nii", ".nii.gz")
-KSPACE = (".npy", *_HDF5)
+_NIFTI = (".nii", ".nii.gz", ".hdr")
+KSPACE = (".npy", *hdf5.SUFFIXES)
 """Suffixes of files that hold k-space."""
-MAGNITUDE = (*_NIFTI, ".npy", *_HDF5)
+MAGNITUDE = (*_NIFTI, ".npy", *hdf5.SUFFIXES)
 """Suffixes of files that hold magnitude pictures."""
+_COILS = 32
+"""Coils that a scanner has at most, or about that many."""
 _PICTURES = ("magnitude", "reconstruction_rss", "reconstruction_esc")
 """Datasets of a fastMRI file that hold the fully sampled picture."""
 
@@ -37,41 +42,70 @@ class Slices:
         places: file of each item, and its slice; None where the file holds one slice without a slice axis.
         complex_: whether items are k-space, complex64 (H, W) or (coils, H, W), or else real: pictures (H, W)
             or sinograms (views, detectors), float32.
+        empty: whether k-space of which nothing was measured is an item like others, or unreadable.
     """
 
     names: list[str]
     places: list[tuple[Path, int | None]]
     complex_: bool
     limits: Limits
+    empty: bool = True
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, row: int) -> Tensor:
-        """One slice. Raises UnreadableError, naming the file, if it is corrupt, of another layout or type, or
-        not finite."""
+        """One slice. Raises UnreadableError, naming the file, if it is corrupt, of another layout or type,
+        not finite, or empty."""
         path, index = self.places[row]
         if _suffix(path) in _NIFTI:
             return _volume(path, self.limits)[index or 0]
-        if _suffix(path) in _HDF5:
-            array = _hdf5_slice(path, index, self.complex_, self.limits)
+        if _suffix(path) in hdf5.SUFFIXES:
+            with hdf5.opened(path) as file:
+                data = hdf5.dataset(file, path, self._names)
+                _check(path, data.shape, data.dtype, self.complex_)
+                array = hdf5.read(data, index, path, self.limits)
         else:
             array = read_npy(path, self.limits)
             _check(path, array.shape, array.dtype, self.complex_)
             array = array if index is None else array[index]
-        if not np.isfinite(array).all():
-            raise UnreadableError(f"{path} holds values that are not finite: replace them")
-        kind = np.complex64 if array.dtype.kind == "c" else np.float32
-        return torch.from_numpy(np.ascontiguousarray(array, kind))
+        return self._single(array, path if index is None else f"slice {index} of {path}")
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return ("kspace",) if self.complex_ else _PICTURES
+
+    def _single(self, array: np.ndarray, where: Path | str) -> Tensor:
+        """A slice of single precision. UnreadableError where that cannot hold it."""
+        if self.complex_ and array.dtype.kind != "c":
+            array = _whole(array, where)
+        double = np.complex128 if array.dtype.kind == "c" else np.float64
+        with np.errstate(invalid="ignore"):
+            exact = torch.from_numpy(np.ascontiguousarray(array, double))
+        if wrong := out_of_range(exact):
+            raise UnreadableError(f"{where} {wrong}")
+        if self.complex_ and not self.empty and not bool((exact != 0).any()):
+            raise UnreadableError(f"{where} is 0 everywhere, so that nothing was measured: leave it out")
+        return exact.to(torch.complex64 if exact.is_complex() else torch.float32)
+
+    def affine(self, row: int) -> np.ndarray | None:
+        """From voxel (column, row from the last one up, slice) of an item to millimetres, (4, 4): of volumes
+        as their file says, of k-space its voxel size alone; None where the file does not say it."""
+        path, index = self.places[row]
+        if _suffix(path) in _NIFTI:
+            return _volume_read(path, self.limits).of_slice(index or 0).affine
+        size = hdf5.voxel_size(path) if _suffix(path) in hdf5.SUFFIXES else None
+        return None if size is None else np.diag([size[1], size[0], size[2], 1.0])
 
 
-def open_kspace(where: Path | str, limits: Limits | None = None) -> Slices:
+def open_kspace(where: Path | str, limits: Limits | None = None, *, empty: bool = True) -> Slices:
     """Open complex .npy (H, W) or (coils, H, W), .h5 with `kspace` (slices, [coils,] H, W), a folder; also
-    sinograms, real .npy (views, detectors) or (N, views, detectors), where all files are real.
+    sinograms, real .npy (views, detectors) or (N, views, detectors), where all files are real. Real numbers
+    whose last axis is 2 long are taken for real and imaginary part, which a note says.
 
     Raises UnreadableError if nothing of the kind is there. Bad files are found out when they are read.
     """
-    return _open(Path(where), KSPACE, True, limits or Limits())
+    return replace(_open(Path(where), KSPACE, True, limits or Limits()), empty=empty)
 
 
 def open_magnitude(where: Path | str, limits: Limits | None = None) -> Slices:
@@ -86,6 +120,11 @@ def _open(root: Path, suffixes: Sequence[str], complex_: bool, limits: Limits) -
     what = "k-space" if complex_ else "magnitude pictures"
     if not root.exists():
         raise UnreadableError(f"{root} does not exist: check the path")
+    if complex_ and root.is_file() and is_volume(root):
+        raise UnreadableError(
+            f"{root} is a NIfTI file, which holds pictures: save k-space as complex .npy; that of a complex "
+            "picture is Fourier('centred').forward of headwater.operators"
+        )
     if root.is_file() and _suffix(root) not in suffixes:
         raise UnreadableError(f"{root} is no file of {what}: give {' or '.join(suffixes)}")
     found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if _suffix(p) in suffixes)
@@ -102,48 +141,24 @@ def _open(root: Path, suffixes: Sequence[str], complex_: bool, limits: Limits) -
     return Slices(names, places, complex_, limits)
 
 
-def stack_kspace(
-    kspace: Sequence[Tensor], known: Tensor | None, size: tuple[int, int], device: str
-) -> tuple[Tensor, Tensor]:
-    """Slices (H, W) or (coils, H, W) as one tensor (n, C, H, W), and masks of it, bool (n, 1, H, W).
-
-    known: bool (n or 1, 1, H, W), True = measured; without it, what is not 0 in any coil counts as measured.
-    k-space is set to 0 where it is not known.
-    Raises UserError for no slices, another size than `size`, slices of different numbers of coils, masks
-    that do not fit, or a slice of which nothing was measured.
-    """
-    need(len(kspace) > 0, "there is no k-space: give at least one slice")
-    slices = [k[None] if k.ndim == 2 else k for k in kspace]
-    for k in slices:
-        need(
-            k.is_complex(),
-            "what was measured is real, and k-space is complex: save it as complex64, or say by radon "
-            "if these are sinograms",
-        )
-        need(
-            k.ndim == 3 and tuple(k.shape[1:]) == size,
-            f"k-space is {tuple(k.shape)} of {k.dtype}, this prior draws {size}: crop k-space around its "
-            "middle to that size, or take another prior",
-        )
-    counts = sorted({len(k) for k in slices})
-    need(len(counts) == 1, f"slices have {counts} coils: reconstruct those of each number apart")
-    y = torch.stack(slices).to(device)
-    measured = (y != 0).any(1, keepdim=True)
-    if known is not None:
-        fits = known.dtype == torch.bool and known.shape[1:] == (1, *size) and len(known) in (1, len(y))
-        need(fits, f"the mask is {tuple(known.shape)}: give bool ({len(y)} or 1, 1, {size[0]}, {size[1]})")
-        measured = known.to(device).expand(len(y), -1, -1, -1)
-    empty = [i + 1 for i, m in enumerate(measured & (y != 0).any(1, keepdim=True)) if not bool(m.any())]
-    need(not empty, f"slice {empty[:1]} has nothing measured: leave it out")
-    return y * measured, measured
-
-
 def _is_real(path: Path) -> bool:
-    """Whether a file is an .npy of real numbers."""
-    try:
-        return path.suffix.lower() == ".npy" and np.lib.format.open_memmap(path, mode="r").dtype.kind == "f"
-    except (ValueError, OSError, EOFError, SyntaxError):
+    """Whether a file is an .npy of real numbers that are no halves of complex ones."""
+    if _suffix(path) != ".npy":
         return False
+    try:
+        shape, dtype = _header(path)
+    except UnreadableError:
+        return False
+    return dtype.kind == "f" and not _is_halves(shape, dtype)
+
+
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an .npy file. UnreadableError, naming it, if it has none."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError, EOFError, SyntaxError, tokenize.TokenError) as error:
+        raise corrupt(path, error) from None
+    return array.shape, array.dtype
 
 
 def _count(path: Path, complex_: bool, limits: Limits) -> int | None:
@@ -152,71 +167,75 @@ def _count(path: Path, complex_: bool, limits: Limits) -> int | None:
         if _suffix(path) in _NIFTI:
             depth = len(_volume(path, limits))
             return None if depth == 1 else depth
-        if _suffix(path) in _HDF5:
-            with _hdf5(path) as file:
-                shape = _dataset(file, path, complex_).shape
+        if _suffix(path) in hdf5.SUFFIXES:
+            with hdf5.opened(path) as file:
+                data = hdf5.dataset(file, path, ("kspace",) if complex_ else _PICTURES)
+                shape, dtype = data.shape, data.dtype
         else:
-            shape = np.lib.format.open_memmap(path, mode="r").shape
-    except (UnreadableError, ValueError, OSError, EOFError, SyntaxError):
+            shape, dtype = _header(path)
+        _check(path, shape, dtype, complex_)
+    except UnreadableError:
         return None
-    shape = tuple(int(n) for n in shape)
-    sliced = len(shape) > 2 and (_suffix(path) in _HDF5 or not complex_)
-    return next(iter(shape)) if sliced else None
+    whole = _shape(shape, dtype, complex_)
+    sliced = len(whole) > 2 and (_suffix(path) in hdf5.SUFFIXES or not complex_)
+    return next(iter(whole)) if sliced else None
 
 
 @functools.lru_cache(maxsize=1)
 def _volume(path: Path, limits: Limits) -> Tensor:
     """Axial slices (Z, Y, X), anterior up; the last volume is kept, as its slices are asked for in turn."""
-    return read_volume(path, limits).permute(2, 1, 0).flip(1).contiguous()
+    return _volume_read(path, limits).values.permute(2, 1, 0).flip(1).contiguous()
+
+
+@functools.lru_cache(maxsize=1)
+def _volume_read(path: Path, limits: Limits) -> Volume:
+    return read_volume(path, limits)
 
 
 def _check(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], complex_: bool) -> None:
-    if complex_ and dtype.kind != "c":
+    if complex_ and dtype.kind != "c" and not _is_halves(shape, dtype):
         raise UnreadableError(f"{path} holds {dtype}, not complex numbers: save it as complex64")
     if not complex_ and dtype.kind not in "fiu":
         raise UnreadableError(f"{path} holds {dtype}, not real numbers: save magnitudes as float32")
-    hdf5 = _suffix(path) in _HDF5
-    if not 2 <= len(shape) <= 3 + (hdf5 and complex_) or 0 in shape:
+    whole, in_hdf5 = _shape(shape, dtype, complex_), _suffix(path) in hdf5.SUFFIXES
+    if not 2 <= len(whole) <= 3 + (in_hdf5 and complex_) or 0 in whole:
         good = "(H, W) or (coils, H, W)" if complex_ else "(H, W) or (N, H, W)"
-        good = "(slices, H, W) or (slices, coils, H, W)" if hdf5 and complex_ else good
+        good = "(slices, H, W) or (slices, coils, H, W)" if in_hdf5 and complex_ else good
         raise UnreadableError(f"{path} has shape {tuple(shape)}: give {good}")
+    if complex_ and len(whole) > 2 and whole[-1] <= _COILS and 2 * whole[-1] <= min(whole[-3:-1]):
+        good = "(slices, coils, H, W)" if in_hdf5 else "(coils, H, W)"
+        raise UnreadableError(
+            f"{path} has shape {tuple(shape)}, which looks like {whole[-1]} coils or slices on the last "
+            f"axis: save it as {good}, such as np.moveaxis(k, -1, -3)"
+        )
+
+
+def _is_halves(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Whether real numbers look like the real and imaginary parts of complex ones."""
+    if dtype.fields is None:
+        return dtype.kind == "f" and len(shape) > 2 and shape[-1] == 2
+    # One after the other without gaps: HDF5 crashes on damaged types whose parts overlap.
+    parts = [(part[0].str, part[1]) for part in dtype.fields.values()]
+    size = dtype.itemsize // 2
+    return parts in ([(f"{order}f{size}", 0), (f"{order}f{size}", size)] for order in "<>")
+
+
+def _shape(shape: tuple[int, ...], dtype: np.dtype[Any], complex_: bool) -> tuple[int, ...]:
+    """The shape of the complex numbers, or of the real ones where these are meant."""
+    halves = complex_ and dtype.kind == "f" and _is_halves(shape, dtype)
+    return tuple(int(n) for n in (shape[:-1] if halves else shape))
+
+
+def _whole(array: np.ndarray, where: Path | str) -> np.ndarray:
+    """Complex numbers of real and imaginary parts: two fields, or a last axis of 2."""
+    names = array.dtype.names
+    if names is None:
+        note("holds real numbers: the two of its last axis are taken for real and imaginary part", where)
+        return array[..., 0] + 1j * array[..., 1]
+    note(f"holds pairs ({', '.join(names)}): taken for real and imaginary part", where)
+    return array[names[0]] + 1j * array[names[1]]
 
 
 def _suffix(path: Path) -> str:
     name = path.name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
-
-
-def _hdf5(path: Path) -> Any:
-    try:
-        import h5py
-    except ImportError:
-        raise UnreadableError(f"{path} needs h5py: pip install 'headwater[medical]'") from None
-    try:
-        return h5py.File(path, "r")
-    except (OSError, RuntimeError) as error:
-        raise UnreadableError(f"{path} is no readable HDF5 file ({str(error)[:120]}): replace it") from None
-
-
-def _dataset(file: Any, path: Path, complex_: bool) -> Any:
-    import h5py
-
-    keys = ("kspace",) if complex_ else _PICTURES
-    key = next((k for k in keys if isinstance(file.get(k), h5py.Dataset)), None)
-    if key is None:
-        held = ", ".join(list(file)[:6]) or "nothing"
-        raise UnreadableError(f"{path} holds {held}: the dataset must be called {' or '.join(keys)}")
-    _check(path, file[key].shape, file[key].dtype, complex_)
-    return file[key]
-
-
-def _hdf5_slice(path: Path, index: int | None, complex_: bool, limits: Limits) -> np.ndarray:
-    with _hdf5(path) as file:
-        data = _dataset(file, path, complex_)
-        shape = data.shape if index is None else data.shape[1:]
-        if math.prod(shape) * data.dtype.itemsize > limits.array_bytes:
-            raise UnreadableError(f"{path} has slices of shape {shape}, over the limit: crop them")
-        try:
-            return np.asarray(data[()] if index is None else data[index])
-        except (OSError, RuntimeError) as error:
-            raise UnreadableError(f"{path} is corrupt ({str(error)[:120]}): replace it") from None

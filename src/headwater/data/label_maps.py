@@ -14,8 +14,8 @@ from torch import Tensor
 from headwater.notes import note
 
 from .arrays import read_npy
-from .layout import Grid, turned
 from .lossless import grey_step, lossless
+from .orientation import Grid, turned
 from .pictures import Limits, UnreadableError, centre_box
 from .resize import nearest, vote
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from headwater.notes import note
 
 from .arrays import read_npy
-from .layout import Grid, turned
 from .lossless import grey_step, is_lossy, lossless
+from .orientation import Grid, turned
 from .pictures import Limits, UnreadableError, centre_box
 from .resize import area, nearest
 

@@ -12,13 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from headwater.errors import UserError
+from headwater.notes import note
+
+from .formats import foreign, named
+from .levels import UnreadableError, Window, black_and_white
+from .pixels import Pixels, is_gray, pixels_of, remember, turned
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff")
 
 # What Pillow and its decoders are known to raise on broken files.
 BROKEN = (
@@ -36,10 +41,6 @@ BROKEN = (
 )
 
 
-class UnreadableError(UserError):
-    """One input file that cannot be used; the sentence names it."""
-
-
 @dataclass(frozen=True)
 class Limits:
     """What an input file may cost, checked before anything of that size is allocated."""
@@ -55,7 +56,7 @@ class Limits:
 def list_pictures(folder: Path | str) -> list[Path]:
     """Every PNG, JPEG, WebP and TIFF file below a folder, in the order of relative paths.
 
-    Hidden files and folders are left out.
+    Hidden files and folders are left out. Pictures of other formats are left out too, and that is noted.
 
     Raises:
         UserError: if the folder is missing, is no folder, or holds no picture.
@@ -63,14 +64,21 @@ def list_pictures(folder: Path | str) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"{root} is not a folder: give one that holds pictures")
-    found = []
+    found, others = [], []
     for path in root.rglob("*"):
         relative = path.relative_to(root)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+            continue
+        if path.suffix.lower() in SUFFIXES:
             found.append((relative.as_posix(), path))
+        elif foreign(path):
+            others.append(relative.as_posix())
+    left = f"{len(others)} of other formats, such as {min(others)}" if others else ""
     if not found:
-        raise UserError(f"{root} holds no PNG, JPEG, WebP or TIFF picture: check the path")
+        sentence = f"but {left}: convert them to PNG" if left else "check the path"
+        raise UserError(f"{root} holds no PNG, JPEG, WebP or TIFF picture{', ' if left else ': '}{sentence}")
+    if left:
+        note(f"{left}, are left out: convert them to PNG", root)
     return [path for _, path in sorted(found)]
 
 
@@ -91,7 +99,9 @@ def list_pairs(pictures: Path | str, companions: Path | str) -> list[tuple[Path,
     return [(left[stem], right[stem]) for stem in sorted(right)]
 
 
-def read_picture(path: Path | str, shape: tuple[int, int, int], limits: Limits | None = None) -> Tensor:
+def read_picture(
+    path: Path | str, shape: tuple[int, int, int], limits: Limits | None = None, window: Window | None = None
+) -> Tensor:
     """Read one picture as float32 (C, H, W) in [-1, 1].
 
     The largest centred region with the aspect of H x W is resized: by area averaging when it
@@ -102,27 +112,51 @@ def read_picture(path: Path | str, shape: tuple[int, int, int], limits: Limits |
         path: a PNG, JPEG, WebP or TIFF file; the content decides, not the suffix.
         shape: (C, H, W) with C 1 or 3.
         limits: caps on file size and pixels.
+        window: the values of the file that become black and white, what lies beyond is cut; None
+            takes them from the type of its pixels where that says it.
 
     Raises:
-        UnreadableError: if the file is missing, too large, of another format, corrupt, or has
-            several pages.
+        UnreadableError: if the file is missing, too large, of another format, corrupt, has
+            several pages, or pixels of which nobody can know which are black and white.
+        UserError: if the window is none.
         ValueError: if `shape` is not a picture's.
     """
     channels, height, width = shape
     if channels not in (1, 3) or height < 1 or width < 1:
         raise ValueError(f"a picture has shape (1 or 3, height, width), not {shape}")
     with opened(path, FORMATS, limits) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode in ("I", "F"):
-            raise UnreadableError(f"{path} has 32-bit pixels of unknown range: use an .npy file")
-        if image.mode.startswith("I;16"):
-            planes = [_fitted(_sixteen(image), height, width) / 65535] * channels
-        else:
-            target = "L" if channels == 1 else "RGB"
-            image = on_white(image).convert(target)
-            # Bands are resized one by one in float, so that averages are not rounded to 8 bits.
-            planes = [_fitted(b.convert("F"), height, width) / 255 for b in image.split()]
-    return torch.from_numpy(np.stack(planes)).clamp(0, 1) * 2 - 1
+        found = pixels_of(turned(image), str(path), channels)
+        low, high = levels_of(found, str(path), window)
+        planes = [_fitted(Image.fromarray(p), height, width) for p in found.cut(window and (low, high))]
+    # Of whole ranges the black is 0, and a quotient alone gives what it always gave.
+    unit = torch.from_numpy(np.stack([(p - low if low else p) / (high - low) for p in planes])).clamp(0, 1)
+    unit = 1 - unit if found.inverted else unit
+    return (unit if len(unit) == channels else unit.repeat(channels, 1, 1)) * 2 - 1
+
+
+def levels_of(found: Pixels, where: str, window: Window | None) -> Window:
+    """The values that are black and white in a decoded picture, found or asked for by `black_and_white`."""
+    if found.spared and window is not None and window != (0, 65535):
+        raise UnreadableError(
+            f"{where} has 16-bit colours, of which 8 bits are decoded, too few for a window: save it as a "
+            "uint16 array (.npy)"
+        )
+    window = None if found.spared else window
+    levels = black_and_white(np.stack(found.planes), where, window, lossless=found.lossless)
+    if found.inverted and window is not None:
+        note("says that its low values are white, so the window's low end is white", where)
+    return levels
+
+
+def picture_shape(path: Path | str, limits: Limits | None = None) -> tuple[int, int, int]:
+    """Channels, height and width of one picture as it is seen: with its orientation tag applied.
+
+    Raises:
+        UnreadableError: as `read_picture`.
+    """
+    with opened(path, FORMATS, limits) as image:
+        seen = turned(image)
+        return (1 if is_gray(seen) else 3, seen.height, seen.width)
 
 
 @contextmanager
@@ -130,7 +164,8 @@ def opened(path: Path | str, formats: tuple[str, ...], limits: Limits | None = N
     """A decoded single-page picture after every check; decoder failures become UnreadableError."""
     path, limits = Path(path), limits or Limits()
     if not path.is_file():
-        raise UnreadableError(f"{path} does not exist: check the path")
+        what = "is a folder: give a file" if path.is_dir() else "does not exist: check the path"
+        raise UnreadableError(f"{path} {what}")
     if path.stat().st_size > limits.file_bytes:
         raise UnreadableError(
             f"{path} has {path.stat().st_size} bytes, more than {limits.file_bytes}: shrink it"
@@ -140,14 +175,15 @@ def opened(path: Path | str, formats: tuple[str, ...], limits: Limits | None = N
             # Odd metadata is no reason to refuse a picture; a decompression bomb is.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=formats) as image:
+            # A file and not its path: Pillow maps files with a path, and turned TIFF come out scrambled.
+            with path.open("rb") as file, Image.open(file, formats=formats) as image:
                 if image.width * image.height > limits.pixels:
                     raise UnreadableError(
                         f"{path} has {image.width}x{image.height} pixels, more than"
                         f" {limits.pixels}: shrink it"
                     )
-                if getattr(image, "n_frames", 1) > 1:
-                    raise UnreadableError(f"{path} holds several pictures: save them one by one")
+                _one_frame(image, path)
+                remember(image)
                 image.load()
                 yield image
     except UnreadableError:
@@ -155,8 +191,7 @@ def opened(path: Path | str, formats: tuple[str, ...], limits: Limits | None = N
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableError(f"{path} is larger than a picture may be: shrink it") from None
     except Image.UnidentifiedImageError:
-        names = ", ".join(formats)
-        raise UnreadableError(f"{path} is not a {names} file: convert it") from None
+        raise UnreadableError(f"{path} {named(path, formats)}") from None
     except BROKEN as error:
         raise UnreadableError(f"{path} is corrupt ({_short(error)}): replace it") from None
 
@@ -186,17 +221,31 @@ def _fitted(plane: Image.Image, height: int, width: int) -> np.ndarray:
     return np.asarray(plane.resize((width, height), how, box=box), dtype=np.float32)
 
 
-def _sixteen(image: Image.Image) -> Image.Image:
-    return Image.fromarray(np.asarray(image).astype(np.float32))
+def _one_frame(image: Image.Image, path: Path) -> None:
+    """Raise UnreadableError for several pictures in one file.
+
+    Of a multi-picture JPEG the first one is the photo; phones put a preview, a depth or a gain map behind it.
+    """
+    count = getattr(image, "n_frames", 1)
+    if image.format == "MPO":
+        if _second_is_as_large(image):
+            note(
+                "holds several pictures of one size, as cameras with two lenses make: the first is used", path
+            )
+    elif count > 1:
+        what = "pages" if image.format == "TIFF" else "frames"
+        raise UnreadableError(f"{path} holds several pictures ({count} {what}): save them one by one")
 
 
-def on_white(image: Image.Image) -> Image.Image:
-    """The picture with what is transparent laid on white; others as they are."""
-    if image.mode not in ("LA", "PA", "RGBA", "La", "RGBa") and "transparency" not in image.info:
-        return image
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image).convert("RGB")
+def _second_is_as_large(image: Image.Image) -> bool:
+    size = image.size
+    try:
+        image.seek(1)
+        return image.size == size
+    except BROKEN:
+        return False
+    finally:
+        image.seek(0)
 
 
 def _short(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from headwater.data.series import Table
 from headwater.errors import need
+from headwater.modes import evaluating
 from headwater.sampling import best_device
 
 
@@ -173,6 +174,23 @@ def _moved(trained: Any, device: str) -> Any:
     return trained
 
 
+_TRAINED = ("prior", "fitted", "encoder")
+"""Arguments that hold networks."""
+_PICTURES = ("images", "measured")
+"""Kinds of arguments that are pictures in [-1, 1]."""
+
+
+def _limit(verb: str, prior: Any, kind: Kind) -> float | None:
+    """How far from 0 the values of pictures may lie; None where the prior's data have no bounds.
+
+    What was measured has noise, and what comes out of a walk that is not clipped may lie far off.
+    """
+    config = getattr(prior, "config", None)
+    if not getattr(config, "clip", True):
+        return None
+    return 8.0 if verb == "evaluate" else 4.0 if kind.name == "measured" else 2.0
+
+
 def _welcoming(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, whose arguments are converted and moved before it begins."""
     signature = inspect.signature(function)
@@ -183,21 +201,26 @@ def _welcoming(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **keywords: Any) -> Any:
-        from headwater.methods.inputs import CONVERSIONS
+        from headwater.methods.inputs import CONVERSIONS, tensor
 
         given = signature.bind(*args, **keywords)
+        limit = functools.partial(_limit, function.__name__, given.arguments.get("prior"))
         for name, value in given.arguments.items():
             kind = kinds().get(name)
             if isinstance(value, Tensor):
+                if kind is not None and kind.name in _PICTURES:
+                    given.arguments[name] = value = tensor(value, name, limit(kind))
                 # A prior may be walked in double precision; networks that look at data compute in single.
                 if kind is not None and value.dtype == torch.float64 and "prior" not in given.arguments:
                     given.arguments[name] = value.float()
             elif kind is not None and kind.name in CONVERSIONS and value is not None:
-                given.arguments[name] = CONVERSIONS[kind.name](value, name)
-            elif name in ("prior", "fitted", "encoder"):
+                found = CONVERSIONS[kind.name](value, name)
+                given.arguments[name] = tensor(found, name, limit(kind)) if kind.name in _PICTURES else found
+            elif name in _TRAINED:
                 if value is not None and hasattr(value, "ready"):
                     value.ready()
                 given.arguments[name] = _moved(value, keywords.get("device") or best_device())
-        return function(*given.args, **given.kwargs)
+        with evaluating(*(v for k, v in given.arguments.items() if k in _TRAINED)):
+            return function(*given.args, **given.kwargs)
 
     return wrapped

@@ -9,54 +9,111 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headwater.data.arrays import picture_stack
 from headwater.data.label_maps import label_numbers
+from headwater.data.layout import batch_of
+from headwater.data.levels import digits
 from headwater.data.masks import brightness, numbered, white_of
-from headwater.data.pictures import on_white
-from headwater.errors import need
+from headwater.data.pictures import UnreadableError, levels_of
+from headwater.data.pixels import is_gray, pixels_of
+from headwater.errors import UserError, need
+from headwater.notes import note
 
 Array = np.ndarray[Any, Any]
 
+SPARE, SPARE_BYTES = 1.001, 8
+"""How far from 0 a value of [-1, 1] may lie, and above what whole numbers are those of 8-bit pixels."""
+_ORIENTATION = 0x0112
+"""The tag of EXIF."""
+
 
 def images(value: Any, name: str) -> Tensor:
-    """Pictures float32 (B, C, H, W) in [-1, 1], from one or a list of PIL pictures or arrays.
+    """Pictures float32 (B, C, H, W) in [-1, 1], from one or a list of PIL pictures, arrays or tensors.
 
-    Arrays: uint8 (0 .. 255) or float in [-1, 1]; (H, W), (H, W, C), (B, H, W, C) or (B, C, H, W), C 1 or 3.
+    Arrays: bool, uint8 (0 .. 255) or float in [-1, 1]; axes as `headwater.data.layout.batch_of` reads them,
+    such as (H, W), (H, W, C), (B, H, W, C) or (B, C, H, W), C 1 or 3, or 4 with opacity.
     Raises UserError for any other shape or range, and where the shape may mean two things.
     """
     if isinstance(value, list | tuple):
         need(len(value) > 0, f"{name} is empty: give one picture or more")
-        parts = [v if isinstance(v, Tensor) else images(v, name) for v in value]
+        parts = [tensor(v, name) if isinstance(v, Tensor) else images(v, name) for v in value]
         parts = [v[None] if v.ndim == 3 else v for v in parts]
         shapes = sorted({tuple(v.shape[1:]) for v in parts})
         need(len(shapes) == 1, f"{name} has pictures of different shapes, {shapes[:2]}: resize them to one")
         return torch.cat(parts)
-    pixels = _array(value)
-    shape = pixels.shape
-    if pixels.ndim == 2:
-        pixels = pixels[None, None]
-    elif pixels.ndim == 3:
+    if hasattr(value, "convert"):
+        return _from_pillow(value, name)
+    array = batch_of(np.asarray(value), name)
+    if array.shape[1] == 4:
         need(
-            shape[-1] in (1, 3),
-            f"{name} has the shape {shape}, with no 1 or 3 channels at its end: give (H, W, C), or 4 axes",
+            array.dtype == np.uint8,
+            f"{name} has opacity as {array.dtype}: give it as uint8, or lay it on white",
         )
-        pixels = pixels.transpose(2, 0, 1)[None]
-    else:
-        last, second = (pixels.ndim == 4 and shape[axis] in (1, 3) for axis in (-1, 1))
-        need(
-            last != second,
-            f"{name} has the shape {shape}, so its channels may be anywhere: give (B, C, H, W), C 1 or 3",
-        )
-        pixels = pixels.transpose(0, 3, 1, 2) if last else pixels
-    found = torch.from_numpy(np.array(pixels))
+        return picture_stack(array, name)
+    found = torch.from_numpy(np.array(array))
     if found.dtype == torch.uint8:
         return found.float() / 255 * 2 - 1
+    if found.dtype == torch.bool:
+        return found.float() * 2 - 1
     need(
         found.is_floating_point(),
         f"{name} has numbers of {found.dtype}: give uint8 pixels or floats in [-1, 1]",
     )
-    inside = found.numel() == 0 or bool(((found >= -1.001) & (found <= 1.001)).all())
-    need(inside, f"{name} has values outside -1 to 1: rescale them, or give uint8 pixels of 0 to 255")
+    tensor(found, name, SPARE)
+    if bool((found >= 0).all()) and bool((found > 0).any()):
+        note(
+            "has no value below 0 and is read as [-1, 1], where 0 is mid-grey; give 2 x - 1 if it is [0, 1]",
+            name,
+        )
     return found.float()
+
+
+def tensor(value: Tensor, name: str, limit: float | None = None) -> Tensor:
+    """A tensor of pictures as it is; of uint8 and bool, from black to white in [-1, 1].
+
+    limit: the largest value that can be meant, negative ones alike; None for data without bounds. Whatever it
+    is, whole numbers from 0 to 255 are not meant.
+
+    Raises UserError for other whole numbers, values beyond the limit, and NaN or infinite ones.
+    """
+    if value.dtype == torch.uint8:
+        return value.float() / 255 * 2 - 1
+    if value.dtype == torch.bool:
+        return value.float() * 2 - 1
+    need(
+        value.is_floating_point() or value.is_complex(),
+        f"{name} has numbers of {value.dtype}: give uint8 pixels or floats in [-1, 1]",
+    )
+    if value.numel() == 0 or value.is_complex():
+        return value
+    low, high = float(value.detach().min()), float(value.detach().max())
+    need(low - low == 0 and high - high == 0, f"{name} has values that are NaN or infinite: replace them")
+    inside = limit is None or max(-low, high) <= limit
+    need(
+        inside and not _of_bytes(value, low, high),
+        f"{name} goes from {digits(low)} to {digits(high)}, but pictures lie in [-1, 1]: rescale them, or "
+        "give uint8 pixels of 0 to 255",
+    )
+    return value
+
+
+def _of_bytes(value: Tensor, low: float, high: float) -> bool:
+    """Whether these are pixels from 0 to 255 in floats."""
+    return low >= 0 and SPARE_BYTES < high <= 255 and bool((value == value.round()).all())
+
+
+def _from_pillow(picture: Any, name: str) -> Tensor:
+    """A PIL picture, of gray ones one channel, else RGB, as `read_picture` would read its file."""
+    if picture.getexif().get(_ORIENTATION, 1) != 1:
+        note("has an orientation tag, which is not applied; PIL.ImageOps.exif_transpose does", name)
+    try:
+        found = pixels_of(picture, name, 1 if is_gray(picture) else 3)
+        low, high = levels_of(found, name, None)
+    except UnreadableError as error:
+        raise UserError(f"{error}; or give an array in [-1, 1]") from None
+    planes = torch.from_numpy(np.stack(found.cut(None)))
+    unit = ((planes - low if low else planes) / (high - low)).clamp(0, 1)
+    return ((1 - unit if found.inverted else unit) * 2 - 1)[None]
 
 
 def mask(value: Any, name: str) -> Tensor:
@@ -125,13 +182,6 @@ CONVERSIONS: dict[str, Callable[[Any, str], Any]] = {
     "magnitude": slices,
 }
 """By the name of a `Kind`: (what was given, the argument's name) -> what the method takes."""
-
-
-def _array(value: Any) -> Array:
-    """An array, or the pixels of a PIL picture: of gray ones one channel, else RGB."""
-    if hasattr(value, "convert"):
-        value = on_white(value).convert("L" if value.mode in ("1", "L", "LA") else "RGB")
-    return np.asarray(value)
 
 
 def _one_array(found: list[Array], batch: bool, name: str) -> Array:

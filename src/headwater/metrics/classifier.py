@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater.metrics.frechet import frechet_distance
+from headwater.modes import in_evaluation
 
 
 class Classifier(nn.Module):
@@ -110,6 +111,7 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
+@in_evaluation
 def predict(classifier: nn.Module, images: Tensor, batch: int = 256) -> Tensor:
     """Class probabilities (N,K) of images (N,C,H,W)."""
     return torch.cat([classifier(part).softmax(1) for part in images.split(batch)])
@@ -146,6 +148,7 @@ class Quality:
 
 
 @torch.no_grad()
+@in_evaluation
 def generated_quality(classifier: Classifier, real: Tensor, generated: Tensor) -> Quality:
     """`Quality` of generated (M,C,H,W) against real pictures (N,C,H,W) the classifier never saw.
 

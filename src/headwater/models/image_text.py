@@ -15,6 +15,7 @@ from headwater.metrics.dual_encoder import DualEncoder, EncoderConfig, train_dua
 from headwater.models.filling import Parts
 from headwater.models.folder import inner, is_ours
 from headwater.models.pretrained import Pretrained
+from headwater.modes import in_evaluation
 from headwater.nets.clip import Clip
 
 
@@ -111,10 +112,12 @@ class ImageTextEncoder(Pretrained):
     def side(self) -> int:
         return self.network.side
 
+    @in_evaluation
     def image(self, images: Tensor) -> Tensor:
         """Unit vectors (B, D) of pictures (B, channels, side, side) in [-1, 1]."""
         return self.network.image(images)
 
+    @in_evaluation
     def text(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors (B, D) of texts; words that it was not trained on count as one unknown word."""
         return self.network.text(texts)

@@ -12,6 +12,7 @@ from torch import Tensor
 from headwater.core import Ancestral, Control, Sampler, reverse
 from headwater.core.prediction import Denoises
 from headwater.errors import need
+from headwater.modes import evaluating
 from headwater.noise import Noise
 from headwater.progress import ProgressBar
 from headwater.sampling.run import Batch, Key, Run
@@ -61,10 +62,11 @@ def sample_batches(
     batches, steps = run.batches(n, law, draws=draws, key=key), len(sampler.plan(timesteps)) - 1
     with ProgressBar(len(batches) * steps, label, unit="steps", shown=run.progress) as progress:
         for batch in batches:
-            with torch.no_grad():
+            with torch.no_grad(), evaluating(denoiser):
                 start = begin(batch)
             x, differentiates = start.x, any(control.needs_grad for control in start.controls)
-            with torch.no_grad() if differentiates else torch.inference_mode():
+            mode = torch.no_grad() if differentiates else torch.inference_mode()
+            with mode, evaluating(denoiser):
                 for step in reverse(
                     denoiser, x, timesteps, sampler, start.controls, batch.noise, **start.conditions
                 ):

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from headwater.core.prediction import Denoises, Prediction
 from headwater.core.transition import Level
+from headwater.modes import evaluating
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,4 +36,9 @@ class Recomputed:
 
     def __call__(self, x: Tensor, t: Level, previous: Prediction | None = None, **cond: Any) -> Prediction:
         """As the denoiser within."""
-        return cast(Prediction, checkpoint(self.inner, x, t, previous, use_reentrant=False, **cond))
+        return cast(Prediction, checkpoint(self._once, x, t, previous, use_reentrant=False, **cond))
+
+    def _once(self, *given: Any, **cond: Any) -> Prediction:
+        # When it is computed again, nobody else sees to the mode.
+        with evaluating(self.inner):
+            return self.inner(*given, **cond)

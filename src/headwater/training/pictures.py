@@ -46,15 +46,18 @@ def gather(recipe: Recipe, on_error: Literal["stop", "skip"] = "stop", progress:
     shape that the data cannot have.
     """
     if recipe.shape[0] == 4:
+        need(recipe.window is None, "k-space has no black and white: leave the window out")
         return _slice_pairs(recipe)
     name, _, split = recipe.data.partition(":")
     if name.removesuffix("-hue") in shipped.names():
         return _shipped(name, split or recipe.split, recipe)
     need(not recipe.augmented, f"augmented is for brain and photos, not for {recipe.data}: leave it out")
     labels = "auto" if recipe.class_conditional else "none"
-    found = open_dataset(recipe.data, recipe.shape, on_error=on_error, labels=labels)
+    found = open_dataset(recipe.data, recipe.shape, on_error=on_error, labels=labels, window=recipe.window)
     if recipe.class_conditional and not found.classes:
-        found = open_dataset(recipe.data, recipe.shape, on_error=on_error, labels="folders")
+        found = open_dataset(
+            recipe.data, recipe.shape, on_error=on_error, labels="folders", window=recipe.window
+        )
     return _gathered(found, progress)
 
 

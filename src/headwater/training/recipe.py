@@ -35,6 +35,8 @@ class Recipe:
     """Split of a shipped set."""
     shape: tuple[int, int, int] = (1, 32, 32)
     """Channels, height and width of a picture; 4 channels are two neighbouring complex slices."""
+    window: tuple[float, float] | None = None
+    """In pictures and volumes with units of their own: the values that become black and white."""
     augment: tuple[Literal["flip", "hue", "brain"], ...] = ()
     """Random changes of each picture at each visit: mirror, turn the hue, another head."""
     augmented: int = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 
 from headwater.data.kspace import MAGNITUDE
@@ -99,6 +100,10 @@ class Family(ABC):
         sizes = sorted({tuple(item.shape) for item in items})
         need(len(sizes) == 1, f"the files are {' and '.join(map(str, sizes[:3]))}: bring them to one size")
         return torch.stack(list(items))
+
+    def at(self, affine: np.ndarray | None) -> Family:
+        """The family for results that lie there, (4, 4), where its files can say so."""
+        return self
 
     def results(self, key: str) -> str:
         """The file or folder in OUT that an output goes to."""

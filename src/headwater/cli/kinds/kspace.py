@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from headwater.cli.kinds.family import Family, Items, Request, stem
 from headwater.cli.kinds.pictures import save_npy
 from headwater.data import save_picture
 from headwater.data.kspace import open_kspace, open_magnitude
+from headwater.data.volumes import nifti, upright
 from headwater.notes import note
 from headwater.report import Cell, Heat
 
@@ -27,7 +28,7 @@ class Kspace(Family):
     noun = ("slice", "slices")
 
     def open(self, ask: Request) -> Items:
-        return open_kspace(ask.path)
+        return open_kspace(ask.path, empty=False)
 
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)
@@ -42,10 +43,16 @@ class Kspace(Family):
         return [Heat(torch.log1p(1e3 * plane / plane.max().clamp_min(1e-30))) for plane in planes]
 
 
+@dataclass(frozen=True, eq=False)
 class Magnitude(Family):
     """float32 (H, W), or volumes (slices, H, W), whose middle slice is shown."""
 
     noun = ("slice", "slices")
+    affine: np.ndarray | None = None
+    """From voxels of a result to millimetres, (4, 4); None makes voxels of 1 mm."""
+
+    def at(self, affine: np.ndarray | None) -> Family:
+        return replace(self, affine=affine)
 
     def open(self, ask: Request) -> Items:
         return open_magnitude(ask.path)
@@ -59,7 +66,7 @@ class Magnitude(Family):
             note("nibabel is not installed, so .npy is written: pip install 'headwater[medical]'")
         path = out / key / stem(name)
         if medical:
-            write_file(path.with_name(f"{path.name}.nii.gz"), nifti(item))
+            write_file(path.with_name(f"{path.name}.nii.gz"), _nifti(item, self.affine))
         else:
             save_npy(path.with_name(f"{path.name}.npy"), item)
         save_picture(_unit(item), path.with_name(f"{path.name}.png"))
@@ -69,15 +76,10 @@ class Magnitude(Family):
         return [_unit(item) for item in items]
 
 
-def nifti(picture: Tensor) -> bytes:
-    """A picture (H, W) or volume (slices, H, W) as axial slices of a compressed NIfTI, anterior up, 1 mm."""
-    import nibabel
-
+def _nifti(picture: Tensor, affine: np.ndarray | None) -> bytes:
+    """A picture (H, W) or volume (slices, H, W) as axial slices of a compressed NIfTI, anterior up."""
     slices = picture.detach().float().cpu().reshape(-1, *picture.shape[-2:])
-    volume = slices.flip(1).permute(2, 1, 0).numpy()
-    image = nibabel.Nifti1Image(np.ascontiguousarray(volume), np.eye(4))
-    # No time stamp inside, so that a rerun gives the same bytes.
-    return gzip.compress(image.to_bytes(), mtime=0)
+    return nifti(upright(slices.numpy()), affine)
 
 
 def _unit(picture: Tensor) -> Tensor:

@@ -16,9 +16,12 @@ from headwater.cli.kinds.family import Family, Files, Items, Request, Shape, pic
 from headwater.data import UnreadableError, open_dataset, save_labels, save_mask, save_picture, shipped
 from headwater.data.arrays import read_npy
 from headwater.data.datasets import Dataset
+from headwater.data.formats import format_of
 from headwater.data.label_maps import BLACK_AND_WHITE, UNLABELLED, Held, read_labels
+from headwater.data.levels import check_window
 from headwater.data.masks import read_known, read_mask
-from headwater.data.pictures import FORMATS, SUFFIXES, list_pictures, opened, read_picture
+from headwater.data.pictures import FORMATS, SUFFIXES, list_pictures, picture_shape, read_picture
+from headwater.data.volumes import Grid
 from headwater.errors import need
 from headwater.notes import note
 from headwater.report import Cell, Classes, Heat
@@ -35,16 +38,22 @@ class _Stored:
     def __getitem__(self, row: int) -> Tensor:
         return self.data[row]
 
+    @property
+    def grid(self) -> Grid | None:
+        """Where they lie in the volume that they are slices of."""
+        return getattr(self.data, "grid", None)
+
 
 class Images(Family):
     """float32 (C, H, W) in [-1, 1]."""
 
     def open(self, ask: Request) -> Items:
+        window = check_window(ask.reading.window)
         if not _loose(ask.where):
-            data = open_dataset(ask.where, ask.shape, labels="none")
+            data = open_dataset(ask.where, ask.shape, labels="none", window=window)
             return _Stored(data, [data.name(i) for i in range(len(data))], data.shape)
         shape = ask.shape or _stored(ask.path)
-        return picture_files(ask, lambda path: read_picture(path, shape), shape)
+        return picture_files(ask, lambda path: read_picture(path, shape, window=window), shape)
 
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
         save_picture(item, out / key / f"{stem(name)}.png")
@@ -57,7 +66,8 @@ class Measured(Images):
     def open(self, ask: Request) -> Items:
         if not _loose(ask.where):
             return super().open(replace(ask, shape=None))
-        return picture_files(ask, lambda path: read_picture(path, _stored(path)))
+        window = check_window(ask.reading.window)
+        return picture_files(ask, lambda path: read_picture(path, picture_shape(path), window=window))
 
 
 @dataclass(frozen=True)
@@ -185,9 +195,7 @@ def _stored(path: Path) -> Shape:
     """Channels, height and width of the first picture that can be opened."""
     for one in [path] if path.is_file() else list_pictures(path):
         try:
-            with opened(one, FORMATS) as picture:
-                colour = picture.mode not in ("L", "1", "LA", "I;16", "I", "F")
-                return (3 if colour else 1, picture.height, picture.width)
+            return picture_shape(one)
         except UnreadableError:
             if one == path:  # it alone was asked for, and its own sentence says why
                 raise
@@ -199,4 +207,6 @@ def _loose(where: str) -> bool:
     path = Path(where).expanduser()
     if where.partition(":")[0].removesuffix("-hue") in shipped.names():
         return False
-    return path.is_dir() or (path.is_file() and path.suffix.lower() in SUFFIXES)
+    if path.is_file():
+        return path.suffix.lower() in SUFFIXES or format_of(path) in FORMATS
+    return path.is_dir()

@@ -120,8 +120,9 @@ class DiffuseRecon(Reconstructs):
     ) -> Reconstruction:
         """Reconstruct n slices, or with a prior of pairs n volumes.
 
-        kspace: n tensors complex64, origin in the middle (fastMRI), of the prior's H and W, zeros where
-            nothing was measured: (H, W) or (coils, H, W), or for pairs neighbours (slices, H, W) of one coil.
+        kspace: n tensors complex64, origin in the middle (fastMRI), of the prior's H and W or oversampled
+            along a readout, zeros where nothing was measured: (H, W) or (coils, H, W), or for pairs
+            neighbours (slices, H, W) of one coil.
         known: bool (n or 1, 1, H, W), True = measured; without it, what is not 0 counts as measured.
         operator: any other linear measurement of images (B, 1, H, W); `kspace` is then what it measured.
         Returns n pictures float32 (H, W), or n volumes (slices, H, W), twice. Raises UserError for other

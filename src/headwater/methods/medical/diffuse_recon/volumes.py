@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from headwater.data.kspace import stack_kspace
+from headwater.data.stacking import stack_kspace
 from headwater.errors import need
 from headwater.nets.wrappers import complex_channels
 from headwater.operators import Fourier, Operator, Sampled

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from headwater.core import Ancestral, Diffusion, DPMSolver, Langevin, PredictorCorrector
 from headwater.core.transition import NoiseSource
 from headwater.core.views import View, exploding
-from headwater.data.kspace import stack_kspace
+from headwater.data.stacking import out_of_range, stack_kspace
 from headwater.errors import need
 from headwater.methods.base import Magnitude, Mask, Method, Volumes
 from headwater.methods.medical.shared.scan import Combine, Image, Measured, Rows, Scan
@@ -81,10 +81,12 @@ class Reconstructs(Method):
     ) -> Reconstruction:
         """Reconstruct n slices.
 
-        kspace: n tensors complex64 (H, W) or (coils, H, W), origin in the middle (fastMRI), of the prior's H
-            and W, zeros where nothing was measured. known: bool (n or 1, 1, H, W), True = measured; without
-            it, what is not 0 counts as measured. With `by` radon: n sinograms float32 (views, detectors), and
-            known of their size, without which all was measured.
+        kspace: n tensors complex64 (H, W) or (coils, H, W), origin in the middle (fastMRI), zeros where
+            nothing was measured. H and W are the prior's; an axis that is longer, such as an oversampled
+            readout, is cut to its middle in the picture, if lines along it were measured whole or not at all.
+            known: bool (n or 1, 1, H, W), True = measured; without it, what is not 0 counts as measured. With
+            `by` radon: n sinograms float32 (views, detectors), and known of their size, without which all was
+            measured.
         operator: any other linear measurement of images (B, 1, H, W); `kspace` is then what it measured.
         Returns n pictures float32 (H, W) twice. Raises UserError for other sizes, k-space without anything
         measured, or a centre too small for coil maps.
@@ -139,6 +141,8 @@ class Reconstructs(Method):
         """What an operator of one's own measured. UserError where it does not fit the prior."""
         need(len(given) > 0, "there is nothing measured: give at least one slice")
         y = torch.stack(list(given)).to(device)
+        wrong = out_of_range(y)
+        need(not wrong, f"what was measured {wrong}")
         y = y[:, None] if isinstance(a, Radon) and y.ndim == 3 else y
         real = self.image == "real" or not y.is_complex()
         blank = torch.zeros(1, *prior.shape, device=device)

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from headwater.core import Control, Denoises, Sampler, last, reverse
-from headwater.errors import need
+from headwater.data.levels import digits
+from headwater.errors import UserError, need
 from headwater.methods.base import Images, Method
 from headwater.metrics.image import psnr
 from headwater.models import Prior
+from headwater.modes import evaluating
 from headwater.noise import Stream, derive
 from headwater.sampling import Batch, Recomputed, Run, RunOptions, Start, sample
 
@@ -157,7 +159,11 @@ class Purified(nn.Module):
         """The pictures that the classifier is shown on one path, (B, C, H, W) about [0, 1]."""
         self.prior.check(images)
         outside = images.numel() > 0 and not bool(((images >= -1e-4) & (images <= 1 + 1e-4)).all())
-        need(not outside, "pictures for a classifier lie in [0, 1]: rescale them")
+        if outside:
+            low, high = (digits(float(value)) for value in images.detach().aminmax())
+            raise UserError(
+                f"pictures for a classifier lie in [0, 1], not from {low} to {high}: rescale them"
+            )
         stream = self.prior.noise.stream(seeds)
         return (self.purifier.purify(self.prior, images * 2 - 1, stream) + 1) / 2
 
@@ -170,14 +176,8 @@ class InEvaluation(nn.Module):
         self.module = module
 
     def forward(self, images: Tensor) -> Tensor:
-        training = [part for part in self.module.modules() if part.training]
-        for part in training:
-            part.training = False
-        try:
+        with evaluating(self.module):
             return self.module(images)
-        finally:
-            for part in training:
-                part.training = True
 
 
 class OnUnitRange(nn.Module):

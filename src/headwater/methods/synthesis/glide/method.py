@@ -23,6 +23,7 @@ from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
 from headwater.models.folder import Layout, Shapes, prefixed
 from headwater.models.pretrained import Pretrained
+from headwater.modes import in_evaluation
 from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.text2im import SuperResText2Im, Text2Im, Text2ImConfig, published
 from headwater.nets.text_encoder import TextConfig
@@ -296,6 +297,7 @@ class FittedGlide(Pretrained):
         ids = tokenizer.encode(text, self.config.network.text.ctx)
         return ids, ids != tokenizer.pad
 
+    @in_evaluation
     def encode(self, text: Sequence[str], batch: int = 256) -> dict[str, Tensor]:
         """The conditions `summary` (B, E) and `context` (B, L, W); each distinct caption is encoded once."""
         distinct = {caption: i for i, caption in enumerate(dict.fromkeys(text))}

@@ -156,7 +156,7 @@ K = FOURIER.forward(volume(1))
         ("noise is 'none'", {"noise": "none"}, (1, SIDE, SIDE), [K], {}),
         ("two slices or more", {}, (4, SIDE, SIDE), [K], {}),
         ("two slices or more", {}, (4, SIDE, SIDE), [K[0]], {}),
-        ("crop k-space", {}, (4, SIDE, SIDE), [K.expand(2, -1, -1)[..., 1:]], {}),
+        ("too few for", {}, (4, SIDE, SIDE), [K.expand(2, -1, -1)[..., 1:]], {}),
         ("leave operator out", {}, (4, SIDE, SIDE), [K.expand(2, -1, -1)], {"operator": FOURIER}),
         ("at least one volume", {}, (4, SIDE, SIDE), [], {}),
         (

@@ -98,7 +98,7 @@ THIN = (torch.arange(SIDE) == SIDE // 2).expand(1, 1, SIDE, SIDE)
 @pytest.mark.parametrize(
     ("words", "how", "data", "mask"),
     [
-        ("crop", {}, [Y[:, :8]], None),
+        ("too few for 12", {}, [Y[:, :8]], None),
         ("nothing measured", {}, [torch.zeros_like(Y)], None),
         ("k-space is", {}, [Y.real], None),
         ("coils", {}, [Y, Y[:2]], None),
