@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from headwater.errors import UserError
 from headwater.models import Prior, PriorConfig, ProcessConfig, convert, inspect
@@ -205,7 +206,7 @@ def test_their_own_folders_are_read_exactly(theirs: Path, tmp_path: Path) -> Non
     assert prior.shape == (1, 16, 16)
     bar = prior.process.alpha[1:].square().float()
     torch.testing.assert_close(bar, pipeline.scheduler.alphas_cumprod, rtol=2e-5, atol=1e-7)
-    assert Prior.from_pretrained(theirs / "unet", T=30).process.T == 30
+    assert Prior.from_pretrained(theirs / "unet").config.process == prior.config.process
     prior.save_pretrained(tmp_path / "ours")
     assert torch.equal(answer(Prior.from_pretrained(tmp_path / "ours").network), answer(prior.network))
     with pytest.raises(UserError, match="guided-diffusion has no flip_sin_to_cos=False"):
@@ -268,10 +269,14 @@ def test_only_the_closed_table_is_built(theirs: Path, file: str, changes: dict, 
     assert "\n" not in str(caught.value)
 
 
-def test_only_safetensors_are_read_from_their_folders(theirs: Path) -> None:
+def test_pickles_of_their_folders_are_read_and_none_is_run(theirs: Path) -> None:
+    wanted = answer(Prior.from_pretrained(theirs).network)
     weights = theirs / "unet" / "diffusion_pytorch_model.safetensors"
-    weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(UserError, match="safe_serialization"):
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    assert torch.equal(answer(Prior.from_pretrained(theirs).network), wanted)
+    torch.save({"conv_in.weight": print}, weights.with_suffix(".bin"))
+    with pytest.raises(UserError, match=r"asks to run .*print: refused"):
         Prior.from_pretrained(theirs)
 
 

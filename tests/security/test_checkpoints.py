@@ -170,7 +170,7 @@ def payloads(canary: Path) -> dict[str, tuple[bytes, str]]:
         "nameless": (archive(PROTO + EMPTY_DICT + number(1) + tensor() + b"s."), "without names"),
         "nan": (archive(state(tensor()), floats("<4f", 1, float("nan"), 3, 4)), "w0 holds NaN"),
         "infinite": (archive(state(tensor()), floats("<4f", 1, 2, 3, float("-inf"))), "w0 holds NaN"),
-        "empty": (b"", "neither"),
+        "empty": (b"", "is empty"),
         "text": (b"import os; os.system('true')\n", "neither"),
         "png": (b"\x89PNG\r\n\x1a\n" + bytes(99), "neither"),
         "safe-length": (safe(one(), length=1 << 60), "header's length"),

@@ -41,6 +41,11 @@ class Options:
     """Channels per attention head."""
     use_new_attention_order: bool | None = None
     """Whether queries, keys and values are stacked before heads are split."""
+    scheduler: Path | None = None
+    """A scheduler_config.json of diffusers, or a folder with one: the noise schedule, and what the network
+    answers."""
+    T: Annotated[int | None, tyro.conf.arg(name="T")] = None
+    """Number of timesteps of the noise schedule."""
     betas: str | None = None
     """The noise schedule: linear, cosine ..."""
     predicts: Literal["eps", "x0", "v", "score"] | None = None
@@ -53,7 +58,10 @@ class Options:
     """Print the result as JSON."""
 
 
-_TOLD = ("shape", "num_heads", "num_head_channels", "use_new_attention_order", "betas", "predicts", "label")
+_TOLD = (
+    *("shape", "num_heads", "num_head_channels", "use_new_attention_order"),
+    *("scheduler", "T", "betas", "predicts", "label"),
+)
 
 
 def run(argv: Sequence[str]) -> int:

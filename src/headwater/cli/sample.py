@@ -45,6 +45,11 @@ def run(argv: Sequence[str]) -> int:
     need(options.n >= 1, "--n: draw at least one picture")
     work = options.run()
     prior = Prior.from_pretrained(options.prior).to(options.device)
+    channels = prior.shape[0]
+    need(
+        channels in (1, 3),
+        f"{options.prior} draws {channels} channels, and a picture has 1 or 3: draw arrays with Prior.sample",
+    )
     own, T = options.sampler == "ancestral", prior.process.T
     sampler = prior.sampler if own else sampler_of(options.sampler)
     plan = prior.timesteps(

@@ -20,6 +20,7 @@ from headwater.nets.wrappers import OfClass, OnUnitRange, Preconditioned
 from headwater.noise import Noise, PowerLaw, Simplex, Truncated, White
 
 MOST_STEPS = 100_000
+MOST_SIDE = 1 << 14
 MOST_CHANNELS, MOST_LEVELS, MOST_BLOCKS = 1 << 14, 10, 64
 """Bounds on what a config may ask for; published priors stay well below them."""
 
@@ -126,11 +127,22 @@ class PriorConfig:
     def __post_init__(self) -> None:
         plain = {k: tuple(v) if isinstance(v, list) else v for k, v in self.network.items()}
         object.__setattr__(self, "network", plain)
+        sane = all(1 <= n <= MOST_SIDE for n in self.shape)
+        need(sane, f"pictures of {'x'.join(map(str, self.shape))} cannot be: correct their shape")
         last = max([self.class_count, *(int(self.network.get(k) or 0) for k in _COUNTS)]) - 1
         need(
             self.label is None or 0 <= self.label <= last,
             f"label is {self.label}, and this network knows "
             + (f"classes 0 to {last}: give one of them" if last >= 0 else "no classes: leave it out"),
+        )
+
+    def check_side(self, levels: int, where: str) -> None:
+        """UserError when pictures cannot be halved between so many levels of a U-Net."""
+        step, (_, height, width) = 2 ** (levels - 1), self.shape
+        need(
+            height % step == 0 and width % step == 0,
+            f"{where} halves its pictures {levels - 1} times, so their height and width must be multiples of "
+            f"{step}, not {height}x{width}: correct their shape",
         )
 
     @property
@@ -192,7 +204,7 @@ def _unet2d(options: dict[str, Any]) -> nn.Module:
     from headwater.models.unet2d import checked, plain_class
 
     data_std = options.pop("data_std", None)
-    options = checked(options, "network")
+    options, _ = checked(options, "network")
     _bounded(options.get("block_out_channels", ()), options.get("layers_per_block", 2))
     try:
         network = plain_class()(**options)

@@ -3,137 +3,160 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
-from headwater.atomic import read_json, sha256, write_json, written_aside
-from headwater.core import schedule
-from headwater.core.prediction import Target
+from headwater.atomic import read_json, write_json, written_aside
 from headwater.errors import UserError, need
+from headwater.models import layout, scheduler
 from headwater.models.config import PriorConfig, ProcessConfig
-from headwater.models.folder import filled_network
+from headwater.models.folder import Fit, filled_network
 from headwater.models.options import overridden
 from headwater.models.prior import Prior
-from headwater.models.schema import nearest
+from headwater.models.shards import file_hash
 from headwater.models.unet2d import checked, to_unet2d, weights_to_unet2d
 from headwater.nets.adm import UNet
+from headwater.notes import note
 
-INDEX, SCHEDULER = "model_index.json", "scheduler_config.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+_OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Layers of attention in weights from before diffusers 0.16 (its PR 3387)."""
+_ATTENTION = re.compile(r"(.*\battentions\.\d+\.)(query|key|value|proj_attn)(\.weight|\.bias)")
+_MATRIX = re.compile(r".*\battentions\.\d+\.(query|key|value|proj_attn|to_q|to_k|to_v|to_out\.0)\.weight")
 
-CHAINS = (
-    *("DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler"),
-    *("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "LMSDiscreteScheduler"),
-    *("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler"),
+UNSAID = (
+    "no scheduler_config.json lies with this U-Net, so {} assumed: if it was trained otherwise, say so by "
+    "headwater convert PRIOR NEW --scheduler FILE, or --betas and --predicts, and use NEW (in Python, give "
+    "these words to Prior.from_pretrained)"
 )
-"""Schedulers of one and the same chain; they differ in how they walk it."""
-EDM = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
-TARGETS: dict[str, Target] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+"""Said of a checkpoint without its scheduler."""
 
 
-def is_theirs(folder: Path) -> bool:
-    """Whether this is a pipeline's folder or a bare U-Net's."""
-    if (folder / INDEX).is_file():
-        return True
-    return (folder / "config.json").is_file() and "_class_name" in read_json(folder / "config.json")
+@dataclass(frozen=True)
+class Found:
+    """A prior in a diffusers folder, before its weights are read."""
+
+    config: PriorConfig
+    weights: Path
+    """A file, or the index of several."""
+    remarks: tuple[str, ...] = ()
+    """What was assumed, chosen or passed over, in sentences."""
 
 
-def read(folder: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> Prior:
+def read(
+    folder: str | os.PathLike[str],
+    overrides: Mapping[str, Any] | None = None,
+    weights: Path | None = None,
+) -> Prior:
     """A prior from a diffusers folder, float32, on the CPU. Classes are taken from a table, never by name.
 
-    Raises UserError for a pipeline with other parts, weights that are not safetensors, or an unknown
-    scheduler.
+    weights: the file to read, by default the one that the folder's layout says. overrides: as for
+    `Prior.from_pretrained`. What was assumed is noted.
+
+    Raises UserError for a pipeline with other parts, weights that want anything run, or an unknown scheduler.
     """
     folder = Path(folder)
-    config, weights = read_config(folder)
-    config = overridden(config, overrides or {})
-    prefix = "network." if "data_std" in config.network else ""
-    network = filled_network(config.build_network, weights, prefix)
-    return Prior(network, config, source=str(folder), file_hash=sha256(weights))
+    found = read_config(folder, overrides, weights)
+    wrapper = "network." if "data_std" in found.config.network else ""
+    fit = Fit(
+        lambda name: wrapper + current_name(name),
+        flat=lambda name: _MATRIX.fullmatch(name) is not None,
+        advice="put the config.json that was saved with these weights in its place",
+        hidden=wrapper,
+    )
+    network = filled_network(found.config.build_network, found.weights, fit)
+    for remark in found.remarks:
+        note(remark, folder)
+    return Prior(network, found.config, source=str(folder), file_hash=file_hash(found.weights))
 
 
-def read_config(folder: Path) -> tuple[PriorConfig, Path]:
-    """The prior's config and the path of its weights, from the folder's JSON files alone."""
-    inner = _unet_folder(folder)
-    values = read_json(inner / "config.json")
+def read_config(
+    folder: Path, overrides: Mapping[str, Any] | None = None, weights: Path | None = None
+) -> Found:
+    """What `read` arrives at, from the folder's JSON files alone."""
+    place, said = layout.find(folder), dict(overrides or {})
+    path, told = place.unet / layout.CONFIG, said.pop("scheduler", None)
+    values = read_json(path)
     kind = values.get("_class_name")
-    need(kind == "UNet2DModel", f"{inner} holds a {kind}: only UNet2DModel can be a prior here")
-    weights = inner / WEIGHTS
-    need(
-        weights.is_file(),
-        f"{inner} has no {WEIGHTS}: save the model with safe_serialization=True, other formats can run code",
-    )
-    network = checked(values, str(inner / "config.json"))
-    return _prior_config(network, _scheduler(folder, inner)), weights
+    need(kind == layout.UNET, f"{place.unet} holds a {kind}: only UNet2DModel can be a prior here")
+    chosen: tuple[str, ...] = ()
+    if weights is None:
+        weights, chosen = layout.weights(place.unet)
+    network, passed = checked(values, str(path))
+    file = place.scheduler if told is None else scheduler.file_of(told)
+    if told is not None:
+        place = replace(place, remarks=())
+    config, assumed = _prior_config(network, file, said, place.unet)
+    config = overridden(config, said)
+    config.check_side(len(network.get("block_out_channels", range(4))), str(place.unet))
+    return Found(config, weights, (*place.remarks, *chosen, *passed, *assumed))
 
 
-def _unet_folder(folder: Path) -> Path:
-    if not (folder / INDEX).is_file():
-        return folder
-    for name, part in read_json(folder / INDEX).items():
-        if name.startswith("_") or part == [None, None] or not isinstance(part, list):
-            continue
-        known = part in (["diffusers", "UNet2DModel"], *(["diffusers", s] for s in (*CHAINS, *EDM)))
-        need(
-            known,
-            f"{folder} is a pipeline with {name} = {part}: only UNet2DModel on pixels can be a prior here",
-        )
-    return folder / "unet"
+def current_name(name: str) -> str:
+    """A tensor's name as diffusers calls it now."""
+    found = _ATTENTION.fullmatch(name)
+    return name if found is None else f"{found[1]}{_OLD[found[2]]}{found[3]}"
 
 
-def _scheduler(folder: Path, inner: Path) -> dict[str, Any]:
-    """The scheduler's config; without one, the defaults of DDPM (Ho et al. 2020)."""
-    for path in (folder / "scheduler" / SCHEDULER, folder / SCHEDULER, inner / SCHEDULER):
-        if path.is_file():
-            return read_json(path)
-    return {"_class_name": "DDPMScheduler"}
-
-
-def _prior_config(network: dict[str, Any], scheduler: Mapping[str, Any]) -> PriorConfig:
-    kind = str(scheduler.get("_class_name", "DDPMScheduler"))
-    target = str(scheduler.get("prediction_type", "epsilon"))
-    need(kind in (*CHAINS, *EDM), f"unknown scheduler {kind!r}{nearest(kind, (*CHAINS, *EDM))}")
-    need(target in TARGETS, f"unknown prediction_type {target!r}{nearest(target, TARGETS)}")
+def _prior_config(
+    network: dict[str, Any], file: Path | None, said: Mapping[str, Any], unet: Path
+) -> tuple[PriorConfig, tuple[str, ...]]:
+    """The prior's config, without what `said` overrides but for the size, and remarks."""
+    told = scheduler.Told(ProcessConfig(), "eps") if file is None else scheduler.read(file)
     channels, size = network.get("in_channels", 3), network.get("sample_size")
+    if "shape" in said and size is None:
+        shape = tuple(said["shape"])
+        need(len(shape) == 3, f"shape is {said['shape']!r}: give channels, height and width")
+        size = shape[1:]
     if size is None:
-        raise UserError("config.json does not say sample_size: write the height and width in it")
-    height, width = size if isinstance(size, tuple) else (size, size)
-    twice = network.get("out_channels", 3) == 2 * channels
-    if kind in EDM:
-        need(target == "epsilon", f"{kind} with prediction_type {target!r} is not supported: use epsilon")
-        return PriorConfig(
-            {"kind": "unet2d", "data_std": float(scheduler.get("sigma_data", 0.5)), **network},
-            (channels, height, width),
-            ProcessConfig(
-                "edm",
-                int(scheduler.get("num_train_timesteps", 1000)),
-                low=float(scheduler.get("sigma_min", 0.002)),
-                high=float(scheduler.get("sigma_max", 80.0)),
-            ),
-            predicts="x0",
+        raise UserError(
+            f"{unet / layout.CONFIG} does not say sample_size, the size of the pictures: say it by headwater "
+            f"convert PRIOR NEW --shape {channels} HEIGHT WIDTH and use NEW, or give shape= in Python"
         )
-    learned = scheduler.get("variance_type") == "learned"
-    return PriorConfig(
-        {"kind": "unet2d", **network},
-        (channels, height, width),
-        chain(schedule.betas_of_scheduler(scheduler)),
-        TARGETS[target],
-        ("learned" if learned else "learned_range") if twice else "fixed",
-        clip=bool(scheduler.get("clip_sample", True)),
+    height, width = size if isinstance(size, tuple) else (size, size)
+    answers = network.get("out_channels", 3)
+    twice = answers == 2 * channels
+    need(
+        twice or answers == channels,
+        f"{unet} answers {answers} channels to {channels}: only networks that answer as many as they see, or "
+        "twice as many, can be a prior",
     )
+    need(
+        network.get("time_embedding_type") != "fourier",
+        f"{unet} tells its network the noise by Fourier features, as those of ScoreSdeVeScheduler are told: "
+        "it cannot be read",
+    )
+    remarks = list(told.remarks)
+    if file is None:
+        parts = [
+            f"a linear noise schedule of {int(said.get('T', told.process.T)):,} steps"
+            * _unsaid(said, "betas", "process"),
+            "noise (eps) as its answer" * _unsaid(said, "predicts"),
+        ]
+        if assumed := [part for part in parts if part]:
+            remarks.append(UNSAID.format(f"{' and '.join(assumed)} {'are' if assumed[1:] else 'is'}"))
+    wrapper = {} if told.data_std is None else {"data_std": told.data_std}
+    variance = ("learned" if told.variance == "learned" else "learned_range") if twice else "fixed"
+    if twice and file is not None and not told.variance.startswith("learned"):
+        remarks.append("it answers twice the channels, so a learned range of variances is assumed")
+    config = PriorConfig(
+        {"kind": "unet2d", **wrapper, **network},
+        (channels, height, width),
+        told.process,
+        told.predicts,
+        "fixed" if wrapper else variance,
+        clip=told.clip,
+    )
+    return config, tuple(remarks)
 
 
-def chain(betas: torch.Tensor) -> ProcessConfig:
-    """The process of a beta table (T,), by its schedule's name where a name gives the same numbers."""
-    for name in ("linear", "cosine"):
-        if torch.equal(betas, schedule.betas(name, len(betas))):
-            return ProcessConfig(T=len(betas), betas=name)
-    return ProcessConfig(T=len(betas), betas=tuple(betas.tolist()))
+def _unsaid(said: Mapping[str, Any], *names: str) -> bool:
+    return not any(name in said for name in names)
 
 
 def write(prior: Prior, folder: str | os.PathLike[str]) -> None:
@@ -161,13 +184,13 @@ def write(prior: Prior, folder: str | os.PathLike[str]) -> None:
     }
     described = scheduler_config(config)
     with written_aside(folder) as tmp:
-        write_json(tmp / INDEX, index)
+        write_json(tmp / layout.INDEX, index)
         (tmp / "unet").mkdir()
         (tmp / "scheduler").mkdir()
         write_json(tmp / "unet" / "config.json", values)
-        write_json(tmp / "scheduler" / SCHEDULER, described)
+        write_json(tmp / "scheduler" / scheduler.NAME, described)
         tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
-        save_file(tensors, tmp / "unet" / WEIGHTS, metadata={"format": "pt"})
+        save_file(tensors, tmp / "unet" / layout.WEIGHTS, metadata={"format": "pt"})
 
 
 def scheduler_config(config: PriorConfig) -> dict[str, Any]:
@@ -175,7 +198,7 @@ def scheduler_config(config: PriorConfig) -> dict[str, Any]:
     process = config.process
     need(process.kind == "vp", f"DDPMScheduler knows variance-preserving chains, not {process.kind}")
     need(not process.unit_labels, "DDPMScheduler tells timesteps, and this network is told unit labels")
-    names = {target: name for name, target in TARGETS.items()}
+    names = {target: name for name, target in scheduler.TARGETS.items()}
     if config.predicts not in names:
         raise UserError(f"DDPMScheduler has no networks that predict {config.predicts}")
     if process.betas == "cosine":

@@ -54,6 +54,10 @@ def blueprint(
     shapes = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     wrong = unexpected(shapes, {k: e.shape for k, e in entries.items()})
     need(not wrong, sentence(wrong))
+    for name, value in network.state_dict().items():
+        kind = str(entries[name].dtype).removeprefix("torch.")
+        real = entries[name].dtype.is_floating_point or not value.is_floating_point()
+        need(real, sentence(f"{name} is of type {kind}, as quantised weights are, and floats are needed"))
     return network
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -19,13 +19,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from headwater.atomic import read_json, sha256, verify, write_json, written_aside
+from headwater.atomic import read_json, verify, write_json, written_aside
 from headwater.errors import UserError, need
 from headwater.gallery import shipped_fitted
 from headwater.models.card import card
 from headwater.models.filling import Parts, assembled, blueprint, fill
+from headwater.models.headers import refuse_stand_in
+from headwater.models.opcodes import Entry
 from headwater.models.schema import build, plain
+from headwater.models.shards import file_hash
 from headwater.models.state import contents, load_state
+from headwater.notes import note
 
 if TYPE_CHECKING:
     from headwater.models.pretrained import Pretrained
@@ -87,12 +91,15 @@ def read(cls: type[P], folder: Path, change: Callable[[Any], Any] | None = None)
     """
     kind, values = description(folder)
     need(kind == cls.kind, f"{folder} holds a {kind}, not a {cls.kind}: give another folder")
+    if (folder / WEIGHTS).is_file():
+        refuse_stand_in(folder / WEIGHTS)
     hashes = verify(folder, (CONFIG, WEIGHTS))
     for name in (CONFIG, WEIGHTS):
         need(name in hashes, f"{folder} has no {name} in its manifest: use another copy of this folder")
     config = build(cls.config_class(), values, str(folder / CONFIG))
     config = config if change is None else change(config)
-    parts: Any = filled(lambda: cls.networks(config), folder / WEIGHTS, frozen=cls.frozen)
+    fit = Fit(advice=f"restore {folder / CONFIG}, or use another copy of this folder")
+    parts: Any = filled(lambda: cls.networks(config), folder / WEIGHTS, fit, cls.frozen)
     return cls(config=config, **parts, source=str(folder), file_hash=hashes[WEIGHTS])
 
 
@@ -111,8 +118,9 @@ def read_published(cls: type[P], weights: Path, settings: Mapping[str, Any]) -> 
     def networks() -> Parts:
         return {k: v for k, v in cls.networks(layout.config).items() if k not in layout.further}
 
-    parts: Any = filled(networks, weights, layout.name, cls.frozen)
-    parts |= {**layout.further, "source": str(weights), "file_hash": sha256(weights)}
+    fit = Fit(layout.name, advice="give the settings that it was made with, or another copy of it")
+    parts: Any = filled(networks, weights, fit, cls.frozen)
+    parts |= {**layout.further, "source": str(weights), "file_hash": file_hash(weights)}
     return cls(config=layout.config, **parts)
 
 
@@ -164,23 +172,39 @@ def is_ours(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and read_json(folder / CONFIG).get("library") == MARK
 
 
-def filled(
-    networks: Callable[[], Parts],
-    weights: Path,
-    rename: Rename = lambda name: name,
-    frozen: bool = False,
-) -> Parts:
+@dataclass(frozen=True)
+class Fit:
+    """How a weights file is laid over networks."""
+
+    rename: Rename = lambda name: name
+    """From the file's names to those of the networks, which begin with the network's own."""
+    under: str = ""
+    """Only tensors whose names begin so, and without that."""
+    flat: Callable[[str], bool] = lambda name: False
+    """Which tensors of the file, by name, are matrices that stand as convolutions of size one."""
+    advice: str = "give the config that it was made with"
+    """What to do where they do not fit."""
+    hidden: str = ""
+    """What sentences leave out of names: where in `filled` the network stands."""
+
+
+def filled(networks: Callable[[], Parts], weights: Path, how: Fit = Fit(), frozen: bool = False) -> Parts:
     """Networks and tensors with weights from a file: float32, on the CPU, in evaluation mode.
 
-    Names and shapes are compared before anything of their size is allocated. rename: from the file's names to
-    those of the networks, which begin with the network's own. frozen: whether they want no gradient.
+    Names and shapes are compared before anything of their size is allocated. frozen: whether they want no
+    gradient. What was chosen among several sets of weights in the file is noted.
     """
 
     def misfit(wrong: str) -> str:
-        return f"{weights} does not fit the network described: {wrong}; give the config that it was made with"
+        if any("lora" in name.lower() for name in held.entries):
+            return f"{weights} holds LoRA layers, which change another network: save that with them fused"
+        return f"{weights} does not fit the network described: {wrong.replace(how.hidden, '')}; {how.advice}"
 
-    held = contents(weights).entries
-    entries = {new: e for k, e in held.items() if (new := rename(k)) is not None}
+    def shape(name: str, entry: Entry) -> Entry:
+        return Entry(entry.dtype, _flattened(entry.shape)) if how.flat(name) else entry
+
+    held = contents(weights, how.under)
+    entries = {new: shape(k, e) for k, e in held.entries.items() if (new := how.rename(k)) is not None}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on layers without numbers
@@ -189,9 +213,12 @@ def filled(
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(misfit((str(error).splitlines() or ["?"])[0])) from None
+    if held.remark:
+        note(held.remark, weights)
     state: dict[str, Tensor] = {}
-    for name, value in load_state(weights).items():
-        new = rename(name)
+    for name, value in load_state(weights, how.under).items():
+        new = how.rename(name)
+        value = value.reshape(_flattened(tuple(value.shape))) if how.flat(name) else value
         known = torch.zeros_like(value) if new is None and value.is_floating_point() else value
         known = known if new is None else state.setdefault(new, value)
         need(torch.equal(known, value), misfit(f"{name} holds other numbers than it must"))
@@ -199,10 +226,16 @@ def filled(
     return {**dict(root.named_children()), **dict(root.named_buffers(recurse=False))}
 
 
-def filled_network(build: Callable[[], nn.Module], weights: Path, prefix: str = "") -> nn.Module:
-    """One network with weights from a file that does not name it. prefix: what its names begin with."""
-    parts = filled(lambda: {"network": build()}, weights, lambda name: f"network.{prefix}{name}")
+def filled_network(build: Callable[[], nn.Module], weights: Path, how: Fit = Fit()) -> nn.Module:
+    """One network with weights from a file that does not name it."""
+    inside = replace(how, rename=lambda name: prefixed(how.rename(name)), hidden=f"network.{how.hidden}")
+    parts = filled(lambda: {"network": build()}, weights, inside)
     return cast(nn.Module, parts["network"])
+
+
+def _flattened(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A matrix's shape without the axes of one that make it a convolution; any other shape as it is."""
+    return shape[:2] if len(shape) > 2 and set(shape[2:]) == {1} else shape
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

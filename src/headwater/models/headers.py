@@ -33,6 +33,25 @@ TYPES = {
     "BOOL": torch.bool,
 }
 
+UNREAD = (
+    *("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E2M3", "F6_E3M2", "F4"),
+    *("U16", "U32", "U64", "C64"),
+)
+"""Types that safetensors knows and no network here is made of."""
+
+OTHERS = {
+    b"\x1f\x8b": "compressed by gzip: unpack it first",
+    b"BZh": "compressed by bzip2: unpack it first",
+    b"\xfd7zXZ": "compressed by xz: unpack it first",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"Rar!": "a RAR archive: unpack it first",
+    b"\x89HDF": "an HDF5 file, as Keras writes: save the weights from PyTorch",
+    b"GGUF": "a GGUF file: save the weights as safetensors",
+    b"\x93NUMPY": "an array of NumPy: save the weights as safetensors, by their names",
+}
+"""What files that are no weights begin with, and what they are."""
+_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
+
 MEMBERS = re.compile(
     r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.data/serialization_id|\.format_version|\.storage_alignment)"
 )
@@ -42,17 +61,41 @@ def kind(path: Path) -> Literal["safetensors", "torch"]:
     """The format by content, not by name. Raises UserError for anything else, naming it."""
     try:
         with open(path, "rb") as file:
-            start = file.read(9)
+            start = file.read(262)
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): check the path") from None
+    refuse_stand_in(path, start)
     if start.startswith(b"PK\x03\x04"):
         return "torch"
-    if len(start) == 9 and start[8:] == b"{":
+    if start[8:9] == b"{":
         return "safetensors"
     if start[:1] == b"\x80":
         _refuse_bare_pickle(path)
+    other = next((what for magic, what in OTHERS.items() if start.startswith(magic)), "")
+    other = "a tar archive: unpack it first" if start[257:] == b"ustar" else other
+    need(not other, f"{path} is {other}")
     raise UserError(
         f"{path} is neither a safetensors file nor one of torch.save: give the weights file or its folder"
+    )
+
+
+def refuse_stand_in(path: Path, start: bytes | None = None) -> None:
+    """UserError for what downloads leave in place of a file: nothing, a pointer of Git LFS, or a web page.
+
+    start: the first bytes, if they are known.
+    """
+    if start is None:
+        with open(path, "rb") as file:
+            start = file.read(262)
+    need(start != b"", f"{path} is empty: download or copy it again")
+    need(
+        not start.startswith(b"version https://git-lfs"),
+        f"{path} is a pointer of Git LFS, not the file itself: run git lfs pull there, or download it",
+    )
+    need(
+        _PAGE.match(start) is None,
+        f"{path} is a web page, saved in place of the file: download the file itself (on the hub by the link "
+        "that says resolve, not blob)",
     )
 
 
@@ -83,6 +126,12 @@ def safetensors_entries(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
         raise UserError(f"{path} has a safetensors header that is not valid: get another copy") from None
     need(isinstance(header, dict), f"{path} has a safetensors header that is not valid: get another copy")
     metadata = header.pop("__metadata__", {})
+    for name, entry in header.items():
+        dtype = entry.get("dtype") if isinstance(entry, dict) else None
+        need(
+            dtype not in UNREAD,
+            f"{path}: {name[:80]!r} is of type {dtype}, which is not read: save it in float32 or float16",
+        )
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: _start(item[1])):
         need(_is_sound(entry, end), f"{path}: the header lies about {name[:80]!r}; get another copy")
@@ -169,6 +218,10 @@ def _members(archive: zipfile.ZipFile, total: int, path: Path) -> dict[str, int]
     sizes: dict[str, int] = {}
     for info in archive.infolist():
         name = info.filename
+        if name.endswith(("/", ".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")):
+            raise UserError(
+                f"{path} is a zip archive of files such as {name[:80]!r}: unpack it, give its folder"
+            )
         if "/code/" in name or name.endswith("/constants.pkl"):
             raise UserError(f"{path} is a TorchScript program, not weights: refused; give a state dict")
         need(

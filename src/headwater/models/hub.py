@@ -14,13 +14,16 @@ FILES = ("*.json", "*.safetensors", "README.md")
 
 
 def download(name: str, revision: str | None) -> Path:
-    """A snapshot of a hub repository: its JSON, safetensors and card only."""
+    """A snapshot of a hub repository: its JSON, safetensors and card; pickles where it has no safetensors."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     at = f" at revision {revision!r}" if revision else ""
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
+        place = Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
+        if not any(place.rglob("*.safetensors")):
+            snapshot_download(name, revision=revision, allow_patterns=[*FILES, "*.bin"])
+        return place
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"cannot get {name!r}{at} from the hub ({_reason(error)}): check the name and the connection, or "

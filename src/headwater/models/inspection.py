@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headwater.atomic import sha256, verify
+from headwater.atomic import verify
 from headwater.errors import UserError, need
 from headwater.gallery import find, run_folder
-from headwater.models import diffusers, folder, sources
+from headwater.models import diffusers, folder, layout, sources
 from headwater.models.config import PriorConfig
 from headwater.models.pretrained import Pretrained, settings
 from headwater.models.prior import Prior
@@ -25,9 +25,8 @@ from headwater.models.published import (
     score_network,
 )
 from headwater.models.schema import build
+from headwater.models.shards import file_hash, refuse_single, size
 from headwater.models.state import contents
-
-ASSUMED = "the file says nothing of process and picture size: those of the reference's training are assumed"
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,12 @@ def inspect(
     path = Path(where)
     if not path.exists():
         path = find("priors", str(where)) or run_folder(path)
+    path = layout.snapshot(path)
     need(path.exists(), f"there is no file or folder {path}: check the path")
     if path.is_file():
         return _of_file(path)
+    if layout.is_theirs(path):
+        return _of_theirs(path)
     path = folder.inner(path)
     if folder.is_ours(path):
         kind, values = folder.description(path)
@@ -119,14 +121,21 @@ def inspect(
         network = values.get("network")
         network = network if isinstance(network, dict) else {}
         return _report(path, f"headwater {kind}", path / folder.WEIGHTS, network, config, remark)
-    if diffusers.is_theirs(path):
-        config, weights = diffusers.read_config(path)
-        return _report(path, "diffusers folder", weights, config.network, config)
-    raise UserError(f"{path} holds no checkpoint: give a folder of ours or of diffusers, or a weights file")
+    raise UserError(f"{path} holds no checkpoint: {sources.what_to_give(path)}")
+
+
+def _of_theirs(path: Path, weights: Path | None = None) -> Report:
+    found = diffusers.read_config(path, weights=weights)
+    remark = "; ".join(found.remarks)
+    return _report(path, "diffusers folder", found.weights, found.config.network, found.config, remark)
 
 
 def _of_file(path: Path) -> Report:
-    shapes = {name: entry.shape for name, entry in contents(path).entries.items()}
+    refuse_single(path)
+    held = contents(path).entries
+    if layout.of_unet2d(held) and layout.is_theirs(path.parent):
+        return _of_theirs(path.parent, path)
+    shapes = {name: entry.shape for name, entry in held.items()}
     found: Published | None = score_network(shapes)
     words = "score-SDE weights"
     if found is None and (found := classifier_network(shapes)):
@@ -138,9 +147,10 @@ def _of_file(path: Path) -> Report:
         except UserError as error:
             return _report(path, "other weights", path, {}, None, str(error))
     try:
-        config, remark = sources.config_of_weights(path, {}), ASSUMED
+        described = sources.config_of_weights(path, {})
+        config, remark = described.config, "; ".join(described.remarks)
     except UserError as error:
-        config, remark = None, str(error)
+        config, remark = None, "; ".join((*sources.chosen(path)[1], str(error)))
     report = _report(path, words, path, as_fields(found), config, remark)
     return dataclasses.replace(report, published=published_names(found))
 
@@ -161,12 +171,12 @@ def _report(
         weights=str(weights),
         container=held.format,
         nest=held.nest,
-        bytes=weights.stat().st_size,
-        sha256=sha256(weights),
+        bytes=size(weights),
+        sha256=file_hash(weights),
         tensors=len(held.entries),
         parameters=sum(e.size for e in held.entries.values()),
         dtypes=dict(types),
         network=network,
         config=config,
-        remark=remark,
+        remark="; ".join(filter(None, [remark, held.remark])),
     )

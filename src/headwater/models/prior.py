@@ -59,12 +59,15 @@ class Prior(Pretrained):
     ) -> Prior:
         """Read a prior, ready to sample; nothing in it is run.
 
-        where: a folder of ours, a diffusers folder (UNet2DModel), a guided-diffusion weights file, the name
-        of a shipped prior, or a hub name `org/name`, of which `revision` picks a branch, tag or commit.
+        where: a folder of ours, a diffusers folder (UNet2DModel) or the weights in it, a guided-diffusion
+        weights file, the name of a shipped prior, or a hub name `org/name`, of which `revision` picks a
+        branch, tag or commit. What such a place does not say and is taken for granted is noted
+        (`headwater.notes`).
         overrides: what the checkpoint does not say: fields of the network (`num_heads=`,
         `num_head_channels=`, `use_new_attention_order=`, ...), of the process (`T=`, `betas=`, `low=`,
-        `high=`) and `shape=`, `predicts=`, `variance=`, `noise=`, `clip=`, `classes=`, and `label=`, the
-        class that a network of classes is told where nobody says which.
+        `high=`), `scheduler=`, a scheduler_config.json of diffusers that says the process and `predicts`, and
+        `shape=`, `predicts=`, `variance=`, `noise=`, `clip=`, `classes=`, and `label=`, the class that a
+        network of classes is told where nobody says which.
 
         Raises UserError, in one sentence, when there is no such prior, it is broken, or an override is
         unknown.

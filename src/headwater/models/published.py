@@ -28,6 +28,7 @@ from headwater.nets.adm_published import CLASSIFIERS, UNETS
 from headwater.nets.infer import infer_classifier_config
 from headwater.nets.ncsnpp import NCSNpp, NCSNppConfig
 from headwater.nets.ncsnpp_published import SCORE_NETWORKS
+from headwater.notes import note
 
 Published = UNetConfig | ClassifierConfig | NCSNppConfig
 Shapes = Mapping[str, Sequence[int]]
@@ -97,9 +98,14 @@ def load_published(name: str, weights: str | Path) -> nn.Module:
     """
     need(name in NETWORKS, f"nothing was published as {name!r}{nearest(name, NETWORKS)}")
     path, config = Path(weights), NETWORKS[name]
+    held = contents(path)
     network = blueprint(
-        lambda: built(config), contents(path).entries, lambda wrong: f"{path} is not {name} ({wrong})"
+        lambda: built(config),
+        held.entries,
+        lambda wrong: f"{path} is not {name} ({wrong}): give its own file",
     )
+    if held.remark:
+        note(held.remark, path)
     return fill(network, load_state(path))
 
 

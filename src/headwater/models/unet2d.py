@@ -22,7 +22,10 @@ from headwater.nets.adm import UNetConfig
 from headwater.nets.infer import multiplier
 
 EPS, GROUPS = 1e-5, 32
-BOOKKEEPING = ("decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step")
+BOOKKEEPING = (
+    *("decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step"),
+    "use_ema_warmup",
+)
 """Fields that diffusers' EMA leaves in a network's config."""
 
 Rule = Literal["same", "flat", "qkv"]
@@ -48,19 +51,35 @@ def fields() -> set[str]:
     return set(_defaults())
 
 
-def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A UNet2DModel config with known fields of the right types only. Raises UserError otherwise."""
+def checked(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A UNet2DModel config with known fields of the right types only, and what was passed over, in words.
+
+    Raises UserError for other fields, unless they hold null, which in diffusers is a feature put out of use.
+    """
     from diffusers.models.unets.unet_2d import UNet2DModel
 
     hints = typing.get_type_hints(UNet2DModel.__init__)
     hints.pop("return", None)
     known: dict[str, Any] = {}
+    passed: list[str] = []
     for name, value in values.items():
         if name.startswith("_") or name in BOOKKEEPING:
             continue
-        need(name in hints, f"{where}: unknown field {name!r}{nearest(name, hints)}")
+        if name not in hints and value is None:
+            passed.append(name)
+            continue
+        need(name in hints, f"{where}: unknown field {name!r}{_mended(name, value, hints)}")
         known[name] = fit(value, hints[name], f"{where}: {name}")
-    return known
+    words = f"its config names {', '.join(passed)}, which UNet2DModel does not know, as null: passed over"
+    return known, (words,) * bool(passed)
+
+
+def _mended(name: str, value: Any, hints: Mapping[str, Any]) -> str:
+    """What to do about a field that is not known."""
+    near = nearest(name, hints)
+    if "did you mean" in near:
+        return near
+    return f" = {str(value)[:40]!r} of UNet2DModel: if its network does without, remove that line"
 
 
 def from_unet2d(values: Mapping[str, Any]) -> UNetConfig:
