@@ -266,9 +266,10 @@ def test_bad_rows_are_skipped_and_listed(headwater, pairs, shouting, tmp_path):
     [
         ("a.jsonl", "", "is empty"),
         ("a.jsonl", '{"sorce": "x"}\n', "no field 'source' but 'sorce'"),
-        ("a.jsonl", '{"source": ["x", "y"]}\n', "is ['x', 'y']: write a text"),
+        ("a.jsonl", '{"source": ["x", "y"]}\n', "has 2 texts called 000001, which would have one"),
         ("a.jsonl", '{"source": ""}\n', "write a text"),
-        ("a.jsonl", "[1]\n", "no JSON object"),
+        ("a.jsonl", "[1]\n", "'source' is 1: write a text"),
+        ("a.jsonl", "1\n", "no JSON object"),
         ("a.jsonl", '{"name": "../up", "source": "x"}\n', "choose another"),
         ("a.doc", "x", "no source of texts"),
         ("a.jsonl", '{"name": "x", "source": "a"}\n{"name": "x", "source": "b"}\n', "would have one result")

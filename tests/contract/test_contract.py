@@ -353,7 +353,10 @@ def test_the_command_line_does_the_same(
     command = ["apply", name, *given, *words(options), "--batch", "2", "--json"]
 
     code, out, err = line(*command, "--out", tmp_path / "out")
-    assert (code, err) == (0, ""), err
+    assert code == 0, err
+    # Texts made up here may be longer than a tiny network reads, which is said and kept in the record.
+    noted = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text()).get("notes")
+    assert noted or err == "", err
     assert json.loads(out)["items"] == N
 
     calls, apply = 0, type(one.method).apply

@@ -34,9 +34,10 @@ def test_results_may_be_lists_or_empty(tmp_path):
     (tmp_path / "t.jsonl").write_text('{"text": ["a", "b"]}\n{"text": ""}\n')
     assert open_texts(tmp_path / "t.jsonl", results=True)[0] == ["a", "b"]
     assert open_texts(tmp_path / "t.jsonl", results=True)[1] == ""
-    for row in (0, 1):
-        with pytest.raises(UnreadableError, match="write a text"):
-            open_texts(tmp_path / "t.jsonl")[row]
+    found = open_texts(tmp_path / "t.jsonl")
+    assert [found.names, found[0], found[1]] == [["000001", "000001", "000002"], "a", "b"]
+    with pytest.raises(UnreadableError, match="write a text"):
+        found[2]
 
 
 def test_limits(tmp_path):

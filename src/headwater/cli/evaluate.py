@@ -24,6 +24,7 @@ from headwater.cli.options import parse
 from headwater.cli.record import read_record, recorded_input
 from headwater.cli.work import Switch, answer
 from headwater.data.label_maps import Held
+from headwater.data.listing import files_below
 from headwater.data.pictures import SUFFIXES, list_pictures
 from headwater.data.reading import UNSAID, Reading
 from headwater.errors import UserError, need
@@ -67,8 +68,8 @@ def run(argv: Sequence[str]) -> int:
     classes = max((max(Held.by(list_pictures(path)).values, default=0) + 1 for path in labels), default=0)
     sources = open_all(wanted, where, shape, tuple(wanted), reading, made, originals, classes)
     given = together(sources, not options.json)
-    first, count = next(iter(sources.values())), len(next(iter(given.values())))
-    numbers = recorded_method(method, record).evaluate(**given)  # pyright: ignore[reportAttributeAccessIssue]
+    first, count = next(iter(sources.values())), given.items
+    numbers = recorded_method(method, record).evaluate(**given.values)  # pyright: ignore[reportAttributeAccessIssue]
     width = max(map(len, numbers))
     lines = "\n".join(f"{key:>{width}}  {value:.6g}" for key, value in numbers.items())
     noun, of = first.family.noun[1], len(first)
@@ -121,7 +122,7 @@ def _shape(result: Path) -> tuple[int, int, int] | None:
     """Channels and size of the pictures in a result folder, if it has any."""
     from PIL import Image
 
-    found = sorted(path for path in result.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = files_below(result, SUFFIXES)
     if not found:
         return None
     with Image.open(found[0]) as picture:

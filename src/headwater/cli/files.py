@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from headwater.cli.kinds import FAMILIES, Request
-from headwater.cli.kinds.family import Shape, stem
-from headwater.cli.pairs import fitted
+from headwater.cli.kinds.family import Shape
+from headwater.cli.pairing import key_of, one, partners, rows_of
 from headwater.cli.record import read_record, recorded_input
 from headwater.data import UnreadableError
 from headwater.data.kspace import Slices
@@ -20,7 +20,6 @@ from headwater.data.reading import UNSAID, Reading
 from headwater.data.volumes import Grid
 from headwater.errors import UserError
 from headwater.methods.base import Kind
-from headwater.notes import note
 from headwater.progress import track
 
 OnError = Literal["stop", "skip"]
@@ -37,7 +36,7 @@ class Source:
             self.items = self.family.open(ask)
         except UnreadableError as error:
             raise UserError(f"{ask.flag}: {error}") from None
-        self.names = self.items.names
+        self.names, self.results = self.items.names, ask.results
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,10 +65,15 @@ class Source:
         """UserError if two items differ in their suffix at most: their results would be one file."""
         seen: dict[str, str] = {}
         for name in self.names:
-            other = seen.get(stem(name))
+            other = seen.get(key_of(name))
+            if other == name:
+                raise UserError(
+                    f"--{self.name} has {self.names.count(name)} {self.family.noun[1]} called {name}, which "
+                    "would have one result: name them apart, or keep one"
+                )
             if other is not None:
                 raise UserError(f"--{self.name}: {other} and {name} would have one result: rename one")
-            seen[stem(name)] = name
+            seen[key_of(name)] = name
 
     def read(self, rows: Sequence[int]) -> Any:
         """These items as the method wants them. UnreadableError names a file that is no good."""
@@ -92,44 +96,17 @@ class Source:
         """`1 picture`, `5 pictures`."""
         return f"{number} {self.family.noun[number != 1]}"
 
-    def partners(self, first: Source) -> list[int | None]:
-        """For each item of another source the row here that belongs to it, matched without suffixes.
-
-        One mask serves all. Names that never match are paired in order if there are as many, and said to be.
-        """
-        return self._as_drawn(self._matched(first), first)
-
-    def _matched(self, first: Source) -> list[int | None]:
-        """`partners`, not yet compared with the pictures."""
-        if self.kind.name == "mask" and len(self) == 1:
-            return [0] * len(first)
-        stems = {stem(name): i for i, name in enumerate(self.names)}
-        found = [stems.get(stem(name)) for name in first.names]
-        if any(row is not None for row in found) or len(self) != len(first):
-            return found
-        pair = f"{first.names[0]} with {self.names[0]}"
-        note(f"has other names: taken in order, {pair} ...", f"--{self.name}")
-        return list(range(len(first)))
-
-    def _as_drawn(self, rows: list[int | None], first: Source) -> list[int | None]:
-        """Rows of masks, label maps or pictures that fit the pictures; UserError names one that does not."""
-        if self.kind.name not in ("images", "mask", "labels") or self.pictures is self or self.ask.made:
-            return rows
-        names = self.pictures.names if self.pictures else []
-        stems = {stem(name): i for i, name in enumerate(names)}
-        on = [stems.get(stem(name)) for name in first.names]
-        return fitted(self, rows, self.pictures, list(range(len(first))) if self.pictures is first else on)
-
     def all_partners(self, first: Source) -> list[int]:
-        """`partners`, every item having one. UserError names an item without."""
-        found = self.partners(first)
-        for name, row in zip(first.names, found, strict=True):
-            if row is None:
+        """For each item of another source the one here that belongs to it. UserError names an item without,
+        or with several."""
+        found = [one(self, name, rows) for name, rows in zip(first.names, partners(self, first), strict=True)]
+        for name, rows in zip(first.names, found, strict=True):
+            if not rows:
                 what = "file" if self.family.looks == "cell" else "item"
                 raise UserError(
                     f"--{self.name} has nothing for {name}: give one {what} of the same name for each"
                 )
-        return [row for row in found if row is not None]
+        return [rows[0] for rows in found]
 
 
 def open_all(
@@ -154,13 +131,22 @@ def open_all(
     """
     loose = any(kind.name == "kspace" for kind in wanted.values())
     given = {name: kind for name, kind in wanted.items() if where[name] is not None}
+    captions = any(kind.name == "images" for kind in given.values())
     sources: dict[str, Source] = {}
     for name in sorted(given, key=lambda name: given[name].name != "images"):
         # A mask of k-space belongs to its own grid, which no prior decides.
         size = None if loose and given[name].name == "mask" else shape
         said = UNSAID if name in made else reading  # what the user says is about files of the user's
         ask = Request(
-            name, str(where[name]), size, tuple(results), bool(results), said, name in made, classes
+            name,
+            str(where[name]),
+            size,
+            tuple(results),
+            bool(results),
+            said,
+            made=name in made,
+            classes=classes,
+            by_line=given[name].several or (captions and given[name].name == "texts"),
         )
         sources[name] = Source(given[name], ask)
         shape = shape or sources[name].shape
@@ -185,28 +171,41 @@ def measured_of(source: Source) -> Source | None:
         return None
 
 
-def together(sources: dict[str, Source], progress: bool = True) -> dict[str, Any]:
+class Given(NamedTuple):
+    """Items that belong together."""
+
+    values: dict[str, Any]
+    """By input, as a method takes them."""
+    items: int
+    """How many of the first input are among them."""
+    pairs: int
+    """How often they are: more where an item has several texts to learn."""
+
+
+def together(sources: dict[str, Source], progress: bool = True) -> Given:
     """All items that every source has, and all of those that stand apart. UserError if there are none."""
     found: dict[str, list[Any]] = {name: [] for name in sources}
     for name, source in sources.items():
         if source.kind.apart:
             found[name] = [source.items[i] for i in track(range(len(source)), "reading", shown=progress)]
     paired = {name: source for name, source in sources.items() if not source.kind.apart}
-    for row in track(_rows(paired), "reading", shown=progress):
-        for (name, source), i in zip(paired.items(), row, strict=True):
-            found[name].append(source.items[i or 0])
-    return {name: s.family.collate(found[name]) for name, s in sources.items()}
+    rows = rows_of(paired)
+    kept: dict[str, dict[int, Any]] = {name: {} for name in paired}  # a picture may be in several rows
+    for row in track(rows, "reading", shown=progress):
+        for (name, source), cell in zip(paired.items(), row, strict=True):
+            for i in (cell,) if isinstance(cell, int) else cell:
+                if i not in kept[name]:
+                    kept[name][i] = source.items[i]
+            found[name].append(_joined(kept[name], cell))
+    first = next(iter(sources), "")
+    items = len({row[0] for row in rows}) if first in paired else len(found.get(first, ()))
+    values = {name: s.family.collate(found[name]) for name, s in sources.items()}
+    return Given(values, items, max(items, len(rows)))
 
 
-def _rows(sources: dict[str, Source]) -> list[tuple[int | None, ...]]:
-    """The items of the first source that all others have a partner for, with these."""
-    if not sources:
-        return []
-    first, *others = sources.values()
-    first.check_names()
-    columns = [list(range(len(first))), *(other.partners(first) for other in others)]
-    rows = [row for row in zip(*columns, strict=True) if None not in row]
-    if not rows:
-        names = " and ".join(f"--{name}" for name in sources)
-        raise UserError(f"{names} have no file name in common: give the files of one item the same name")
-    return rows
+def _joined(read: dict[int, Any], cell: int | tuple[int, ...]) -> Any:
+    """One item, or all texts of several rows; a row may hold a list itself."""
+    if isinstance(cell, int):
+        return read[cell]
+    texts = [text for i in cell for text in ([read[i]] if isinstance(read[i], str) else read[i])]
+    return texts[0] if len(texts) == 1 else texts

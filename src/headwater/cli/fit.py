@@ -106,17 +106,21 @@ def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
         write_record(out, "fit", name, options, about, None)
     team.wait()
     run = dataclasses.replace(run, checkpoint_dir=out / _CHECKPOINTS)
-    made = options.method.fit(**({} if prior is None else {"prior": prior}), **given, **run)
+    made = options.method.fit(**({} if prior is None else {"prior": prior}), **given.values, **run)
     team.wait()
     if not team.first:
         return 0
     made.save_pretrained(out / "fitted")
     write_curves(out, f"A fitted {name}", options.method)
     write_record(out, "fit", name, options, about, ["fitted"])
-    key, first = next(iter(sources.items()))
-    done, of = len(given[key]), first.count(len(first))
-    on = first.count(done) if done == len(first) else f"{done} of {of}, since the others have no partner"
-    return answer(options.json, f"fitted on {on}: {out}", {"out": str(out), "items": done})
+    first, done = next(iter(sources.values())), given.items
+    on = first.count(done)
+    if done != len(first):
+        on = f"{done} of {first.count(len(first))}, since the others have no partner"
+    if given.pairs != done:
+        on = f"{given.pairs} pairs of {on}"
+    values = {"out": str(out), "items": done, "pairs": given.pairs}
+    return answer(options.json, f"fitted on {on}: {out}", values)
 
 
 def _options(name: str, method: Any, words: list[str]) -> Any:

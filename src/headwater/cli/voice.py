@@ -9,9 +9,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from types import FrameType
 
-from headwater.notes import LOGGER
+from headwater.notes import LOGGER, some
 
 _WAIT = 5
 """Seconds after which torchrun's store counts as gone."""
@@ -52,8 +53,23 @@ class _Heard(logging.Handler):
         super().__init__()
         self.places: dict[str, dict[str, str]] = {}
         """Of each note, by place: the whole sentence."""
+        self.tallies: dict[str, _Tally] = {}
+        """Of each note about some of several items."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "of"):
+            self._count(**{key: getattr(record, key) for key in ("what", "items", "of")})
+        elif record.levelno >= logging.WARNING:
+            self._note(record)
+
+    def _count(self, what: str, items: list[str], of: int) -> None:
+        tally = self.tallies.setdefault(what, _Tally(what))
+        tally.add(items, of)
+        if items and not tally.said:
+            tally.said = tally.sentence()
+            say(" ".join(tally.said.split()))
+
+    def _note(self, record: logging.LogRecord) -> None:
         said = " ".join(record.getMessage().split())
         places = self.places.setdefault(str(getattr(record, "what", said)), {})
         if not places:
@@ -61,12 +77,37 @@ class _Heard(logging.Handler):
         places.setdefault(str(getattr(record, "where", "")), said)
 
     def notes(self) -> list[str]:
-        return [next(iter(places.values())) + _more(len(places) - 1) for places in self.places.values()]
+        found = [next(iter(places.values())) + _more(len(places) - 1) for places in self.places.values()]
+        return found + [tally.sentence() for tally in self.tallies.values() if tally.count]
 
     def say_the_rest(self) -> None:
         for what, places in self.places.items():
             if len(places) > 1:
                 say(f"the same of {len(places) - 1} more: {what}")
+        for tally in self.tallies.values():
+            if tally.said and tally.said != tally.sentence():
+                say(f"in all, {tally.sentence()}")
+
+
+@dataclass
+class _Tally:
+    """How many of how many items a note is about, over all batches."""
+
+    what: str
+    said: str = ""
+    """What was said of the first batch that it holds for."""
+    items: list[str] = field(default_factory=list)
+    """The first of them."""
+    count: int = 0
+    of: int = 0
+
+    def add(self, items: list[str], of: int) -> None:
+        self.items += items[: max(0, 3 - len(self.items))]
+        self.count += len(items)
+        self.of += of
+
+    def sentence(self) -> str:
+        return some(self.what, self.items, self.count, self.of)
 
 
 @contextlib.contextmanager
@@ -75,14 +116,16 @@ def notes_heard() -> Iterator[None]:
     if any(isinstance(handler, _Heard) for handler in LOGGER.handlers):  # a command within a command
         yield
         return
-    heard, before = _Heard(), LOGGER.propagate
+    heard, before, level = _Heard(), LOGGER.propagate, LOGGER.level
     LOGGER.addHandler(heard)
     LOGGER.propagate = False
+    LOGGER.setLevel(logging.DEBUG)  # batches that a note does not hold for are counted too
     try:
         yield
     finally:
         LOGGER.removeHandler(heard)
         LOGGER.propagate = before
+        LOGGER.setLevel(level)
         heard.say_the_rest()
 
 

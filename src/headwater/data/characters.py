@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from headwater.data.wording import plain
 from headwater.errors import need
 
 END = "\n"
@@ -35,12 +37,19 @@ class Characters:
         return {symbol: i for i, symbol in enumerate(self.symbols)}
 
     def encode(self, text: str, hole: str = "") -> Tensor:
-        """Ids (L,) int64; -1 where the text has the character `hole`. UserError names an unknown one."""
+        """Ids (L,) int64; -1 where the text has the character `hole`. UserError names an unknown one.
+
+        Characters may be composed or not, whatever they were in training; unknown ones of no width go.
+        """
+        if set(text) - self._ids.keys() - {hole}:
+            forms = (plain(text), unicodedata.normalize("NFD", plain(text)))
+            text = next((form for form in forms if set(form) <= {*self._ids, hole}), text)
         unknown = sorted(set(text) - self._ids.keys() - {hole})
+        first = unknown[0] if unknown else ""
+        code = "" if first.isascii() else f" (U+{ord(first):04X})"  # many look alike
         need(
             not unknown,
-            f"the training texts have no {unknown[0] if unknown else ''!r}: replace it, or fit on texts "
-            "that have it",
+            f"the training texts have no {first!r}{code}: replace it, or fit on texts that have it",
         )
         return torch.tensor([-1 if c == hole else self._ids[c] for c in text], dtype=torch.int64)
 

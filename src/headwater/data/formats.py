@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headwater.errors import UserError
 
-_FOREIGN = (
+FOREIGN = (
     *(".heic", ".heif", ".hif", ".avif", ".gif", ".bmp", ".dib", ".jp2", ".j2k", ".jpx", ".jxl", ".psd"),
     *(".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
     *(".apng", ".dcm", ".exr", ".svg"),
@@ -52,7 +52,7 @@ _OWN = {
 
 def foreign(path: Path) -> bool:
     """Whether a file is called like a picture of a format that is not read."""
-    return path.suffix.lower() in _FOREIGN
+    return path.suffix.lower() in FOREIGN
 
 
 def format_of(path: Path) -> str:

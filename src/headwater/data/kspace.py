@@ -17,6 +17,7 @@ from headwater.notes import note
 
 from . import hdf5
 from .arrays import corrupt, read_npy
+from .listing import files_below, suffix_of
 from .nifti import is_volume, read_volume
 from .pictures import Limits, UnreadableError
 from .stacking import out_of_range
@@ -58,9 +59,9 @@ class Slices:
         """One slice. Raises UnreadableError, naming the file, if it is corrupt, of another layout or type,
         not finite, or empty."""
         path, index = self.places[row]
-        if _suffix(path) in _NIFTI:
+        if suffix_of(path) in _NIFTI:
             return _volume(path, self.limits)[index or 0]
-        if _suffix(path) in hdf5.SUFFIXES:
+        if suffix_of(path) in hdf5.SUFFIXES:
             with hdf5.opened(path) as file:
                 data = hdf5.dataset(file, path, self._names)
                 _check(path, data.shape, data.dtype, self.complex_)
@@ -92,9 +93,9 @@ class Slices:
         """From voxel (column, row from the last one up, slice) of an item to millimetres, (4, 4): of volumes
         as their file says, of k-space its voxel size alone; None where the file does not say it."""
         path, index = self.places[row]
-        if _suffix(path) in _NIFTI:
+        if suffix_of(path) in _NIFTI:
             return _volume_read(path, self.limits).of_slice(index or 0).affine
-        size = hdf5.voxel_size(path) if _suffix(path) in hdf5.SUFFIXES else None
+        size = hdf5.voxel_size(path) if suffix_of(path) in hdf5.SUFFIXES else None
         return None if size is None else np.diag([size[1], size[0], size[2], 1.0])
 
 
@@ -125,16 +126,15 @@ def _open(root: Path, suffixes: Sequence[str], complex_: bool, limits: Limits) -
             f"{root} is a NIfTI file, which holds pictures: save k-space as complex .npy; that of a complex "
             "picture is Fourier('centred').forward of headwater.operators"
         )
-    if root.is_file() and _suffix(root) not in suffixes:
+    if root.is_file() and suffix_of(root) not in suffixes:
         raise UnreadableError(f"{root} is no file of {what}: give {' or '.join(suffixes)}")
-    found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if _suffix(p) in suffixes)
-    paths = [p for p in found if p.is_file() and not p.name.startswith(".")]
+    paths = [root] if root.is_file() else files_below(root, suffixes)
     if not paths:
         raise UnreadableError(f"{root} holds no {what} ({', '.join(suffixes)}): check the path")
     complex_ = complex_ and not all(_is_real(path) for path in paths)  # all real: they are sinograms
     names, places = [], []
     for path in paths:
-        stem = (path.name if root.is_file() else path.relative_to(root).as_posix())[: -len(_suffix(path))]
+        stem = (path.name if root.is_file() else path.relative_to(root).as_posix())[: -len(suffix_of(path))]
         count = _count(path, complex_, limits)
         names += [stem] if count is None else [f"{stem}-{i:05d}" for i in range(count)]
         places += [(path, None)] if count is None else [(path, i) for i in range(count)]
@@ -143,7 +143,7 @@ def _open(root: Path, suffixes: Sequence[str], complex_: bool, limits: Limits) -
 
 def _is_real(path: Path) -> bool:
     """Whether a file is an .npy of real numbers that are no halves of complex ones."""
-    if _suffix(path) != ".npy":
+    if suffix_of(path) != ".npy":
         return False
     try:
         shape, dtype = _header(path)
@@ -164,10 +164,10 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
 def _count(path: Path, complex_: bool, limits: Limits) -> int | None:
     """How many slices a file has; None if it has no slice axis, or cannot be read."""
     try:
-        if _suffix(path) in _NIFTI:
+        if suffix_of(path) in _NIFTI:
             depth = len(_volume(path, limits))
             return None if depth == 1 else depth
-        if _suffix(path) in hdf5.SUFFIXES:
+        if suffix_of(path) in hdf5.SUFFIXES:
             with hdf5.opened(path) as file:
                 data = hdf5.dataset(file, path, ("kspace",) if complex_ else _PICTURES)
                 shape, dtype = data.shape, data.dtype
@@ -177,7 +177,7 @@ def _count(path: Path, complex_: bool, limits: Limits) -> int | None:
     except UnreadableError:
         return None
     whole = _shape(shape, dtype, complex_)
-    sliced = len(whole) > 2 and (_suffix(path) in hdf5.SUFFIXES or not complex_)
+    sliced = len(whole) > 2 and (suffix_of(path) in hdf5.SUFFIXES or not complex_)
     return next(iter(whole)) if sliced else None
 
 
@@ -197,7 +197,7 @@ def _check(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], complex_: b
         raise UnreadableError(f"{path} holds {dtype}, not complex numbers: save it as complex64")
     if not complex_ and dtype.kind not in "fiu":
         raise UnreadableError(f"{path} holds {dtype}, not real numbers: save magnitudes as float32")
-    whole, in_hdf5 = _shape(shape, dtype, complex_), _suffix(path) in hdf5.SUFFIXES
+    whole, in_hdf5 = _shape(shape, dtype, complex_), suffix_of(path) in hdf5.SUFFIXES
     if not 2 <= len(whole) <= 3 + (in_hdf5 and complex_) or 0 in whole:
         good = "(H, W) or (coils, H, W)" if complex_ else "(H, W) or (N, H, W)"
         good = "(slices, H, W) or (slices, coils, H, W)" if in_hdf5 and complex_ else good
@@ -234,8 +234,3 @@ def _whole(array: np.ndarray, where: Path | str) -> np.ndarray:
         return array[..., 0] + 1j * array[..., 1]
     note(f"holds pairs ({', '.join(names)}): taken for real and imaginary part", where)
     return array[names[0]] + 1j * array[names[1]]
-
-
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()

@@ -18,12 +18,15 @@ from torch import Tensor
 from headwater.errors import UserError
 from headwater.notes import note
 
-from .formats import foreign, named
+from .formats import FOREIGN, named
 from .levels import UnreadableError, Window, black_and_white
+from .listing import files_below, suffix_of
 from .pixels import Pixels, is_gray, pixels_of, remember, turned
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff")
+_DATA = (".pdf", ".hdr", ".npy", ".npz", ".nii", ".nii.gz", ".mat", ".h5")
+"""Suffixes of data that lie in a folder of pictures by accident, or await conversion."""
 
 # What Pillow and its decoders are known to raise on broken files.
 BROKEN = (
@@ -56,7 +59,8 @@ class Limits:
 def list_pictures(folder: Path | str) -> list[Path]:
     """Every PNG, JPEG, WebP and TIFF file below a folder, in the order of relative paths.
 
-    Hidden files and folders are left out. Pictures of other formats are left out too, and that is noted.
+    Hidden files and folders, and those of systems and programs, are left out. Pictures of other formats are
+    left out too, and said to be, unless one of the same name is there.
 
     Raises:
         UserError: if the folder is missing, is no folder, or holds no picture.
@@ -64,22 +68,17 @@ def list_pictures(folder: Path | str) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"{root} is not a folder: give one that holds pictures")
-    found, others = [], []
-    for path in root.rglob("*"):
-        relative = path.relative_to(root)
-        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
-            continue
-        if path.suffix.lower() in SUFFIXES:
-            found.append((relative.as_posix(), path))
-        elif foreign(path):
-            others.append(relative.as_posix())
-    left = f"{len(others)} of other formats, such as {min(others)}" if others else ""
+    every = files_below(root, (*SUFFIXES, *FOREIGN, *_DATA))
+    found = [path for path in every if suffix_of(path) in SUFFIXES]
+    have = {_bare(path) for path in found}
+    left = [path.relative_to(root).as_posix() for path in every if _bare(path) not in have]
+    named = ", ".join(left[:3]) + (" ..." if len(left) > 3 else "")
     if not found:
-        sentence = f"but {left}: convert them to PNG" if left else "check the path"
-        raise UserError(f"{root} holds no PNG, JPEG, WebP or TIFF picture{', ' if left else ': '}{sentence}")
+        what = f"but {named}: convert them" if left else "check the path"
+        raise UserError(f"{root} holds no PNG, JPEG, WebP or TIFF picture{',' if left else ':'} {what}")
     if left:
-        note(f"{left}, are left out: convert them to PNG", root)
-    return [path for _, path in sorted(found)]
+        note(f"files of other formats were left out ({len(left)}): {named}", root)
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
 def list_pairs(pictures: Path | str, companions: Path | str) -> list[tuple[Path, Path]]:
@@ -202,6 +201,11 @@ def centre_box(width: int, height: int, aspect: float) -> tuple[int, int, int, i
     h = max(1, min(height, round(width / aspect)))
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h
+
+
+def _bare(path: Path) -> str:
+    """The path without its suffix."""
+    return str(path)[: -len(suffix_of(path))]
 
 
 def _by_stem(root: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from headwater.data.pretrained import pretrained
+from headwater.data.wording import plain, says_nothing, short
 from headwater.errors import UserError, need
+from headwater.notes import note_some, some
 
 if TYPE_CHECKING:
     import tokenizers
@@ -63,7 +66,7 @@ class Tokenizer:
             trainer = lib.trainers.WordLevelTrainer(
                 vocab_size=size, special_tokens=marks, show_progress=False
             )
-        model.train_from_iterator(texts, trainer)
+        model.train_from_iterator(map(plain, texts), trainer)
         return cls(model, *(model.token_to_id(mark) for mark in marks))
 
     @classmethod
@@ -117,15 +120,62 @@ class Tokenizer:
         return self.model.get_vocab_size()
 
     def split(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, of whatever length, without marks."""
+        """The ids of each text, of whatever length, without marks.
+
+        Composed and decomposed characters are one, except to a published tokenizer with rules of its own.
+        """
+        return [e.ids for e in self._encodings(texts)]
+
+    def _encodings(self, texts: Sequence[str]) -> Any:
         self.model.no_padding()
         self.model.no_truncation()
-        return [e.ids for e in self.model.encode_batch(list(texts), add_special_tokens=False)]
+        told = list(texts) if self.model.normalizer is not None else [plain(text) for text in texts]
+        return self.model.encode_batch(told, add_special_tokens=False)
 
-    def encode(self, texts: Sequence[str], length: int) -> Tensor:
-        """int64 (B, length): ids, cut at `length` and padded behind."""
+    def read(
+        self, texts: Sequence[str], length: int | None, noun: str = "texts", *, must: bool = False
+    ) -> list[list[int]]:
+        """The ids of each text, cut at `length`; how many lose something by it is noted, and which.
+
+        must: raise UserError if there is a text of which no word at all is known.
+        """
+        cut, unknown, strange = list[str](), list[str](), list[str]()
+        told, rows = sum(not says_nothing(text) for text in texts), list[list[int]]()
+        for text, found in zip(texts, self._encodings(texts), strict=True):
+            if self.unk in found.ids:
+                if not self._knows(found.ids):
+                    strange.append(short(text))
+                unknown.append(f"{short(text)} ({self._unknown(text, found)})")
+            if length is not None and len(found.ids) > length:
+                cut.append(short(text))
+            rows.append(found.ids[:length])
+        note_some("had words or characters that the vocabulary lacks", unknown, told, noun)
+        if length is not None:
+            note_some(f"had to be cut at {length} tokens", cut, told, noun)
+        if must and strange:
+            which = some(noun, strange, len(strange), told)
+            raise UserError(
+                f"no word is known to the vocabulary in {which}; choose words of the texts that were fitted "
+                "on, or fit on such texts"
+            )
+        return rows
+
+    def _knows(self, ids: Sequence[int]) -> bool:
+        """Whether anything but the marks of spaces is known."""
+        return any(i != self.unk and str(self.model.id_to_token(i)).strip("\u2581\u0120 ") for i in ids)
+
+    def _unknown(self, text: str, found: Any) -> str:
+        """The first words that it lacks."""
+        told = text if self.model.normalizer is not None else plain(text)
+        places = [a for i, (a, _) in zip(found.ids, found.offsets, strict=True) if i == self.unk]
+        # A word of which one character is unknown is named whole.
+        words = dict.fromkeys(w.group() for w in re.finditer(r"\S+", told) if _within(places, w.span()))
+        return ", ".join([*list(words)[:3], *(["..."] if len(words) > 3 else [])])
+
+    def encode(self, texts: Sequence[str], length: int, *, must: bool = False) -> Tensor:
+        """int64 (B, length): ids, cut at `length` and padded behind. `must` and notes as `read`."""
         need(length >= 1, f"a text has at least one token, not {length}")
-        rows = [ids[:length] + [self.pad] * (length - len(ids)) for ids in self.split(texts)]
+        rows = [ids + [self.pad] * (length - len(ids)) for ids in self.read(texts, length, must=must)]
         return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), length)
 
     def decode(self, ids: Tensor, first: bool = False) -> list[str]:
@@ -166,6 +216,10 @@ class Tokenizer:
         if not all(isinstance(i, int) and 0 <= i < size for i in marks):
             raise broken
         return cls(model, *marks)
+
+
+def _within(places: Sequence[int], span: tuple[int, int]) -> bool:
+    return any(span[0] <= place < span[1] for place in places)
 
 
 def _tokenizers() -> Any:

@@ -63,6 +63,8 @@ class Kind:
     help: str
     apart: bool = False
     """Whether its items have no partners among those of other arguments: there may be any number of them."""
+    several: bool = False
+    """Whether an item may be a list, all of which belongs to one item of the other arguments."""
 
 
 Images = Annotated[Tensor, Kind("images", "a folder of pictures, one picture, an .npz or a shipped set")]
@@ -92,6 +94,16 @@ Scores = Annotated[Tensor, Kind("scores", "a CSV file with one number per item")
 
 Texts = Annotated[list[str], Kind("texts", "a .jsonl with a field of that name, a .txt or a shipped set")]
 """B strings. A .jsonl row is named by its `name`, `file` or `id`; a result may be a list of candidates."""
+
+References = Annotated[
+    list[str] | list[list[str]],
+    Kind(
+        "texts",
+        "a .jsonl with a field of that name, a .txt or a shipped set; all texts of a name count",
+        several=True,
+    ),
+]
+"""B strings, or B lists of strings that are all right answers."""
 
 Series = Annotated[
     list[Table], Kind("series", "a CSV with a time column, a folder of such, or a shipped set")
@@ -180,15 +192,14 @@ _PICTURES = ("images", "measured")
 """Kinds of arguments that are pictures in [-1, 1]."""
 
 
-def _limit(verb: str, prior: Any, kind: Kind) -> float | None:
-    """How far from 0 the values of pictures may lie; None where the prior's data have no bounds.
+_FAR = 8.0
+"""How far from 0 a value of pictures in [-1, 1] may lie: strong noise does, and what no step has clipped."""
 
-    What was measured has noise, and what comes out of a walk that is not clipped may lie far off.
-    """
+
+def _limit(prior: Any) -> float | None:
+    """How far from 0 the values of pictures may lie; None where the prior's data have no bounds."""
     config = getattr(prior, "config", None)
-    if not getattr(config, "clip", True):
-        return None
-    return 8.0 if verb == "evaluate" else 4.0 if kind.name == "measured" else 2.0
+    return _FAR if getattr(config, "clip", True) else None
 
 
 def _welcoming(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -204,18 +215,18 @@ def _welcoming(function: Callable[..., Any]) -> Callable[..., Any]:
         from headwater.methods.inputs import CONVERSIONS, tensor
 
         given = signature.bind(*args, **keywords)
-        limit = functools.partial(_limit, function.__name__, given.arguments.get("prior"))
+        limit = _limit(given.arguments.get("prior"))
         for name, value in given.arguments.items():
             kind = kinds().get(name)
             if isinstance(value, Tensor):
                 if kind is not None and kind.name in _PICTURES:
-                    given.arguments[name] = value = tensor(value, name, limit(kind))
+                    given.arguments[name] = value = tensor(value, name, limit)
                 # A prior may be walked in double precision; networks that look at data compute in single.
                 if kind is not None and value.dtype == torch.float64 and "prior" not in given.arguments:
                     given.arguments[name] = value.float()
             elif kind is not None and kind.name in CONVERSIONS and value is not None:
-                found = CONVERSIONS[kind.name](value, name)
-                given.arguments[name] = tensor(found, name, limit(kind)) if kind.name in _PICTURES else found
+                found = CONVERSIONS["references" if kind.several else kind.name](value, name)
+                given.arguments[name] = tensor(found, name, limit) if kind.name in _PICTURES else found
             elif name in _TRAINED:
                 if value is not None and hasattr(value, "ready"):
                     value.ready()

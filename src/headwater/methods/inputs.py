@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -157,8 +157,26 @@ def maps(value: Any, name: str) -> Tensor:
 
 
 def texts(value: Any, name: str) -> list[str]:
-    """A list of texts; a single one counts as a list of one."""
-    return [value] if isinstance(value, str) else value
+    """A list of texts; a single one counts as a list of one. UserError names what is no text."""
+    found = _many(value, name)
+    for i, text in enumerate(found):
+        need(
+            isinstance(text, str),
+            f"{name}[{i}] is a {type(text).__name__}, not a text: give one text an item, and repeat items "
+            "that have several",
+        )
+    return found
+
+
+def references(value: Any, name: str) -> list[Any]:
+    """Texts, or lists of texts: all that are right for one item."""
+    found = _many(value, name)
+    return [text if isinstance(text, str) else texts(text, f"{name}[{i}]") for i, text in enumerate(found)]
+
+
+def _many(value: Any, name: str) -> list[Any]:
+    need(isinstance(value, Iterable), f"{name} is a {type(value).__name__}: give a list of texts")
+    return [value] if isinstance(value, str) else list(value)
 
 
 def slices(value: Any, name: str) -> list[Tensor]:
@@ -178,10 +196,12 @@ CONVERSIONS: dict[str, Callable[[Any, str], Any]] = {
     "map": maps,
     "scores": numbers,
     "texts": texts,
+    "references": references,
     "kspace": slices,
     "magnitude": slices,
 }
-"""By the name of a `Kind`: (what was given, the argument's name) -> what the method takes."""
+"""By the name of a `Kind`, or `references` where an item may have several: (what was given, the argument's
+name) -> what the method takes."""
 
 
 def _one_array(found: list[Array], batch: bool, name: str) -> Array:

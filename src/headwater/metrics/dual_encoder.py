@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,7 +23,7 @@ _MAX_SCALE = 100.0
 
 def words(text: str) -> list[str]:
     """Lower-case words of a text; punctuation only separates."""
-    return re.findall(r"\w+", text.lower())
+    return re.findall(r"\w+", unicodedata.normalize("NFC", text).lower())
 
 
 class DualEncoder(nn.Module):
@@ -55,6 +56,10 @@ class DualEncoder(nn.Module):
     def knows(self, text: str) -> bool:
         """Whether any word of the text was trained on."""
         return any(word in self.vocabulary for word in words(text))
+
+    def unknown(self, text: str) -> list[str]:
+        """The words of the text that it was not trained on."""
+        return [word for word in words(text) if word not in self.vocabulary]
 
     def image(self, images: Tensor) -> Tensor:
         """Unit vectors (B, D) of pictures (B, C, side, side) in [-1, 1]."""

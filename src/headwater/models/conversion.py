@@ -63,10 +63,10 @@ def as_adm(prior: Prior) -> Prior:
 
 def _write_weights(state: dict[str, Tensor], target: Path) -> None:
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
-    if target.suffix not in (".pt", ".pth", ".bin", ".safetensors"):
+    if target.suffix.lower() not in (".pt", ".pth", ".bin", ".safetensors"):
         raise UserError(f"{target} names no kind of weights file: end it in .pt or .safetensors")
     with file_written_aside(target) as tmp:
-        if target.suffix == ".safetensors":
+        if target.suffix.lower() == ".safetensors":
             save_file(tensors, tmp, metadata={"format": "pt"})
         else:
             torch.save(tensors, tmp)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 
 from torch import Tensor
 
+from headwater.data.wording import short
 from headwater.errors import need
 from headwater.gallery import find
 from headwater.metrics.dual_encoder import DualEncoder, EncoderConfig, train_dual_encoder
@@ -17,6 +18,7 @@ from headwater.models.folder import inner, is_ours
 from headwater.models.pretrained import Pretrained
 from headwater.modes import in_evaluation
 from headwater.nets.clip import Clip
+from headwater.notes import note_some
 
 
 class Encodes(Protocol):
@@ -119,8 +121,15 @@ class ImageTextEncoder(Pretrained):
 
     @in_evaluation
     def text(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors (B, D) of texts; words that it was not trained on count as one unknown word."""
+        """Unit vectors (B, D) of texts; words that it was not trained on count as one unknown word:
+        `note_lost` says which texts have some."""
         return self.network.text(texts)
+
+    def note_lost(self, texts: Sequence[str]) -> None:
+        """Note which of some texts have words that it was not trained on."""
+        words = {text: self.network.unknown(text) for text in texts}
+        lost = [f"{short(text)} ({', '.join(words[text][:3])})" for text in texts if words[text]]
+        note_some("had words that the encoder was not trained on", lost, len(texts))
 
     def knows(self, text: str) -> bool:
         """Whether it was trained on any word of the text."""

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from headwater.data.pretrained import pretrained
+from headwater.data.wording import short
+from headwater.notes import note_some
 
 
 class Clip:
@@ -50,12 +52,22 @@ class Clip:
             x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
         return F.normalize(_vectors(self.model.get_image_features(pixel_values=(x - self.mean) / self.std)))
 
+    @property
+    def length(self) -> int:
+        """Number of tokens of a text at most, marks included."""
+        return self.model.config.text_config.max_position_embeddings
+
+    def note_lost(self, texts: Sequence[str]) -> None:
+        """Note which of some texts `text` cuts."""
+        rows = self.tokenizer(list(texts), verbose=False)["input_ids"] if texts else []
+        cut = [short(text) for text, row in zip(texts, rows, strict=True) if len(row) > self.length]
+        note_some(f"had to be cut at {self.length} tokens", cut, len(texts))
+
     @torch.no_grad()  # vectors of inference mode could not be compared with where a gradient is wanted
     def text(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors (B, D) of texts; cut at the model's length."""
-        longest = self.model.config.text_config.max_position_embeddings
+        """Unit vectors (B, D) of texts; cut at the model's length: `note_lost` says which."""
         tokens = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt"
+            list(texts), padding=True, truncation=True, max_length=self.length, return_tensors="pt"
         )
         given = {k: tokens[k].to(self.device) for k in ("input_ids", "attention_mask")}
         return F.normalize(_vectors(self.model.get_text_features(**given)))

@@ -41,6 +41,8 @@ class Request:
     """Whether these are results of a method, of which nothing need be asked."""
     classes: int = 0
     """Of label maps: how many classes there are at least, as far as is known."""
+    by_line: bool = False
+    """Whether each line of a text file in a folder is a text: where one picture may have several."""
 
     @property
     def flag(self) -> str:

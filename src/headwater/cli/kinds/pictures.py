@@ -19,6 +19,7 @@ from headwater.data.datasets import Dataset
 from headwater.data.formats import format_of
 from headwater.data.label_maps import BLACK_AND_WHITE, UNLABELLED, Held, read_labels
 from headwater.data.levels import check_window
+from headwater.data.listing import files_below
 from headwater.data.masks import read_known, read_mask
 from headwater.data.pictures import FORMATS, SUFFIXES, list_pictures, picture_shape, read_picture
 from headwater.data.volumes import Grid
@@ -146,7 +147,7 @@ class Maps(Family):
 
     def open(self, ask: Request) -> Items:
         path = ask.path
-        paths = [path] if path.is_file() else sorted(path.rglob("*.npy"))
+        paths = [path] if path.is_file() else files_below(path, (".npy",))
         need(bool(paths), f"{ask.flag}: {ask.where} holds no .npy file: check the path")
         return Files(relative(paths, path), paths, lambda path: _map(path, ask.shape))
 
@@ -184,8 +185,8 @@ def _map(path: Path, shape: Shape | None) -> Tensor:
 def _grids(ask: Request, what: str) -> tuple[list[str], list[Path]]:
     """Names and paths of masks or label maps: pictures, or where there are none, .npy files."""
     path = ask.path
-    paths = [path] if path.is_file() else sorted(path.rglob("*.npy"))
-    if path.is_dir() and any(p.suffix.lower() in SUFFIXES for p in path.rglob("*")):
+    paths = [path] if path.is_file() else files_below(path, (".npy",))
+    if path.is_dir() and files_below(path, SUFFIXES):
         paths = list_pictures(path)
     need(bool(paths), f"{ask.flag}: {ask.where} holds no PNG, TIFF or .npy {what}: check the path")
     return relative(paths, path), paths

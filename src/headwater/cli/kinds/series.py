@@ -9,6 +9,7 @@ from typing import Any
 
 from headwater.cli.kinds.family import Family, Items, Request, relative, stem
 from headwater.data import shipped
+from headwater.data.listing import files_below
 from headwater.data.series import Table, read_table, write_table
 from headwater.errors import UserError, need
 from headwater.notes import note
@@ -39,7 +40,7 @@ class SeriesFiles(Family):
         if name == "air":
             return _Shipped(split or "train")
         path = ask.path
-        paths = [path] if path.is_file() else sorted(p for p in path.rglob("*.csv") if p.name[0] != ".")
+        paths = [path] if path.is_file() else files_below(path, (".csv",))
         need(bool(paths), f"{ask.flag}: {ask.where} holds no .csv file: check the path")
         return _Tables(relative(paths, path), paths)
 

@@ -1,4 +1,4 @@
-"""Texts: rows of a JSONL file."""
+"""Texts: rows of a table, lines of a file, files of a folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Texts(Family):
         if name in (*shipped.names(), "verses"):
             split, _, field = rest.partition(":")
             return _shipped(name, split or "train", (field,) if field else fields)
-        return open_texts(Path(ask.where).expanduser(), fields, results=ask.results)
+        where = Path(ask.where).expanduser()
+        return open_texts(where, fields, results=ask.results, by_line=ask.by_line)
 
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)

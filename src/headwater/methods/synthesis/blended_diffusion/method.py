@@ -145,6 +145,8 @@ class BlendedDiffusion(Method):
         need(n == len(text) > 0, f"there are {n} pictures and {len(text)} texts: give one text for each")
         for i, one in enumerate(text):
             need(encoder.knows(one), f"text {i}, {one!r}, says nothing to the encoder: say what to draw")
+        if (note_lost := getattr(encoder, "note_lost", None)) is not None:  # encoders of a user's own may not
+            note_lost(text)
         need(self.candidates >= 1, f"candidates is {self.candidates}: give 1 or more")
         need(self.augmentations >= 1, f"augmentations is {self.augmentations}: give 1 or more")
         need(min(self.scale, self.range_scale) >= 0, "scale and range_scale are 0 or more")

@@ -133,11 +133,11 @@ class Glide(Method):
     def apply(self, text: Texts, fitted: FittedGlide, **how: Unpack[RunOptions]) -> Images:
         """Draw one image for each caption, (B, C, H, W) in [-1, 1]; an empty caption asks for nothing.
 
-        Image i depends on the seed, i and its caption alone. Raises UserError where there is no caption, or
-        for `steps` that do not fit.
+        Image i depends on the seed, i and its caption alone. Raises UserError where there is no caption, for
+        one of which the vocabulary knows no word, or for `steps` that do not fit.
         """
         need(len(text) > 0, "there is no caption to draw: give one or more")
-        return self.sample(fitted, text, Run(**how))
+        return self.sample(fitted, text, Run(**how), must=True)
 
     def evaluate(self, drawn: Images, text: Texts, truth: Images) -> dict[str, float]:
         """Judge drawn[i] of text[i] by a dual encoder trained here on real images, truth[i] for text[i].
@@ -200,10 +200,12 @@ class Glide(Method):
         text: Sequence[str],
         run: Run,
         further: Callable[[Batch], tuple[list[Control], dict[str, Tensor]]] = lambda batch: ([], {}),
+        *,
+        must: bool = False,
     ) -> Tensor:
         """One image for each caption, (B, C, H, W). further: a batch -> its controls before the clip, and
-        conditions besides the caption."""
-        q, encoded = fitted.process, fitted.encode(text)
+        conditions besides the caption. must: whether a caption without a known word is an error."""
+        q, encoded = fitted.process, fitted.encode(text, must=must)
 
         def begin(batch: Batch) -> Start:
             controls, conditions = further(batch)
@@ -291,18 +293,26 @@ class FittedGlide(Pretrained):
         """The network read as it was trained; it takes `summary` and `context` from `encode`."""
         return Denoiser(self.network, self.process, self.config.predicts, self.config.variance)
 
-    def tokens(self, text: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids (B, ctx) int64 and a mask (B, ctx) bool, False where there is padding."""
+    def tokens(self, text: Sequence[str], *, must: bool = False) -> tuple[Tensor, Tensor]:
+        """Ids (B, ctx) int64 and a mask (B, ctx) bool, False where there is padding.
+
+        Which texts are cut or have unknown words is noted; must: UserError for one with no known word.
+        """
         tokenizer = self.config.tokenizer
-        ids = tokenizer.encode(text, self.config.network.text.ctx)
+        ids = tokenizer.encode(text, self.config.network.text.ctx, must=must)
         return ids, ids != tokenizer.pad
 
     @in_evaluation
-    def encode(self, text: Sequence[str], batch: int = 256) -> dict[str, Tensor]:
-        """The conditions `summary` (B, E) and `context` (B, L, W); each distinct caption is encoded once."""
+    def encode(self, text: Sequence[str], batch: int = 256, *, must: bool = False) -> dict[str, Tensor]:
+        """The conditions `summary` (B, E) and `context` (B, L, W); each distinct caption is encoded once.
+
+        must: raise UserError where a caption has words, but none that the vocabulary knows.
+        """
+        first = {caption: i for i, caption in reversed(list(enumerate(text)))}
         distinct = {caption: i for i, caption in enumerate(dict.fromkeys(text))}
         device = next(self.network.parameters()).device
-        tokens, mask = (v.to(device) for v in self.tokens(list(distinct)))
+        rows = torch.tensor([first[caption] for caption in distinct])
+        tokens, mask = (v[rows].to(device) for v in self.tokens(text, must=must))
         with torch.no_grad():
             pairs = zip(tokens.split(batch), mask.split(batch), strict=True)
             parts = [self.network.encode(a, b) for a, b in pairs]

@@ -16,7 +16,7 @@ from headwater.core.transition import Gaussian, NoiseSource, Transition
 from headwater.data.pretrained import word_vectors
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
-from headwater.methods.base import Images, Method, Paper, Texts
+from headwater.methods.base import Images, Method, Paper, References, Texts
 from headwater.methods.text.clip_diffusion_lm.fitted import (
     CaptionerConfig,
     FittedCaptioner,
@@ -42,8 +42,8 @@ class FixedPoint(Sampler):
 
 
 def rows_of(tokenizer: Tokenizer, captions: Sequence[str], length: int) -> Tensor:
-    """Rows caption [SEP] [PAD] .., int64 (B, length); long captions are cut."""
-    rows = [[*ids[: length - 1], tokenizer.sep] for ids in tokenizer.split(captions)]
+    """Rows caption [SEP] [PAD] .., int64 (B, length); long captions are cut, which is noted."""
+    rows = [[*ids, tokenizer.sep] for ids in tokenizer.read(captions, length - 1, "captions")]
     return torch.tensor([row + [tokenizer.pad] * (length - len(row)) for row in rows])
 
 
@@ -210,6 +210,8 @@ class CLIPDiffusionLM(Method):
             seed = derive(run.seed, Purpose.CAPTIONER_ENCODERS)
             encoder = train_dual_encoder(image.to(run.device), caption, seed, self.feature_steps)
         encoders = encoder or Clip(self.features, run.device)
+        if isinstance(encoders, Clip):
+            encoders.note_lost(caption)
         pictures, texts = encoded(encoders.image, image), encoded(encoders.text, caption)
         number = {text: i for i, text in enumerate(caption)}
         others = texts[neighbours(pictures, texts, torch.tensor([number[text] for text in caption]))]
@@ -260,7 +262,7 @@ class CLIPDiffusionLM(Method):
             texts += captions_of(fitted.config.tokenizer, fitted.network.codec.decode(x).cpu())
         return texts
 
-    def evaluate(self, caption: Texts, truth: Texts) -> dict[str, float]:
+    def evaluate(self, caption: Texts, truth: References) -> dict[str, float]:
         """word_f1: bags of words. corpus_bleu: sacrebleu's. exact: share of equal captions. All in [0, 1]."""
         return {
             "word_f1": word_f1(caption, truth),

@@ -14,7 +14,7 @@ from headwater.core import Control, Denoiser
 from headwater.core.transition import NoiseSource
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import need
-from headwater.methods.base import Method, Paper, Texts
+from headwater.methods.base import Method, Paper, References, Texts
 from headwater.methods.text.diffuseq.fitted import DiffuSeqConfig, FittedDiffuSeq
 from headwater.methods.text.diffuseq.rows import Pairs, pack, targets
 from headwater.metrics.text import consensus, corpus_bleu, distinct, mean_sentence_bleu, word_f1
@@ -197,7 +197,7 @@ class DiffuSeq(Method):
         groups = self.samples(source, fitted, self.candidates, **how)
         return [texts[consensus(texts)] for texts in groups]
 
-    def evaluate(self, target: Texts, truth: Texts) -> dict[str, float]:
+    def evaluate(self, target: Texts, truth: References) -> dict[str, float]:
         """bleu: mean of smoothed sentences, as the paper's tables. corpus_bleu: sacrebleu's. word_f1: bags of
         words. distinct_1: different words over words within a text. All in [0, 1]."""
         return {

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from headwater.data.tokenizer import Tokenizer
+from headwater.data.wording import says_nothing, short
 from headwater.errors import need
+from headwater.notes import note_some
 
 _MARKS = 3
 """[CLS] and two [SEP]."""
@@ -40,12 +42,12 @@ def pack(
     """Lay texts out in rows of `length` tokens; without targets their place is padding.
 
     A source is cut to half the row, so that it reads the same in training and in use; a target to what is
-    left. Raises UserError for no texts, a source that is empty or has unknown words alone, numbers that
-    differ, or too short a row.
+    left. Which were cut, or have unknown words, is noted. Raises UserError for no texts, a source that is
+    empty or has unknown words alone, numbers that differ, or too short a row.
     """
     need(len(source) > 0, "there are no source texts")
     need(length > _MARKS + 1, f"a row of {length} tokens has no room for two texts: make it longer")
-    empty = [i for i, text in enumerate(source) if not text.strip()]
+    empty = [i for i, text in enumerate(source) if says_nothing(text)]
     need(not empty, f"source text {empty[0] + 1 if empty else 0} is empty: leave it out")
     paired = target is None or len(target) == len(source)
     need(
@@ -54,15 +56,18 @@ def pack(
     )
     ids = torch.full((len(source), length), tokenizer.pad)
     noised = torch.ones(len(source), length, dtype=torch.bool)
-    split = zip(tokenizer.split(source), tokenizer.split(target or [""] * len(source)), strict=True)
-    for i, (x, y) in enumerate(split):
-        need(
-            set(x) != {tokenizer.unk}, f"source text {i + 1} has no word of the vocabulary: fit on such texts"
-        )
-        head = [tokenizer.cls, *x[: (length - _MARKS) // 2], tokenizer.sep]
+    heads = tokenizer.read(source, (length - _MARKS) // 2, "source texts", must=True)
+    tails, cut = tokenizer.read(target or [""] * len(source), None, "target texts"), list[str]()
+    for i, (x, y) in enumerate(zip(heads, tails, strict=True)):
+        head = [tokenizer.cls, *x, tokenizer.sep]
         row = head if target is None else [*head, *y[: length - len(head) - 1], tokenizer.sep]
+        if target is not None and len(y) > length - len(head) - 1:
+            cut.append(short(target[i]))
         ids[i, : len(row)] = torch.tensor(row)
         noised[i, : len(head)] = False
+    note_some(
+        f"had to be cut to what a row of {length} tokens has left", cut, len(target or ()), "target texts"
+    )
     return Pairs(ids, noised)
 
 

@@ -41,7 +41,7 @@ def test_text_tower_and_text_to_image(ref: Golden, fitted: FittedGlide) -> None:
 def test_guided_sampling(
     kind: str, ref: Golden, fitted: FittedGlide, replayed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def tokens(self: FittedGlide, text: list[str]) -> tuple[torch.Tensor, ...]:
+    def tokens(self: FittedGlide, text: list[str], **how: Any) -> tuple[torch.Tensor, ...]:
         rows = [0 if caption else 1 for caption in text]
         return ref["in/tokens"][rows], ref["in/mask"][rows]
 

@@ -119,7 +119,7 @@ def test_what_cannot_be_is_said() -> None:
         (TINY.fit, (["a"], ["a", "b"]), "one target for each"),
         (TINY.fit, (["a", " "], ["a", "b"]), "source text 2 is empty"),
         (replace(TINY, steps=21).apply, (SOURCE, fitted), "give a number from 1 to 20"),
-        (TINY.apply, (["a", "光 雨"], fitted), "source text 2 has no word of the vocabulary"),
+        (TINY.apply, (["a", "光 雨"], fitted), "known to the vocabulary in 1 of 2 source texts: '光 雨'"),
         (TINY.apply, ([], fitted), "no source texts"),
     ):
         with pytest.raises(UserError, match=words):
