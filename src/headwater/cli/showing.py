@@ -44,9 +44,7 @@ def _text(value: str | Sequence[str]) -> str:
 def _charts(section: Section, name: str, tables: Mapping[str, Table]) -> None:
     """One chart a column, those with gaps first: what was given, and what came out where nothing was."""
     key, given = next(iter(tables.items()))
-    start = next(iter(given.stamps), "")
-    dated = re.match(r"\d{4}\D", start) is not None
-    axis = f"hours since midnight, {start[:10]}" if dated else next(iter(given.heads))
+    axis = f"hours since midnight, {given.first_day}" if given.first_day else next(iter(given.heads))
     rows = _window(given, max(map(len, tables.values())))
     tables = {label: table.part(*rows) for label, table in tables.items()}
     known = np.isnan(tables[key].values).sum(0) == 0

@@ -8,6 +8,7 @@ import numpy as np
 
 from headwater.data.series import Array, Table
 from headwater.errors import need
+from headwater.notes import note
 
 Cells = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
@@ -19,6 +20,26 @@ def hide_cells(truth: Table, share: float, seed: int) -> Table:
     values = truth.values.copy()
     values.flat[np.random.default_rng(seed).permutation(known)[:hidden]] = np.nan
     return truth.filled(values)
+
+
+def comparable(truth: Table, series: Table, filled: Table) -> tuple[Table, Table]:
+    """Truth and series with the columns of what was filled; those that one lacks are empty.
+
+    Columns that the truth lacks are noted. Raises UserError for a truth with none of the columns, or whose
+    rows are of other times than those of the series.
+    """
+    lacks = [name for name in filled.columns if name not in set(truth.columns)]
+    need(len(lacks) < len(filled.columns), f"{truth.name}: the truth has other columns than the series")
+    for name in lacks:
+        note(f"the truth has no column {name}: it is not scored", truth.name)
+    rows = min(len(truth), len(series))
+    same = np.allclose(truth.times[:rows], series.times[:rows], rtol=1e-9, atol=1e-6)
+    days = {truth.first_day, series.first_day} - {""}
+    need(
+        bool(same) and len(days) < 2,
+        f"{truth.name}: the truth has rows of other times than the series: give the same rows in both",
+    )
+    return truth.arranged(filled.columns), series.arranged(filled.columns)
 
 
 def hidden_cells(truth: Table, series: Table) -> Cells:

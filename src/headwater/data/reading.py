@@ -22,6 +22,12 @@ class Reading:
     drawn_on: Literal["seen", "stored"] | None = None
     """Of pictures with an orientation tag: whether masks and label maps were drawn on the picture as it is
     seen, or as it is stored, before the tag turns it."""
+    decimal: Literal[".", ","] | None = None
+    """In tables: the sign before decimals, where 1,234 can mean two numbers."""
+    time_column: str | None = None
+    """In tables: name of the column that holds the time, where several may."""
+    date_order: Literal["dmy", "mdy", "ymd"] | None = None
+    """In tables: order of day, month and year, where 01/02/2024 can mean two dates."""
 
 
 UNSAID = Reading()
@@ -33,5 +39,8 @@ ASKED_OF = {
     "label_values": ("labels",),
     "missing": ("series",),
     "drawn_on": ("mask", "labels"),
+    "decimal": ("series",),
+    "time_column": ("series",),
+    "date_order": ("series",),
 }
 """Names of the kinds of input (headwater.methods.base.Kind) that each answer is about."""

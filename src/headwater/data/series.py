@@ -13,13 +13,17 @@ import numpy as np
 
 from headwater.atomic import write_file
 from headwater.errors import need
+from headwater.notes import note
 
-from .pictures import Limits, UnreadableError
-from .stamps import NAMES, PARTS, joined, later, moment, plain
+from .cells import need_, read_cells
+from .clocks import Order, holds_times, way_of
+from .numbers import Decimal, Profile, Reader, is_all_words, mark_of, plain
+from .pictures import Limits
+from .stamps import Way
+from .timecolumn import is_counter
+from .timeline import read_times
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-_EMPTY = ("", "na", "n/a", "nan", "null", "none")
-"""Cells without a value, whatever their case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +37,11 @@ class Table:
         columns: K names.
         name: what to call it in reports and output files.
         stamps: how each time is written in the file, L texts or none; the cells of several time columns are
-            joined by commas.
+            joined by tabs.
         heads: names of the time columns.
-        left_out: columns of the file that hold words instead of numbers.
+        left_out: columns of the file that are not read: they hold words or times, or count the rows.
+        way: how `stamps` are written; none leaves it to them.
+        separator, decimal: what parts the cells of the file and the decimals of its numbers.
     """
 
     values: Array
@@ -45,6 +51,9 @@ class Table:
     stamps: tuple[str, ...] = ()
     heads: tuple[str, ...] = ("time",)
     left_out: tuple[str, ...] = ()
+    way: Way | None = None
+    separator: str = ","
+    decimal: Decimal = "."
 
     def __post_init__(self) -> None:
         shape = (len(self.times), len(self.columns))
@@ -67,154 +76,125 @@ class Table:
 
     def select(self, columns: Sequence[str]) -> Table:
         """Some of the columns, in this order."""
-        return self.filled(self.values[:, [self.columns.index(c) for c in columns]], tuple(columns))
+        place = {name: i for i, name in enumerate(self.columns)}
+        return self.filled(self.values[:, [place[name] for name in columns]], tuple(columns))
+
+    def arranged(self, columns: Sequence[str]) -> Table:
+        """These columns in this order; those that the table lacks are empty."""
+        if self.columns == tuple(columns):
+            return self
+        place = {name: i for i, name in enumerate(self.columns)}
+        values = np.full((len(self), len(columns)), np.nan)
+        for i, name in enumerate(columns):
+            if name in place:
+                values[:, i] = self.values[:, place[name]]
+        return self.filled(values, tuple(columns))
+
+    @property
+    def first_day(self) -> str:
+        """The day whose midnight `times` count from, YYYY-MM-DD; "" if they are plain numbers."""
+        begin = (self.way or way_of(self.stamps[:1])).read(self.stamps[0]) if self.stamps else None
+        return f"{begin:%Y-%m-%d}" if isinstance(begin, datetime) else ""
 
     def extended(self, rows: int) -> Table:
         """With so many empty rows after the last, at the usual step: the future, for a forecast.
 
-        Raises UserError with fewer than two rows, which have no step.
+        Steps of months and years follow the calendar, others are cut to what the stamps can express. Raises
+        UserError with fewer than two rows, which have no step, and beyond the year 9999.
         """
         need(rows >= 0, f"cannot add {rows} rows: give 0 or more")
         need(len(self) >= 2, f"{self.name} has {len(self)} rows: a step needs two or more")
-        ahead = float(np.median(np.diff(self.times))) * np.arange(1, rows + 1)
+        ahead = [(float(step), "") for step in np.median(np.diff(self.times)) * np.arange(1, rows + 1)]
+        if self.stamps and rows:
+            ahead = (self.way or way_of(self.stamps)).after(self.stamps, [step for step, _ in ahead])
         return replace(
             self,
             values=np.concatenate([self.values, np.full((rows, len(self.columns)), np.nan)]),
-            times=np.concatenate([self.times, self.times[-1] + ahead]),
-            stamps=self.stamps + tuple(later(self.stamps[-1], float(h)) for h in ahead if self.stamps),
+            times=np.concatenate([self.times, self.times[-1] + np.array([step for step, _ in ahead])]),
+            stamps=self.stamps + tuple(stamp for _, stamp in ahead if self.stamps),
         )
 
 
-def read_table(path: Path | str, limits: Limits | None = None) -> Table:
-    """Read a CSV file with a header, a time column and columns of numbers; empty cells become NaN.
+def read_table(
+    path: Path | str,
+    limits: Limits | None = None,
+    *,
+    missing: Sequence[float] = (),
+    decimal: Decimal | None = None,
+    time_column: str | None = None,
+    date_order: Order | None = None,
+) -> Table:
+    """Read a CSV file with a header, a column of times and columns of numbers; empty cells become NaN.
 
-    The time column is called time, timestamp, date, ...; or is the first, if it holds dates; or year, month,
-    day and, if there are, hour and minute. Cells are separated by commas, semicolons or tabs.
+    Encoding, separator, decimal sign, the time columns and how times are written are found from the whole
+    file; what is assumed is noted (`headwater.notes`), and so is each column that is left out. What a file
+    cannot say is asked for: missing, numbers that stand for a missing value; decimal, the sign before
+    decimals; time_column, its name; date_order, where days and months can be confused. A column without any
+    value is NaN throughout.
 
     Raises:
-        UnreadableError: if the file is missing, empty, too large or no text, has no time column or no
-            numbers, times that do not rise, a word among numbers, or a column without any value.
+        UnreadableError: if the file is missing, too large, no text or of another format, has no header, rows
+            of other lengths, no time column or several, no numbers, times that do not rise, a word among
+            numbers, a number that is not finite in float32, or if it can mean two things.
     """
     path = Path(path)
-    rows = _cells(path, limits or Limits())
-    need_(len(rows) > 0, f"{path} is empty: give a CSV file with a header")
-    _, head = rows.pop(0)
-    head = [cell.strip() for cell in head]
-    need_(len(rows) > 0, f"{path} has a header but no rows: give a CSV file with numbers below it")
-    twice = next((h for i, h in enumerate(head) if h in head[:i]), None)
-    need_(twice is None, f"{path} has two columns {twice!r}: rename one")
-    for line, cells in rows:
-        need_(len(cells) == len(head), f"{path}, line {line}, has {len(cells)} cells, the header {len(head)}:"
-              " correct it")  # fmt: skip
-    clock = _clock(head, rows[0][1], path)
-    times = _times([(line, [cells[i] for i in clock]) for line, cells in rows], path)
-    columns, values, words = [], [], []
-    for i, name in enumerate(head):
-        if i in clock:
+    need(decimal in (None, ".", ","), f"--decimal is . or , and not {decimal!r}")
+    need(date_order in (None, "dmy", "mdy", "ymd"), f"--date-order is dmy, mdy or ymd, not {date_order!r}")
+    said = list[str]()  # not before the file has proved to be good
+    cells = read_cells(path, limits or Limits(), said.append)
+    at = read_times(cells, path, said.append, time_column, date_order, decimal)
+    rest = {i: Profile.of(held) for i, held in enumerate(cells.columns) if i not in at.columns}
+    sure = frozenset(sign for profile in rest.values() for sign in profile.sure)
+    reader = Reader(path, said.append, cells.lines, sure, decimal, tuple(missing), cells.separator)
+    columns, values, left_out = [], [], []
+    for i, profile in rest.items():
+        name, held = cells.head[i], profile.cells
+        times = not profile.sure and holds_times(held)
+        if times or (profile.word is not None and not profile.marks and is_all_words(held)):
+            what = "times" if times else "words"
+            said.append(f"column {name} holds {what}, not numbers: it is left out")
+            left_out.append(name)
             continue
-        numbers = _numbers(name, [(line, cells[i].strip()) for line, cells in rows], path)
-        if numbers is None:
-            words.append(name)
-        else:
-            columns.append(name)
-            values.append(numbers)
-    need_(len(columns) > 0, f"{path} has no column of numbers beside the time: add one")
-    stamps = tuple(",".join(cells[i].strip() for i in clock) for _, cells in rows)
-    heads = tuple(head[i] for i in clock)
-    return Table(np.stack(values, 1), times, tuple(columns), path.stem, stamps, heads, tuple(words))
+        numbers = reader.read(name, profile)
+        if is_counter(i, name, numbers):
+            said.append(f"column {name!r} counts the rows: it is left out")
+            left_out.append(name)
+            continue
+        columns.append(name)
+        values.append(numbers)
+    need_(bool(columns), f"{path} has no column of numbers beside the time: add one")
+    for what in dict.fromkeys(said):
+        note(what, path.name)
+    sign = decimal or ("," if sure == {","} else ".")
+    stacked = np.stack(values, 1)
+    heads = tuple(cells.head[i] for i in at.columns)
+    return Table(
+        stacked[::-1].copy() if at.newest_first else stacked,
+        at.times, tuple(columns), path.stem, at.stamps, heads, tuple(left_out), at.way, cells.separator, sign,
+    )  # fmt: skip
 
 
 def write_table(path: Path | str, table: Table) -> None:
-    """Write a table as CSV, with the header and times that it was read with; NaN becomes an empty cell."""
+    """Write a table as CSV in UTF-8, as it was read: header, times, separator and decimal sign.
+
+    NaN becomes an empty cell.
+    """
     text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
+    out = csv.writer(text, delimiter=table.separator, lineterminator="\n")
     out.writerow([*table.heads, *table.columns])
     for row, time in enumerate(table.times.tolist()):
-        stamp = table.stamps[row].split(",") if table.stamps else [plain(time)]
-        cells = ["" if np.isnan(v) else plain(v) for v in table.values[row].tolist()]
-        out.writerow([*stamp, *cells])
+        stamp = [_written(time, table)]
+        if table.stamps:
+            stamp = table.stamps[row].split("\t") if len(table.heads) > 1 else [table.stamps[row]]
+        out.writerow(
+            [*stamp, *("" if np.isnan(v) else _written(v, table) for v in table.values[row].tolist())]
+        )
     write_file(path, text.getvalue())
 
 
-def need_(condition: bool, sentence: str) -> None:
-    """Raise UnreadableError(sentence) unless the condition holds."""
-    if not condition:
-        raise UnreadableError(sentence)
-
-
-def _cells(path: Path, limits: Limits) -> list[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not blank."""
-    need_(path.is_file(), f"{path} does not exist: check the path")
-    size = path.stat().st_size
-    need_(size <= limits.file_bytes, f"{path} has {size} bytes, more than {limits.file_bytes}: split it")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            separator = max(",;\t", key=first.count)
-            reader = csv.reader(file, delimiter=separator, strict=True)
-            return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except UnicodeDecodeError:
-        raise UnreadableError(f"{path} is not UTF-8 text: save it as a CSV file") from None
-    except csv.Error as error:
-        raise UnreadableError(f"{path} is no CSV file ({error}): save it again") from None
-
-
-def _clock(head: Sequence[str], cells: Sequence[str], path: Path) -> list[int]:
-    """Indices of the time columns."""
-    low = [name.lower() for name in head]
-    if all(part in low for part in PARTS[:3]):
-        return [low.index(part) for part in PARTS if part in low]
-    for name in NAMES:
-        if name in low:
-            return [low.index(name)]
-    need_(
-        isinstance(moment(cells[0]), datetime), f"{path} has no time column: call one `time` or `timestamp`"
-    )
-    return [0]
-
-
-def _times(rows: Sequence[tuple[int, Sequence[str]]], path: Path) -> Array:
-    """Hours since midnight of the first day, or numbers."""
-    first, found = None, []
-    for line, cells in rows:
-        at = joined(cells) if len(cells) > 1 else moment(cells[0])
-        where = f"{path}, line {line}: {' '.join(cells)!r}"
-        if at is None or at != at:
-            raise UnreadableError(f"{where} is no time: write YYYY-MM-DD HH:MM or a number")
-        first = at if first is None else first
-        need_(_kind(at) == _kind(first), f"{where} is a time of another kind: write all in one way")
-        if isinstance(at, datetime) and isinstance(first, datetime):
-            midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
-            found.append((at - midnight).total_seconds() / 3600)
-        else:
-            found.append(float(at))  # type: ignore[arg-type]
-        rises = len(found) < 2 or found[-1] > found[-2]
-        need_(rises, f"{where} is not after the time before it: sort the rows, each time once")
-    return np.array(found, dtype=np.float64)
-
-
-def _kind(at: object) -> tuple[type, bool]:
-    return type(at), isinstance(at, datetime) and at.tzinfo is not None
-
-
-def _numbers(name: str, cells: Sequence[tuple[int, str]], path: Path) -> Array | None:
-    """A column (L,) with NaN for empty cells; None if it holds words only."""
-    found, word = [], None
-    for line, cell in cells:
-        try:
-            value = np.nan if cell.lower() in _EMPTY else float(cell)
-        except ValueError:
-            value, word = np.nan, word or (line, cell)
-        if value in (np.inf, -np.inf):
-            raise UnreadableError(f"{path}, line {line}, column {name}: {cell} is not finite: leave it empty")
-        found.append(value)
-    column = np.array(found, dtype=np.float64)
-    empty = bool(np.isnan(column).all())
-    if word is not None and empty:
-        return None
-    if word is not None:
-        where = f"{path}, line {word[0]}, column {name}"
-        raise UnreadableError(f"{where}: {word[1]!r} is no number: correct it or leave it empty")
-    need_(not empty, f"{path}: column {name} has no value at all: fill some cells or remove it")
-    return column
+def _written(value: float, table: Table) -> str:
+    """A number with the decimal sign of a table, so that it is read again without a question."""
+    text = plain(value)
+    if (table.decimal, table.separator) != (".", ",") and mark_of(text) == "?.":
+        text += "0"  # 1,234 could be 1234
+    return text.replace(".", table.decimal)

@@ -13,22 +13,65 @@ from torch import Tensor
 
 from headwater.data.series import Array, Table
 from headwater.errors import need
+from headwater.notes import note
 
 Draws = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
-def check(tables: Sequence[Table], columns: tuple[str, ...] | None = None) -> None:
-    """Raises UserError for no table, an empty one, one without any value, or other columns."""
+def check(tables: Sequence[Table]) -> None:
+    """Raises UserError for no table, an empty one, one without any value, or different columns."""
     need(len(tables) > 0, "there is no series: give at least one table")
-    wanted = columns or tables[0].columns
+    wanted = tables[0].columns
     for table in tables:
         need(len(table) > 0, f"{table.name} has no rows: give a table with numbers")
         need(
             table.columns == wanted,
-            f"{table.name} has the columns {', '.join(table.columns)}: give exactly {', '.join(wanted)}",
+            f"{table.name} has the columns {_some(table.columns)}: give exactly {_some(wanted)}",
         )
         full = bool(np.isfinite(table.values).any())
         need(full, f"{table.name} has no value at all: give a table with some numbers")
+
+
+def in_order(tables: Sequence[Table], columns: tuple[str, ...]) -> list[Table]:
+    """Tables with exactly these columns: those that one lacks are empty, others left out, and both is noted.
+
+    Raises UserError for a table that has none of the columns, or lacks one and has another in its place.
+    """
+    done = []
+    for table in tables:
+        held, wanted = set(table.columns), set(columns)
+        lacks = [name for name in columns if name not in held]
+        spare = [name for name in table.columns if name not in wanted]
+        need(
+            not (lacks and spare),
+            f"{table.name} has the columns {_some(spare)}, which were not fitted, and lacks {_some(lacks)}: "
+            "rename what is the same, and remove the others",
+        )
+        for name in spare:
+            note(f"column {name} was not fitted: it is left out", table.name)
+        for name in lacks:
+            note(f"there is no column {name}: it is filled from the others", table.name)
+        done.append(table.arranged(columns))
+        empty = np.isnan(done[-1].values).all(0) if len(table) else np.zeros(len(columns), bool)
+        for name, silent in zip(columns, empty.tolist(), strict=True):
+            if silent and name in held and not empty.all():
+                note(f"column {name} has no value: it is filled from the others", table.name)
+    return done
+
+
+def say_other_steps(tables: Sequence[Table], usual: float) -> None:
+    """Note tables whose rows are much closer or farther apart than those that were fitted on."""
+    for table in tables:
+        step = float(np.median(np.diff(table.times))) if len(table) > 1 else usual
+        if not usual / 1.5 <= step <= usual * 1.5:
+            note(
+                f"its rows are {step:g} apart, those of the fit were {usual:g}: what was learnt may not hold",
+                table.name,
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
 
 
 @dataclass(frozen=True)

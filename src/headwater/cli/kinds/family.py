@@ -18,7 +18,7 @@ from headwater.errors import need
 from headwater.report import Cell
 
 Shape = tuple[int, int, int]
-_SUFFIXES = (".nii.gz", ".csv", *MAGNITUDE, *SUFFIXES)
+_SUFFIXES = (".nii.gz", ".csv", ".tsv", *MAGNITUDE, *SUFFIXES)
 
 
 @dataclass(frozen=True)

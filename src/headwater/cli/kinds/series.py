@@ -10,22 +10,32 @@ from typing import Any
 from headwater.cli.kinds.family import Family, Items, Request, relative, stem
 from headwater.data import shipped
 from headwater.data.listing import files_below
+from headwater.data.reading import Reading
 from headwater.data.series import Table, read_table, write_table
-from headwater.errors import UserError, need
+from headwater.errors import UserError
 from headwater.notes import note
+
+_SUFFIXES = (".csv", ".tsv")
+_OTHERS = (".xlsx", ".xls", ".xlsm", ".ods", ".parquet", ".feather", ".pq", ".tab", ".dat")
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """CSV files; columns of words, which no method reads, are named."""
+    """CSV files, and what the user said of them."""
 
     names: list[str]
     paths: list[Path]
+    reading: Reading
 
     def __getitem__(self, row: int) -> Table:
-        table = read_table(self.paths[row])
-        for column in table.left_out:
-            note(f"column {column} holds words, not numbers: it is left out", self.paths[row].name)
+        said = self.reading
+        table = read_table(
+            self.paths[row],
+            missing=said.missing,
+            decimal=said.decimal,
+            time_column=said.time_column,
+            date_order=said.date_order,
+        )
         return replace(table, name=stem(self.names[row]))
 
 
@@ -40,9 +50,8 @@ class SeriesFiles(Family):
         if name == "air":
             return _Shipped(split or "train")
         path = ask.path
-        paths = [path] if path.is_file() else files_below(path, (".csv",))
-        need(bool(paths), f"{ask.flag}: {ask.where} holds no .csv file: check the path")
-        return _Tables(relative(paths, path), paths)
+        paths = [path] if path.is_file() else _tables_in(path, ask)
+        return _Tables(relative(paths, path), paths, ask.reading)
 
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)
@@ -50,6 +59,21 @@ class SeriesFiles(Family):
     def write(self, out: Path, key: str, name: str, item: Table) -> str:
         write_table(out / key / f"{stem(name)}.csv", item)
         return ""
+
+
+def _tables_in(folder: Path, ask: Request) -> list[Path]:
+    """The tables of a folder; other files that look like tables are named."""
+    found = files_below(folder)
+    tables = [p for p in found if p.suffix.lower() in _SUFFIXES]
+    others = [
+        p for p in found if p.suffix.lower() in _OTHERS or (p.suffix.lower() == ".gz" and ".csv" in p.name)
+    ]
+    if not tables:
+        hint = f"export {others[0].name} as a CSV file" if others else "check the path"
+        raise UserError(f"{ask.flag}: {ask.where} holds no .csv or .tsv file: {hint}")
+    for other in others:
+        note("is no .csv or .tsv file: it is left out", other.name)
+    return tables
 
 
 class _Shipped:

@@ -15,8 +15,18 @@ from headwater.controls import Clip, GivenRegion, forward_trajectory
 from headwater.core import Control, Denoiser, Diffusion
 from headwater.core.prediction import labels
 from headwater.core.schedule import betas
-from headwater.data.gaps import hidden_cells, imputed, read_quantiles
-from headwater.data.windows import Draws, EmptyCells, Scale, Windows, check, cut, windows_of
+from headwater.data.gaps import comparable, hidden_cells, imputed, read_quantiles
+from headwater.data.windows import (
+    Draws,
+    EmptyCells,
+    Scale,
+    Windows,
+    check,
+    cut,
+    in_order,
+    say_other_steps,
+    windows_of,
+)
 from headwater.errors import UserError, need
 from headwater.methods.base import Method, Paper, Series
 from headwater.metrics.series import LEVELS, quantiles, scores
@@ -172,6 +182,9 @@ class CSDI(Method):
         Raises UserError for no table, other columns, or a column or table without any value.
         """
         run = Run(**how)
+        series = [
+            t.arranged(series[0].columns) if {*t.columns} == {*series[0].columns} else t for t in series
+        ]
         check(series)
         scale, columns, places = Scale.of(series), series[0].columns, windows_of(series, self.length)
         sizes = {f.name: getattr(self, f.name) for f in fields(CSDIConfig) if f.name != "features"}
@@ -195,11 +208,14 @@ class CSDI(Method):
         """Fill the empty cells by the fields in `applied`; the rest is `fitted`'s.
 
         Draw i of window j of a table depends on (seed, table, j, i) alone; windows without an empty cell cost
-        nothing. Raises UserError for other columns than the fitted ones, a table without any value, or more
-        steps than the chain has timesteps.
+        nothing. Columns that a table lacks or leaves empty are filled from the others, and those that were
+        not fitted are left out; both is noted. Raises UserError for a table without any value or with other
+        columns in place of fitted ones, or more steps than the chain has timesteps.
         """
         run, config, q = Run(**how), fitted.config, fitted.denoiser.process
-        check(series, config.columns)
+        series = in_order(series, config.columns)
+        check(series)
+        say_other_steps(series, config.scale.step)
         need(self.overlap < config.length, f"overlap must be below the fitted length, {config.length}")
         series = [table.extended(self.horizon) if self.horizon else table for table in series]
         empty = EmptyCells(series, self.samples, config.length, self.overlap, config.scale)
@@ -233,7 +249,9 @@ class CSDI(Method):
         units. coverage90, coverage50: share of truths within the central intervals. cells: how many counted.
         Raises UserError where there is no cell to score.
         """
-        hidden = np.concatenate([hidden_cells(t, s) for t, s in zip(truth, series, strict=True)])
+        both = [comparable(t, s, f) for t, s, f in zip(truth, series, filled, strict=True)]
+        truth = [t for t, _ in both]
+        hidden = np.concatenate([hidden_cells(t, s) for t, s in both])
         need(bool(hidden.any()), "no cell is empty in the series and known in the truth")
         pairs = zip(quantiles, filled, strict=True)
         spread = np.concatenate([read_quantiles(q, f, LEVELS) for q, f in pairs], 1)
