@@ -167,7 +167,7 @@ def test_suffixes_in_any_case_and_what_is_no_data(run: Any, caplog: pytest.LogCa
 
 
 def test_arrays_and_volumes_in_capitals(tmp_path: Path) -> None:
-    pictures = np.zeros((2, 8, 8), np.uint8)
+    pictures = np.full((2, 8, 8), 9, np.uint8)
     for name in ("a.npy", "a.npz", "a.nii.gz"):
         path = tmp_path / name
         if name == "a.npy":

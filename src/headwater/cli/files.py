@@ -136,7 +136,8 @@ def open_all(
     for name in sorted(given, key=lambda name: given[name].name != "images"):
         # A mask of k-space belongs to its own grid, which no prior decides.
         size = None if loose and given[name].name == "mask" else shape
-        said = UNSAID if name in made else reading  # what the user says is about files of the user's
+        # What the user says is about files of the user's; tables of ours are written in the manner of these.
+        said = UNSAID if name in made and given[name].name != "series" else reading
         ask = Request(
             name,
             str(where[name]),

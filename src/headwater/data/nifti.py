@@ -22,6 +22,8 @@ from .volumes import Volume, spacing
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 """Of files that `read_volume` reads."""
+_BEYOND = 1 << 24
+"""Most bytes that are read behind the values of a packed file."""
 _GZIP = b"\x1f\x8b"
 _DENSEST = 1100
 """gzip packs at most so many bytes into one."""
@@ -155,6 +157,10 @@ def _unpacked(path: Path) -> Iterator[Any]:
             return
         with gzip.GzipFile(fileobj=file) as inside:
             yield inside
+            # The checksum is behind the last byte: without reading on, damage would go unnoticed.
+            left = _BEYOND
+            while left > 0 and (part := inside.read(1 << 20)):
+                left -= len(part)
 
 
 def _room(path: Path) -> int:
