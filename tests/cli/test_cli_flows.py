@@ -12,6 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
+from headwater.cli.record import read_record
 from headwater.cli.work import as_json
 from headwater.data import load, read_picture
 from headwater.models import Prior
@@ -69,6 +70,19 @@ def test_finished_pictures_survive_a_stop(headwater, repaint, pictures, tmp_path
     done = {p.name for p in (tmp_path / "out/filled").rglob("*.png")}
     assert done == {"p0.png", "p1.png", "p2.png", "p4.png"}
     assert "not finished" in headwater("rerun", tmp_path / "out").sentence(1)
+
+
+def test_a_run_that_was_killed_before_its_first_note_says_how_to_go_on(headwater, repaint, tmp_path):
+    assert headwater(*repaint()).code == 0
+    whole = (tmp_path / "out/filled/p0.png").read_bytes()
+    record = read_record(tmp_path / "out")
+    del record["outputs"]
+    (tmp_path / "out/run.yaml").write_text(yaml.safe_dump(record))
+    (tmp_path / "out/filled/p1.png").unlink()
+    assert "unfinished run: add --resume to go on" in headwater(*repaint()).sentence(1)
+    assert headwater(*repaint(), "--resume").code == 0
+    assert (tmp_path / "out/filled/p1.png").is_file()
+    assert (tmp_path / "out/filled/p0.png").read_bytes() == whole
 
 
 def test_overwrite_removes_old_results_only(headwater, repaint, tmp_path, pictures):

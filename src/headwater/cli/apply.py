@@ -136,7 +136,10 @@ def _open(name: str, options: Any, about: dict[str, Any], files: Sequence[str]) 
         for key in files:
             sweep_files(out / key)
     else:
-        begun = bool(record) and "outputs" not in record and Parts(out).folder.is_dir()
+        # Stopped before its first batch was noted, a run leaves results without notes; a record alone is in
+        # nobody's way.
+        left = out.is_dir() and any((out / name).exists() for name in (*files, FOLDER))
+        begun = bool(record) and "outputs" not in record and left
         need(
             options.overwrite or not begun,
             f"{out} holds an unfinished run: add --resume to go on, or --overwrite",
