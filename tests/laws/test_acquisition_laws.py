@@ -48,6 +48,34 @@ def test_calibration_reads_the_centre_alone() -> None:
     assert torch.equal(low_resolution(y, mask), low_resolution(y * inside, mask))
 
 
+@pytest.mark.parametrize("region", [(24, 24), (128, 24), (128, 128)])
+def test_maps_are_right_at_ordinary_noise_whatever_was_measured(region: tuple[int, int]) -> None:
+    # A smooth head of 128 x 128 seen by 8 coils, noise a 33rd of its largest value.
+    side, draw = 128, torch.Generator().manual_seed(0)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij")
+    head = (
+        ((y / 0.8).square() + (x / 0.6).square() < 1) * (1 + 0.4 * torch.cos(9 * y) * torch.cos(7 * x)) / 1.4
+    )
+    maps = simulated_coils(1, 8, side, side, seed=0)
+    noise = torch.complex(*torch.randn(2, 1, 8, side, side, generator=draw)) / 33 / 2**0.5
+    kspace = Fourier("centred").forward(maps * head) + noise
+    mask = torch.zeros(1, 1, side, side, dtype=torch.bool)
+    rows, columns = (slice(64 - n // 2, 64 + n // 2) for n in region)
+    mask[..., rows, columns] = True
+    found = coil_maps(kspace, mask)
+    same = (found.conj() * maps).sum(1).abs()[0, head > 0]
+    assert same.mean() > 0.999
+    seen = (found.conj() * Fourier("centred").pseudo_inverse(kspace)).sum(1).abs()[0]
+    error = (seen - head).square().mean().sqrt()
+    assert error < 0.035  # the noise of one image, sqrt(1 / 2) / 33, and what is rectified outside the head
+
+
+def test_maps_of_noise_alone_are_refused() -> None:
+    kspace = torch.complex(*torch.randn(2, 1, 8, 64, 64, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(UserError, match="does not tell coils from noise"):
+        coil_maps(kspace, torch.ones(1, 1, 64, 64, dtype=torch.bool))
+
+
 def test_estimated_maps_are_the_true_ones_but_for_a_phase() -> None:
     # A flat object: k-space is the maps' own spectrum, so a calibration region of full size knows them.
     side = 16
