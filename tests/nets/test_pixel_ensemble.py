@@ -42,3 +42,11 @@ def test_resizing_commutes_with_the_first_layer_and_is_what_lookups_do(
     torch.testing.assert_close(ours, naive_logits(ensemble, maps, size), atol=1e-10, rtol=1e-10)
     found = PixelFeatures(maps, size)(torch.arange(2 * size[0] * size[1]).view(2, *size))
     torch.testing.assert_close(found.permute(0, 3, 1, 2), feature_stack(maps, size), atol=1e-12, rtol=0)
+
+
+def test_looking_pixels_up_keeps_to_the_device_of_the_maps():
+    maps = [torch.zeros(2, 4, 8, 8, device="meta"), torch.zeros(2, 3, 16, 16, device="meta")]
+    features = PixelFeatures(maps, (16, 16))
+    taps = [tap for axes in features.axes.values() for axis in axes for tap in axis]
+    assert {tap.device.type for tap in taps} == {"meta"}
+    assert features(torch.zeros(5, dtype=torch.long, device="meta")).device.type == "meta"

@@ -94,7 +94,10 @@ class PixelFeatures:
         self.size, self.dim = size, sum(m.shape[1] for m in maps)
         self.dtype = torch.promote_types(maps[0].dtype, torch.float32)
         self.maps = [((m.shape[2], m.shape[3]), m.permute(0, 2, 3, 1).flatten(0, 2)) for m in maps]
-        self.axes = {(h, w): (_taps(h, size[0]), _taps(w, size[1])) for (h, w), _ in self.maps}
+        where = (maps[0].device, self.dtype)
+        self.axes = {
+            (h, w): (_taps(h, size[0], *where), _taps(w, size[1], *where)) for (h, w), _ in self.maps
+        }
 
     def __call__(self, pixel: Tensor) -> Tensor:
         """Pixel numbers ((n H + y) W + x), any shape (...), to features (..., D)."""
@@ -108,15 +111,17 @@ class PixelFeatures:
             if (h, w) == self.size:
                 found.append(rows[pixel].to(self.dtype))
                 continue
-            down, over = (v[..., None].to(rows.device, self.dtype) for v in (down, over))
+            down, over = down[..., None], over[..., None]
             corners = [rows[(n * h + i) * w + j].to(self.dtype) for i in (top, bottom) for j in (left, right)]
             above, below = (torch.lerp(corners[i], corners[i + 1], over) for i in (0, 2))
             found.append(torch.lerp(above, below, down))
         return torch.cat(found, dim=-1)
 
 
-def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
+def _taps(
+    source: int, target: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
     """Per target index: both source indices and the weight of the second, (target,) each."""
     place = ((torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5).clamp(min=0)
     low = place.long()
-    return low, (low + 1).clamp(max=source - 1), place - low
+    return low.to(device), (low + 1).clamp(max=source - 1).to(device), (place - low).to(device, dtype)
