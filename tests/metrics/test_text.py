@@ -8,6 +8,7 @@ import pytest
 
 from headwater.errors import UserError
 from headwater.metrics.text import (
+    cider,
     corpus_bleu,
     distinct,
     diversity,
@@ -68,3 +69,15 @@ def test_wrong_use_is_told_in_a_sentence() -> None:
             score([], [])
     with pytest.raises(UserError, match="two samples"):
         self_bleu([["a"]])
+
+
+def test_short_captions_are_measured_by_short_runs_and_by_cider():
+    texts = ["red heart", "black cat", "black heart"]
+    assert corpus_bleu(texts, texts) == 0  # there is no run of four words
+    assert corpus_bleu(texts, texts, 2) == pytest.approx(1)
+    assert corpus_bleu(["red cat", "black cat", "black heart"], texts, 1) == pytest.approx(5 / 6)
+    assert cider(texts, texts) == pytest.approx(10)
+    assert cider(["red heart", "black dog", "black heart"], texts) < 8
+    # By hand: two items; `a` is in both and weighs 0, each of the others ln 2; runs of two words likewise.
+    one = cider(["a b", "a c"], [["a b", "a d"], ["a c"]])
+    assert one == pytest.approx(10 * (((1 + 0) / 2 + (1 + 0) / 2) / 2 + 1) / 2)

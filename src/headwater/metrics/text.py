@@ -22,9 +22,11 @@ _K = 5
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
 
 
-def corpus_bleu(hypotheses: Sequence[str], references: References) -> float:
-    """BLEU-4 over the whole corpus (Papineni et al. 2002), as sacrebleu computes it (13a words, case kept).
+def corpus_bleu(hypotheses: Sequence[str], references: References, order: int = 4) -> float:
+    """BLEU over the whole corpus (Papineni et al. 2002), as sacrebleu computes it (13a words, case kept).
 
+    order: the longest runs of words that count, 4 as usual. Texts of fewer words have no such runs, so that
+    even exact ones score 0: BLEU-1 and BLEU-2 are the usual measures of short captions.
     Raises UserError when the numbers of texts differ, there is none, or sacrebleu is not installed.
     """
     try:
@@ -35,7 +37,7 @@ def corpus_bleu(hypotheses: Sequence[str], references: References) -> float:
     most = max(len(refs) for refs in sets)
     # None: that sentence has fewer references. sacrebleu takes it, its annotations do not say so.
     streams: list[Any] = [[refs[i] if i < len(refs) else None for refs in sets] for i in range(most)]
-    return BLEU().corpus_score(list(hypotheses), streams).score / 100
+    return BLEU(max_ngram_order=order).corpus_score(list(hypotheses), streams).score / 100
 
 
 def sentence_bleu(hypothesis: str, references: str | Sequence[str]) -> float:
@@ -69,6 +71,39 @@ def sentence_bleu(hypothesis: str, references: str | Sequence[str]) -> float:
 def mean_sentence_bleu(hypotheses: Sequence[str], references: References) -> float:
     """Mean `sentence_bleu`: the BLEU of the DiffuSeq tables."""
     return _mean(sentence_bleu, hypotheses, references)
+
+
+def cider(hypotheses: Sequence[str], references: References) -> float:
+    """CIDEr (Vedantam et al. 2015, eq. 1 to 3), 0 to 10: likeness of runs of 1 to 4 words, rare ones weighing
+    more than those of many items.
+
+    The weight of a run is its count times ln(items / items whose references have it); an order is the mean
+    cosine of these weights with those of each reference. Orders that neither text is long enough for are
+    left out of the mean, which the paper's captions do not need: an exact caption of two words scores 10.
+    Case and punctuation are ignored; words are not stemmed. 0 where all items share all runs, or there is one.
+    """
+    sets = _sets(hypotheses, references)
+    seen: Counter[tuple[str, ...]] = Counter()
+    for refs in sets:
+        seen.update(
+            {gram for text in refs for n in range(1, _ORDERS + 1) for gram in _grams(_words(text), n)}
+        )
+
+    def weights(text: str, n: int) -> dict[tuple[str, ...], float]:
+        counts = Counter(_grams(_words(text), n))
+        return {g: count * math.log(len(sets) / max(1, seen[g])) for g, count in counts.items()}
+
+    def cosine(a: dict[tuple[str, ...], float], b: dict[tuple[str, ...], float]) -> float:
+        size = math.hypot(*a.values()) * math.hypot(*b.values())
+        return sum(v * b.get(g, 0.0) for g, v in a.items()) / size if size else 0.0
+
+    def score(text: str, refs: Sequence[str]) -> float:
+        longest = max(len(_words(t)) for t in (text, *refs))
+        orders = range(1, min(_ORDERS, max(1, longest)) + 1)
+        likeness = [cosine(weights(text, n), weights(ref, n)) for n in orders for ref in refs]
+        return 10 * sum(likeness) / len(likeness)
+
+    return _mean(score, hypotheses, sets)
 
 
 def word_f1(hypotheses: Sequence[str], references: References) -> float:
