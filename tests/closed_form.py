@@ -93,7 +93,7 @@ class Tape:
 
 
 class Uniforms:
-    """Uniform draws read from a tape."""
+    """Uniform draws read from a tape, one for each category, as the references draw: Gumbel-max decides."""
 
     def __init__(self, draws: Iterable[Tensor]) -> None:
         self.draws = iter(draws)
@@ -103,6 +103,9 @@ class Uniforms:
 
     def uniform(self, like: Tensor) -> Tensor:
         return next(self.draws).clamp(min=torch.finfo(torch.float32).tiny)
+
+    def choose(self, logits: Tensor) -> Tensor:
+        return (logits - (-self.uniform(logits).log()).log()).argmax(-1)
 
 
 def halves(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:

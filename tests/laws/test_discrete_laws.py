@@ -14,7 +14,6 @@ from torch import Tensor
 from closed_form import F64
 from headwater.core import (
     Ancestral,
-    Categorical,
     ClassifierMean,
     ClassifierScore,
     Prediction,
@@ -24,7 +23,8 @@ from headwater.core import (
 )
 from headwater.core.schedule import betas
 from headwater.core.transition import LangevinMove
-from headwater.discrete import Discrete, absorbing, mask_and_replace, uniform
+from headwater.discrete import Categorical, Discrete, absorbing, mask_and_replace, uniform
+from headwater.discrete.categorical import inverted
 from headwater.discrete.denoiser import bound_term
 from headwater.discrete.process import Dense, discretised_gaussian
 from headwater.noise import White
@@ -296,3 +296,49 @@ def test_the_bound_is_finite_for_the_most_mistaken_finite_logits():
         x = q.sample(x0, t, White().stream(range(len(x0))))
         terms = bound_term(q, Prediction(x, t, logits, torch.zeros(len(x0))), x0, t - 1)
         assert torch.isfinite(terms).all(), t
+
+
+class Counted:
+    """A noise source that counts its uniform draws."""
+
+    def __init__(self) -> None:
+        self.stream, self.drawn = White().stream([0]), 0
+
+    def __call__(self, like: Tensor, level: object = 0) -> Tensor:
+        raise AssertionError("uniforms only")
+
+    def uniform(self, like: Tensor) -> Tensor:
+        self.drawn += like.numel()
+        return self.stream.uniform(like)
+
+
+@pytest.mark.parametrize("chain", ["uniform", "absorbing", "mask_and_replace"])
+def test_forward_draws_have_the_law_of_the_chain_and_cost_two_uniforms(chain: str) -> None:
+    K, T, n = 5, 8, 40_000
+    keep = torch.linspace(1, 0.1, T + 1, dtype=torch.float64)
+    q = {
+        "uniform": uniform(K, torch.full((T,), 0.1)),
+        "absorbing": absorbing(K, torch.full((T,), 0.1), 2),
+        "mask_and_replace": mask_and_replace(K, keep, keep.sqrt(), 2),
+    }[chain]
+    for s, t in ((0, 5), (3, 6), (0, T)):
+        for start in range(K):
+            noise = Counted()
+            found = q.advance(torch.full((1, n), start), s, t, noise)
+            assert noise.drawn == 2 * n
+            law = q.forward(torch.eye(K)[start], s, t)
+            share = torch.bincount(found[0], minlength=K) / n
+            assert (share - law).abs().max() < 4.5 * (0.25 / n) ** 0.5
+            assert not share[law == 0].any()
+
+
+def test_draws_invert_the_distribution_function_and_find_nothing_impossible() -> None:
+    law = torch.tensor([0.0, 0.3, 0.0, 0.7, 0.0])
+    noise = Counted()
+    found = Categorical(law.log().expand(1, 40_000, 5)).sample(noise)
+    assert noise.drawn == 40_000
+    share = torch.bincount(found[0], minlength=5) / 40_000
+    assert (share - law).abs().max() < 0.01
+    assert not share[law == 0].any()
+    ends = torch.tensor([0.0, 1e-9, 1.0, 1 - 1e-9])
+    assert inverted(law.cumsum(0), ends).tolist() == [1, 1, 3, 3]

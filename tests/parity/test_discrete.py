@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from closed_form import F64, Uniforms
-from headwater.core import Ancestral, Categorical, Prediction, descend, reverse
+from headwater.core import Ancestral, Prediction, descend, reverse
 from headwater.core.schedule import betas
-from headwater.discrete import Discrete, absorbing, mask_and_replace, uniform
+from headwater.discrete import Categorical, Discrete, absorbing, mask_and_replace, uniform
 from headwater.discrete.denoiser import bound_term, cross_entropy, prior_term
 from headwater.discrete.process import band_diagonal, discretised_gaussian
 from headwater.nets.categorical_unet import centred, logistic_logits
@@ -88,7 +88,7 @@ def test_d3pm_posteriors(d3pm: tuple[Any, Discrete]) -> None:
     x0 = data["in/x_start"].long()
     hot = torch.nn.functional.one_hot(x0, q.K).float()
     near(q.forward(hot, 0, t), data["out/q_probs"], 1e-5)
-    x = q.sample(x0, t, Uniforms([data["noise/000"]]))
+    x = Discrete.advance(q, x0, 0, t, Uniforms([data["noise/000"]]))
     assert torch.equal(x, data["out/x_t"].long())
     inside = t > 1  # at the first step the reference returns its prediction of x0 instead
     for logits, name in ((hot.log(), "int"), (data["in/logits"], "logits")):
@@ -182,7 +182,7 @@ def test_vq_diffusion_posteriors(golden: Load) -> None:
     t = data["in/t"].long() + 1
     hot = torch.nn.functional.one_hot(x0, K + 1).double()
     near(q.forward(hot, 0, t), data["out/q_pred"].exp().movedim(1, -1), 1e-6)
-    x = q.sample(x0, t, Uniforms([data["noise/000"].movedim(1, -1)]))
+    x = Discrete.advance(q, x0, 0, t, Uniforms([data["noise/000"].movedim(1, -1)]))
     assert torch.equal(x, data["out/x_t"].long())
     inside = t > 1
     cases = {

@@ -18,13 +18,12 @@ from headwater.core.sampler import (
     Sampler,
 )
 from headwater.core.timesteps import below, descend, jumps, network_calls, respaced, through
-from headwater.core.transition import Categorical, Gaussian, Level, NoiseSource
+from headwater.core.transition import Gaussian, Level, NoiseSource
 
 __all__ = [
     "DDIM",
     "SDE",
     "Ancestral",
-    "Categorical",
     "ClassifierFree",
     "ClassifierMean",
     "ClassifierScore",

@@ -61,26 +61,6 @@ class Gaussian:
 
 
 @dataclass(frozen=True, eq=False)
-class Categorical:
-    """Independent categories with unnormalised log-probabilities `logits` (..., K)."""
-
-    logits: Tensor
-
-    def sample(self, noise: NoiseSource, level: Level = 0) -> Tensor:
-        """Indices (...) by the Gumbel-max trick; the noise source needs a `uniform` method."""
-        uniform = uniform_of(noise)
-        return (self.logits - (-uniform(self.logits).log()).log()).argmax(-1)
-
-    def shift(self, delta: Tensor) -> Categorical:
-        return replace(self, logits=self.logits + delta)
-
-    @property
-    def probs(self) -> Tensor:
-        """Probabilities (..., K)."""
-        return self.logits.softmax(-1)
-
-
-@dataclass(frozen=True, eq=False)
 class LangevinMove:
     """x + a score + sqrt(2 a) z with a = 2 scale (snr |z| / |score|)^2 (Song et al. 2021, Alg. 4, 5).
 

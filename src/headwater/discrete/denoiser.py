@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from headwater.core.prediction import Denoises, Network, Prediction, labels
-from headwater.core.transition import Categorical, Level, NoiseSource, uniform_of
+from headwater.core.transition import Level, NoiseSource, uniform_of
+from headwater.discrete.categorical import Categorical
 from headwater.discrete.process import Discrete
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headwater.core.transition import Categorical, Level, NoiseSource
+from headwater.core.transition import Level, NoiseSource, uniform_of
+from headwater.discrete.categorical import Categorical, inverted
 
 Mixture = Literal["paper", "exact"]
 """How `posterior` averages over a predicted x_0. `paper` (eq. 4) weighs q(x_s, x_t | x_0) by p(x_0 | x_t);
@@ -54,8 +55,8 @@ class Discrete(ABC):
 
     def start(self, like: Tensor, noise: NoiseSource) -> Tensor:
         """A draw of x_T in the shape of `like`."""
-        law = self.prior.to(like.device, torch.float32)
-        return Categorical(law.log().expand(*like.shape, self.K)).sample(noise, self.T)
+        total = self.prior.cumsum(0).to(like.device, torch.float32)
+        return inverted(total, uniform_of(noise)(torch.empty(like.shape, device=like.device)))
 
     def sample(self, x0: Tensor, t: Level, noise: NoiseSource) -> Tensor:
         """A draw of q(x_t | x_0), (B, ...) int64."""
@@ -132,6 +133,19 @@ class RankOne(Discrete):
         out = a * probs + b * loose
         out[..., self.mask : self.mask + 1] = masked + c * loose
         return out
+
+    def advance(self, x: Tensor, s: Level, t: Level, noise: NoiseSource) -> Tensor:
+        """A draw of q(x_t | x_s), (B, ...) int64, from two uniforms each, whatever K is."""
+        fate, target = uniform_of(noise)(torch.empty(*x.shape, 2, device=x.device)).unbind(-1)
+        keep, _, masked = self._rates(s, t, fate.unsqueeze(-1))
+        keep, masked = (r.squeeze(-1) if r.ndim else r for r in (keep, masked))
+        free = self.K - (self.mask is not None)
+        other = (target * free).long().clamp(max=free - 1)
+        if self.mask is not None:
+            other = other + (other >= self.mask)
+            other = torch.where(fate >= 1 - masked, self.mask, other)
+        # What is not kept and not masked is replaced, also by itself.
+        return torch.where((fate < keep) | (x == (-1 if self.mask is None else self.mask)), x, other)
 
     def column(self, x: Tensor, s: Level, t: Level) -> Tensor:
         hot = self._onehot(x).to(torch.float64 if self.K <= 512 else torch.float32)

@@ -80,7 +80,7 @@ def cider(hypotheses: Sequence[str], references: References) -> float:
     The weight of a run is its count times ln(items / items whose references have it); an order is the mean
     cosine of these weights with those of each reference. Orders that neither text is long enough for are
     left out of the mean, which the paper's captions do not need: an exact caption of two words scores 10.
-    Case and punctuation are ignored; words are not stemmed. 0 where all items share all runs, or there is one.
+    Case and punctuation are ignored; words are not stemmed. 0 where all items share all runs, or only one.
     """
     sets = _sets(hypotheses, references)
     seen: Counter[tuple[str, ...]] = Counter()
