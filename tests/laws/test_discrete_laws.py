@@ -26,6 +26,7 @@ from headwater.core.transition import LangevinMove
 from headwater.discrete import Categorical, Discrete, absorbing, mask_and_replace, uniform
 from headwater.discrete.categorical import inverted
 from headwater.discrete.denoiser import bound_term
+from headwater.discrete.information import removed, stepwise
 from headwater.discrete.process import Dense, discretised_gaussian
 from headwater.noise import White
 
@@ -342,3 +343,19 @@ def test_draws_invert_the_distribution_function_and_find_nothing_impossible() ->
     assert not share[law == 0].any()
     ends = torch.tensor([0.0, 1e-9, 1.0, 1 - 1e-9])
     assert inverted(law.cumsum(0), ends).tolist() == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("chain", ["gaussian", "uniform", "absorbing"])
+def test_rates_forget_evenly_until_nothing_is_left(chain: str) -> None:
+    def step(rate: float) -> Tensor:
+        if chain == "gaussian":
+            return discretised_gaussian(K, torch.tensor([rate])).steps[0]
+        beta = -torch.expm1(-torch.tensor([rate], dtype=F64))
+        one = uniform(K, beta) if chain == "uniform" else absorbing(K, beta, 2)
+        return one.forward(torch.eye(K, dtype=F64), 0, 1)
+
+    shares, total = torch.tensor([0.5, 0.0, 0.1, 0.1, 0.1, 0.2], dtype=F64), torch.eye(K, dtype=F64)
+    for t, rate in enumerate(stepwise(T, shares, step), 1):
+        total = total @ step(rate)
+        # One step of a Gaussian chain leaves every second value alone: it cannot forget all at the last.
+        assert float(removed(shares, total)) == pytest.approx(t / T, abs=0.02 if t == T else 1e-5)

@@ -13,6 +13,7 @@ from headwater.metrics.statistics import (
     sign_test,
     spearman,
     spearman_interval,
+    student_interval,
     summarize,
 )
 
@@ -88,3 +89,12 @@ def test_sign_test_is_that_of_scipy() -> None:
     assert sign_test([1, 1], [1, 1]) == 1.0
     with pytest.raises(ValueError, match="one length"):
         sign_test([1, 2], [1])
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 12])
+def test_students_interval_is_that_of_scipy(n: int) -> None:
+    low, high = student_interval(A[:n])
+    expected = stats.t.interval(0.95, n - 1, A[:n].mean(), stats.sem(A[:n]))
+    assert (low, high) == pytest.approx(expected, abs=1e-9)
+    with pytest.raises(ValueError, match="two values"):
+        student_interval(A[:1])

@@ -52,6 +52,26 @@ def inverted(T: int, grid: Tensor, gone: Tensor) -> Tensor:
     return torch.cat([zero, pchip(xs[rising], ys[rising], wanted)])
 
 
+def stepwise(T: int, initial: Tensor, step: Callable[[float], Tensor]) -> list[float]:
+    """Rates of T one-step matrices (K, K) `step(rate)`, at which t / T of the information is gone after t
+    steps, for any chain that forgets more at a higher rate.
+
+    Found one after another by halving on a logarithmic scale from 1e-6 to 1e6. Where a chain cannot forget
+    that much in one step, the rate is the highest; so is the last, which leaves nothing. (`exponents` leaves
+    1 / (T + 1), as the authors' code does: the bound then pays for it.)
+    """
+    total, rates = torch.eye(len(initial), dtype=torch.float64), list[float]()
+    for t in range(1, T + 1):
+        low, high = math.log(1e-6), math.log(1e6)
+        for _ in range(40):
+            middle = (low + high) / 2
+            gone = removed(initial, total @ step(math.exp(middle)))
+            low, high = (middle, high) if gone < t / T else (low, middle)
+        rates.append(math.exp((low + high) / 2))
+        total = total @ step(rates[-1])
+    return rates
+
+
 def betas(cumulative: Tensor) -> Tensor:
     """One-step probabilities (T,) of a chain that is left alone with probability exp(-cumulative[t])."""
     return -torch.expm1(-cumulative.diff())

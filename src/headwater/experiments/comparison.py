@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from headwater.metrics.statistics import bootstrap_interval
+from headwater.metrics.statistics import bootstrap_interval, student_interval
 
 Better = Literal["larger", "smaller"]
 Verdict = Literal["held", "partly", "not held"]
@@ -33,7 +33,7 @@ class Comparison:
     mean: float
     """Mean gain over the units; positive is better, whichever way the measure goes."""
     low: float
-    """Ends of its 95 % bootstrap interval."""
+    """Ends of its 95 % interval: of the bootstrap over units, or Student's over trainings."""
     high: float
     required: bool = True
     """Whether the verdict rests on it; another one is reported beside."""
@@ -106,6 +106,21 @@ def compare(
     low, high = bootstrap_interval(gain, seed=0)
     units = tuple(mine.tolist()), tuple(theirs.tolist())
     return Comparison(what, unit, *units, float(gain.mean()), low, high, required)
+
+
+def compare_trainings(
+    what: str, ours: ArrayLike, other: ArrayLike, better: Better, required: bool = True
+) -> Comparison:
+    """Compare two arms that were trained anew for each seed, by their mean number per training, (N,) each.
+
+    The interval is Student's over trainings: another training would differ by more than other pictures do.
+    Raises ValueError for fewer than two trainings.
+    """
+    mine, theirs = np.asarray(ours, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    gain = mine - theirs if better == "larger" else theirs - mine
+    low, high = student_interval(gain)
+    units = tuple(mine.tolist()), tuple(theirs.tolist())
+    return Comparison(what, "training", *units, float(gain.mean()), low, high, required)
 
 
 def verdict(conditions: Sequence[Condition]) -> Verdict:

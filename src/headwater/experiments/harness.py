@@ -24,7 +24,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from headwater.atomic import is_whole, read_json, write_json, written_aside
-from headwater.experiments.comparison import Better, Comparison, Condition, Verdict, compare, verdict
+from headwater.experiments.comparison import (
+    Better,
+    Comparison,
+    Condition,
+    Verdict,
+    compare,
+    compare_trainings,
+    verdict,
+)
 from headwater.methods.catalogue import METHODS, TABLES, entry
 from headwater.report import DRAWN, Page, Section
 from headwater.report.blocks import Block, plain
@@ -214,6 +222,14 @@ class Results(Generic[S]):
             other = self.rows(*other)
         theirs = np.broadcast_to(other, mine.shape if np.ndim(other) == 0 else np.shape(other))
         return compare(what, mine, theirs, better, self.claim.unit, required)
+
+    def compare_trainings(self, what: str, ours: Key, other: Key, required: bool = True) -> list[Comparison]:
+        """The same by the mean of each seed, where each seed trained its own arms; none for a single seed."""
+        better = self.claim.measures[ours[0]].better
+        if better is None:
+            raise ValueError(f"say which way {ours[0]} is better before comparing by it")
+        mine, theirs = self.per_seed(*ours), self.per_seed(*other)
+        return [compare_trainings(what, mine, theirs, better, required)] if len(mine) > 1 else []
 
     def against(self, measure: str, ours: str, *others: str, required: bool = True) -> list[Comparison]:
         """One arm against each of others."""

@@ -67,6 +67,40 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def student_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Student's interval of the mean of values (N,), N of 2 or more: for few units, such as trainings.
+
+    Percentiles of a bootstrap that are called 95 % hold the mean in 71 % of cases at N = 3, in 84 % at 5.
+    Raises ValueError for a single value, of which no spread is known.
+    """
+    x = summarize(values)
+    if x.n < 2:
+        raise ValueError("an interval needs two values or more")
+    wide = student_quantile((1 + level) / 2, x.n - 1) * x.sem
+    return x.mean - wide, x.mean + wide
+
+
+def student_quantile(p: float, freedom: int) -> float:
+    """Where Student's distribution of so many degrees of freedom reaches p, 0.5 < p < 1, by halving."""
+    low, high = 0.0, 1e6
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _student(middle, freedom) > p else (middle, high)
+    return (low + high) / 2
+
+
+def _student(t: float, freedom: int) -> float:
+    """P(T <= t), t >= 0, for whole degrees of freedom (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    odd, cosine = freedom % 2, math.cos(angle)
+    term, total = (cosine, 0.0) if odd else (1.0, 0.0)
+    for k in range(1 + odd, freedom, 2):
+        total += term
+        term *= cosine**2 * k / (k + 1)
+    inside = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+    return 0.5 + inside / 2
+
+
 def spearman_interval(a: ArrayLike, b: ArrayLike, seed: int) -> tuple[float, float, float]:
     """Spearman's rank correlation of a and b (N,), and its 95 % bootstrap interval over pairs; it counts as 0
     where either side is constant."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from contract.specimens import tiny
+from headwater.discrete.information import removed
 from headwater.errors import UserError
 from headwater.methods.synthesis.d3pm_images import claim
 from headwater.methods.synthesis.d3pm_images.method import D3PMImages, FittedD3PMImages
-from headwater.nets.categorical_unet import centred
+from headwater.nets.categorical_unet import centred, quantised
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
 
@@ -44,6 +46,20 @@ def test_every_chain_learns_draws_and_completes(chain: str, head: str) -> None:
     assert torch.equal(again.completed, done.completed)
     blank = method.apply(DATA[:3], fitted, torch.zeros_like(known), **QUIET)
     assert torch.equal(blank.completed, drawn)
+
+
+@pytest.mark.parametrize("chain", ["gaussian", "uniform", "absorbing"])
+def test_a_chain_that_forgets_evenly_is_kept_with_what_was_fitted(chain: str, tmp_path: Path) -> None:
+    method = replace(METHOD, chain=chain, schedule="information")  # pyright: ignore[reportArgumentType]
+    fitted = method.fit(DATA, **QUIET)
+    fitted.save_pretrained(tmp_path / "fitted")
+    again = FittedD3PMImages.from_pretrained(tmp_path / "fitted")
+    shares = torch.bincount(quantised(DATA, 5).flatten(), minlength=5).double() / DATA.numel()
+    for t in (1, METHOD.T // 2):
+        reached = again.process.forward(torch.eye(5, dtype=torch.float64), 0, t)
+        assert float(removed(shares, reached)) == pytest.approx(t / METHOD.T, abs=1e-3)
+    with pytest.raises(UserError, match="one value only"):
+        method.fit(torch.ones_like(DATA), **QUIET)
 
 
 def test_without_a_mask_images_are_measured_and_nothing_is_drawn(fitted: FittedD3PMImages) -> None:
@@ -81,7 +97,7 @@ def test_what_cannot_be_is_said(fitted: FittedD3PMImages) -> None:
 def test_arms_of_the_claim_differ_in_the_chain_or_the_head_alone() -> None:
     found = claim.arms(claim.CLAIM.full)
     gaussian = found.pop(claim.GAUSSIAN)
-    assert len(found) == 3
+    assert len(found) == 4
     for arm in found.values():
-        assert replace(arm, chain=gaussian.chain, head=gaussian.head) == gaussian
+        assert replace(arm, chain=gaussian.chain, head=gaussian.head, schedule="information") == gaussian
         assert arm != gaussian
