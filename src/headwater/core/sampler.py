@@ -196,16 +196,19 @@ class ReverseSDE(Sampler):
         x_s = x_t - f x_t + (1 + eta^2)/2 g^2 score + eta g z        f, g^2: `process.increments`
 
     eta = 1 is the reverse SDE, 0 the probability-flow ODE (Song et al. 2021, eq. 6 and 13); every eta has the
-    same marginals. Unlike `Ancestral` it adds noise in every step, the one into level 0 included.
+    same marginals. Unlike `Ancestral` it adds noise in every step, the one into level 0 included unless
+    `clean`: in few steps that noise is plainly visible.
     """
 
     eta: float = 1.0
+    clean: bool = False
 
     def step(self, q: Any, pred: Prediction, s: int, state: State = None) -> tuple[Transition, State]:
         drift, variance = q.increments(s, pred.t)
         on_score = (1 + self.eta * self.eta) / 2 * variance
         mean = fit(1 - drift, pred.x) * pred.x + fit(on_score, pred.x) * pred.score
-        return Gaussian(mean, fit(self.eta * root(variance), pred.x)), None
+        eta = 0.0 if self.clean and s == 0 else self.eta
+        return Gaussian(mean, fit(eta * root(variance), pred.x)), None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from headwater.errors import need
 from headwater.methods.base import Images, Mask, Method, Paper, check_mask
 from headwater.metrics.image import hole_scores
 from headwater.models import Prior
+from headwater.notes import note
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
 
 
@@ -66,6 +67,9 @@ class RePaint(Method):
         Raises UserError for more steps than timesteps, or a jump that does not fit.
         """
         need(self.jump >= 1 and self.resample >= 1, "jump and resample are 1 or more")
+        if self.resample > 1 and self.jump >= self.steps:
+            jump = f"a jump of {self.jump} never fits into {self.steps} steps"
+            note(f"{jump}, so nothing is resampled: lower jump")
         return through(jumps(self.steps, (self.jump, self.resample)), timesteps_of(T, self.steps))
 
     def apply(self, prior: Prior, image: Images, known: Mask, **how: Unpack[RunOptions]) -> Images:

@@ -64,6 +64,10 @@ class DiffPure(Purifies):
     """Way of denoising: the reversed SDE, its probability flow, or the prior's own steps; the noise of the
     way up is there in every case."""
 
+    last: Literal["noisy", "clean"] = "noisy"
+    """Noise of the last step of the reversed SDE, which the paper adds: it stays in the picture, the more the
+    fewer steps there are. `clean` leaves it out."""
+
     def plan(self, T: int) -> list[int]:
         """The timesteps visited with a prior of T: up in one step, down in `steps`.
 
@@ -75,7 +79,9 @@ class DiffPure(Purifies):
     def sampler(self, prior: Prior) -> Sampler:
         """The prior's own step for `ddpm`, else Euler-Maruyama's."""
         need(self.kind in ("sde", "ode", "ddpm"), f"kind is {self.kind!r}: choose sde, ode or ddpm")
-        return prior.sampler if self.kind == "ddpm" else ReverseSDE(1.0 if self.kind == "sde" else 0.0)
+        need(self.last in ("noisy", "clean"), f"last is {self.last!r}: choose noisy or clean")
+        sde = ReverseSDE(1.0 if self.kind == "sde" else 0.0, self.last == "clean")
+        return prior.sampler if self.kind == "ddpm" else sde
 
     def controls(self, prior: Prior, x: Tensor, noise: Stream) -> list[Control]:
         """The prior's own, in its own steps alone."""

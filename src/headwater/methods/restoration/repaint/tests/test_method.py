@@ -34,3 +34,11 @@ def test_more_steps_cost_what_resampling_costs() -> None:
     method = CLAIM.full.method
     calls = {name: network_calls(arm.plan(1000)) for name, arm in arms(method, 1000).items()}
     assert calls["more steps"] == calls["RePaint"] > calls["plain"] == method.steps
+
+
+def test_a_jump_that_never_fits_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    assert RePaint(steps=10, jump=10, resample=3).plan(100) == RePaint(steps=10, resample=1).plan(100)
+    assert "never fits into 10 steps" in caplog.text
+    caplog.clear()
+    RePaint(steps=10, jump=2, resample=3).plan(100)
+    assert not caplog.text

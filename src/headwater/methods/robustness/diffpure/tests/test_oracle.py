@@ -16,6 +16,7 @@ import torch
 
 from closed_form import Exact, Sum, prior_of
 from headwater.core import Diffusion, schedule
+from headwater.errors import UserError
 from headwater.methods.robustness.diffpure.method import DiffPure
 from headwater.methods.robustness.shared.purifies import Purified
 
@@ -60,3 +61,16 @@ def test_the_gradient_through_the_defence(kind: str, level: int) -> None:
     # Linear, so the same for every pixel and every draw.
     assert float(gradient.std()) < 1e-12
     assert float(gradient.mean()) == pytest.approx(slope, rel=0.01)
+
+
+def test_a_clean_last_step_leaves_no_noise_of_its_own() -> None:
+    # Data of one single picture: whatever varies in the answers was added by the last step.
+    prior = prior_of(Exact(Q, MEAN, 1e-4))
+    x = torch.full((8, 1, 16, 16), 0.8, dtype=torch.float64)
+    noisy, clean = (
+        float(DiffPure(100, 20, last=last).apply(prior, x, seed=0, progress=False).std())
+        for last in ("noisy", "clean")
+    )
+    assert clean < 0.002 < 0.02 < noisy
+    with pytest.raises(UserError, match="choose noisy or clean"):
+        DiffPure(last="none").apply(prior, x, seed=0, progress=False)  # type: ignore[arg-type]
