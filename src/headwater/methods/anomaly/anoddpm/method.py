@@ -110,9 +110,11 @@ class AnoDDPM(Method):
     def evaluate(self, map: Map, score: Scores, truth: Mask) -> dict[str, float]:
         """Compare with truth (B, 1, H, W) bool, True where a lesion is.
 
-        pixel_auroc and best_dice (over all thresholds) pool the pixels of all pictures; dice, precision and
-        recall are at the paper's threshold 0.5; image_auroc tells pictures with a lesion from those without.
-        What ranks one kind above the other is NaN if one is missing, and that is noted for pixels.
+        mean_dice averages the Dice at the paper's threshold 0.5 over the pictures that have a lesion, as the
+        paper does; dice, iou, precision, recall and false_positive_rate are at that threshold too, and pool
+        the pixels of all pictures, as pixel_auroc and best_dice do. best_dice takes the best threshold for
+        the truth it is compared with: an upper bound, no result. image_auroc tells pictures with a lesion from
+        those without. What ranks one kind above the other is NaN if one is missing, and that is noted for pixels.
         """
         sick, ranked = truth.flatten(1).any(1), 0 < int(truth.sum()) < truth.numel()
         if not ranked:
@@ -121,11 +123,15 @@ class AnoDDPM(Method):
             )
             note(f"{marks}, so that pixel_auroc, best_dice and image_auroc are not defined", "--truth")
         fixed = Counts.of(map > 0.5, truth)
+        each = [Counts.of(m > 0.5, t).dice for m, t in zip(map, truth, strict=True) if bool(t.any())]
         return {
             "pixel_auroc": auroc(map.flatten(), truth.flatten()) if ranked else float("nan"),
             "best_dice": best_dice(map.flatten(), truth.flatten())[0] if ranked else float("nan"),
+            "mean_dice": sum(each) / len(each) if each else float("nan"),
             "dice": fixed.dice,
+            "iou": fixed.iou,
             "precision": fixed.precision,
             "recall": fixed.recall,
+            "false_positive_rate": fixed.false_positive_rate,
             "image_auroc": auroc(score, sick) if 0 < int(sick.sum()) < len(sick) else float("nan"),
         }

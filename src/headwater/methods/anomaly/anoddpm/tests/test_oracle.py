@@ -44,6 +44,18 @@ def test_a_finite_data_set_is_reconstructed_as_its_members(members: Tensor, sick
     assert float(healthy.score.max()) < 1e-6
 
 
+def test_dice_is_averaged_over_pictures_as_in_the_paper_and_pooled_beside() -> None:
+    truth = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
+    truth[0, 0, 0, :1], truth[1, 0, :3] = True, True  # one pixel, twelve pixels, a healthy picture
+    found = truth.float()
+    found[0, 0, 0, 1], found[1, 0, 0] = 1.0, 0.0  # one too many, four too few
+    judged = AnoDDPM().evaluate(found, torch.tensor([1.0, 1.0, 0.0]), truth)
+    assert judged["mean_dice"] == pytest.approx((2 / 3 + 16 / 20) / 2)
+    assert judged["dice"] == pytest.approx(2 * 9 / (2 * 9 + 1 + 4))
+    assert judged["iou"] == pytest.approx(9 / 14)
+    assert judged["false_positive_rate"] == pytest.approx(1 / 35)
+
+
 def test_what_is_left_of_a_lesion_follows_the_closed_form() -> None:
     """Pixels N(m, s^2): the mean reconstruction is m + a^2 s^2 / (a^2 s^2 + b^2) (x - m)."""
     mean, std, n = 0.2, 0.3, 6000
