@@ -113,8 +113,9 @@ class AnoDDPM(Method):
         mean_dice averages the Dice at the paper's threshold 0.5 over the pictures that have a lesion, as the
         paper does; dice, iou, precision, recall and false_positive_rate are at that threshold too, and pool
         the pixels of all pictures, as pixel_auroc and best_dice do. best_dice takes the best threshold for
-        the truth it is compared with: an upper bound, no result. image_auroc tells pictures with a lesion from
-        those without. What ranks one kind above the other is NaN if one is missing, and that is noted for pixels.
+        the truth it is compared with: an upper bound, no result. image_auroc tells pictures with a lesion
+        from those without. What ranks one kind above the other is NaN if one is missing, and that is noted
+        for pixels.
         """
         sick, ranked = truth.flatten(1).any(1), 0 < int(truth.sum()) < truth.numel()
         if not ranked:

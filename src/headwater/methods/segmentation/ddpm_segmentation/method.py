@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from headwater.core import Sampler
 from headwater.core.prediction import labels as network_labels
-from headwater.data.label_maps import note_gaps
+from headwater.data.label_maps import UNLABELLED, note_gaps
 from headwater.errors import need
 from headwater.methods.base import Images, Labels, Map, Method, Paper, Scores
 from headwater.metrics.clusters import kmeans
-from headwater.metrics.segmentation import mean_iou, mean_iou_ddpm_seg
+from headwater.metrics.segmentation import confusion, iou, mean_iou, mean_iou_ddpm_seg
 from headwater.models import Prior
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
@@ -150,7 +150,9 @@ class DDPMSegmentation(Method):
     smallest: int = 20
     """Number of pixels in an image below which a class counts as the annotator's slip and is left out."""
     ignore: int = 255
-    """Label of pixels that are neither learned from nor counted."""
+    """Label of pixels that are neither learned from nor counted, beside 255, which is unlabelled always."""
+    classes: int = 0
+    """Number of classes of the task, where labels may lack some; 0 takes those that occur."""
     stored: Literal["float32", "float16"] = "float32"
     """Precision of the labelled images' maps while fitting: float16, that of the published networks, takes
     half of the memory."""
@@ -183,11 +185,11 @@ class DDPMSegmentation(Method):
         """
         need(min(self.ensemble, self.epochs) >= 1, "ensemble and epochs are 1 or more")
         need(self.pixels >= 2, f"pixels is {self.pixels}: batch norm needs 2 or more")
-        labels, members = labels.to(maps[0].device), self.ensemble
+        labels, members = self._labelled(labels).to(maps[0].device), self.ensemble
         used = usable(labels, self.ignore, self.smallest)
         need(int(used.sum()) > 1, "no labelled pixel is left to learn from: lower smallest or check ignore")
         need(int(labels[used].min()) >= 0, "labels are negative: number the classes from 0")
-        classes = int(labels[labels != self.ignore].max()) + 1
+        classes = self._classes(labels[labels != self.ignore])
         note_gaps(labels[labels != self.ignore])
         features = PixelFeatures(maps, labels.shape[-2:])
         pool, truth = used.flatten().nonzero()[:, 0], labels.flatten()
@@ -251,16 +253,34 @@ class DDPMSegmentation(Method):
     def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:
         """Agreement of int64 (B, H, W) label maps, pixels whose truth is `ignore` left out.
 
-        miou: the standard rule. miou_reference: the reference code's, for comparison with the paper only.
+        miou: the standard rule. miou_reference: the reference code's, for comparison with the paper only; a
+        class of the task that occurs nowhere counts 0 in it, so say `classes`. iou_0, iou_1, ...: of each
+        class, NaN where it occurs nowhere.
         """
+        truth = self._labelled(truth)
         counted = truth != self.ignore
         need(bool(counted.any()), "every true label is the ignored one: check ignore")
-        classes = int(torch.cat([labels[counted], truth[counted]]).max()) + 1
+        classes = self._classes(torch.cat([labels[counted], truth[counted]]))
+        each = iou(confusion(labels, truth, classes, self.ignore)).tolist()
         return {
             "miou": mean_iou(labels, truth, classes, self.ignore),
             "miou_reference": mean_iou_ddpm_seg(labels, truth, classes, self.ignore),
             "accuracy": float((labels == truth)[counted].double().mean()),
+            **{f"iou_{k}": value for k, value in enumerate(each)},
         }
+
+    def _labelled(self, labels: Tensor) -> Tensor:
+        """Label maps in which what readers call unlabelled is ignored."""
+        return torch.where(labels == UNLABELLED, self.ignore, labels)
+
+    def _classes(self, labels: Tensor) -> int:
+        """Number of classes: of the task, or else those up to the largest label."""
+        found = int(labels.max()) + 1
+        need(
+            self.classes == 0 or self.classes >= found,
+            f"a label is {found - 1} where there are {self.classes} classes: raise classes, or correct it",
+        )
+        return self.classes or found
 
 
 def usable(labels: Tensor, ignore: int, smallest: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -193,3 +194,17 @@ def test_only_the_most_uncertain_samples_are_dropped(prior: Prior) -> None:
     assert image.abs().max() <= 1
     with pytest.raises(UserError, match="share"):
         label_samples(prior, fitted, 5, drop=1.0, **QUIET)
+
+
+def test_classes_are_those_of_the_task_where_it_says_so():
+    truth = torch.tensor([[[0, 0, 2, 255], [0, 0, 2, 7]]])
+    labels = torch.tensor([[[0, 0, 2, 0], [0, 2, 2, 0]]])
+    found = DDPMSegmentation(ignore=7).evaluate(labels, truth)  # 255 is no class, whatever is ignored beside
+    assert found["miou"] == pytest.approx((3 / 4 + 2 / 3) / 2)
+    assert found["iou_2"] == pytest.approx(2 / 3)
+    assert math.isnan(found["iou_1"])
+    some = DDPMSegmentation(ignore=7, classes=6).evaluate(labels, truth)
+    assert some["miou"] == found["miou"]
+    assert some["miou_reference"] == pytest.approx(found["miou_reference"] * 3 / 6)
+    with pytest.raises(UserError, match="a label is 2 where there are 2 classes: raise classes"):
+        DDPMSegmentation(ignore=7, classes=2).evaluate(labels, truth)
