@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -22,6 +23,7 @@ from headwater.methods.catalogue import METHODS
 from headwater.metrics.classifier import generated_quality, train_classifier
 from headwater.models import Prior
 from headwater.models.prior import ECONOMICAL
+from headwater.notes import LOGGER
 from headwater.report import Page, Section
 from headwater.sampling import Run
 
@@ -73,9 +75,7 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     names = [SAMPLES, *panels()]
     done: dict[str, Panel] = {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(
-        min(cores, len(names)), get_context("spawn"), torch.set_num_threads, (1,)
-    ) as pool:
+    with ProcessPoolExecutor(min(cores, len(names)), get_context("spawn"), _alone) as pool:
         # The longest first, so that no core is left alone with one of them at the end.
         order = sorted(
             names, key=lambda n: METHODS[n].tour if n in METHODS else SAMPLES_SECONDS, reverse=True
@@ -110,6 +110,12 @@ def tour(out: Path, seed: int = 0, progress: bool = True) -> Tour:
     page.write_json(out / "numbers.json")
     outcomes = [done[name].outcome for name in names]
     return Tour(page.write(out / "index.html"), [o for o in outcomes if o is not None], seconds)
+
+
+def _alone() -> None:
+    """A process of the tour: one thread, and no notes on the claims' own data, which their pages describe."""
+    torch.set_num_threads(1)
+    LOGGER.setLevel(logging.ERROR)
 
 
 def panel(name: str, seed: int) -> Panel:
