@@ -208,15 +208,20 @@ class Results(Generic[S]):
         """The mean over units and seeds."""
         return float(self.rows(measure, arm, case).mean())
 
+    def _better(self, measure: str) -> Better:
+        """Which way a measure is better. Raises ValueError where its claim does not say."""
+        better = self.claim.measures[measure].better
+        if better is None:
+            raise ValueError(f"say which way {measure} is better before comparing by it")
+        return better
+
     def compare(self, what: str, ours: Key, other: Key | Values | float, required: bool = True) -> Comparison:
         """Compare two arms, or an arm with a number for all or for each unit, unit by unit; the measure of
         `ours` says what is better.
 
         A unit that every seed measured is averaged over the seeds first.
         """
-        better = self.claim.measures[ours[0]].better
-        if better is None:
-            raise ValueError(f"say which way {ours[0]} is better before comparing by it")
+        better = self._better(ours[0])
         mine = self.rows(*ours)
         if isinstance(other, tuple):
             other = self.rows(*other)
@@ -225,9 +230,7 @@ class Results(Generic[S]):
 
     def compare_trainings(self, what: str, ours: Key, other: Key, required: bool = True) -> list[Comparison]:
         """The same by the mean of each seed, where each seed trained its own arms; none for a single seed."""
-        better = self.claim.measures[ours[0]].better
-        if better is None:
-            raise ValueError(f"say which way {ours[0]} is better before comparing by it")
+        better = self._better(ours[0])
         mine, theirs = self.per_seed(*ours), self.per_seed(*other)
         return [compare_trainings(what, mine, theirs, better, required)] if len(mine) > 1 else []
 

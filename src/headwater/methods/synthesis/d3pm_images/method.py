@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Literal, Unpack
@@ -237,15 +236,14 @@ class FittedD3PMImages(Pretrained):
     @cached_property
     def process(self) -> Discrete:
         """The chain over K values of a channel."""
-        c, given = self.config, torch.tensor(self.config.rates, dtype=torch.float64)
+        c = self.config
+        if c.rates:
+            return chain_of(c.chain, c.K, torch.tensor(c.rates, dtype=torch.float64), c.mixture)
         if c.chain == "uniform":
-            rates = betas("cosine_unsquared", c.T) if not c.rates else -torch.expm1(-given)
-            return uniform(c.K, rates, c.mixture)
+            return uniform(c.K, betas("cosine_unsquared", c.T), c.mixture)
         if c.chain == "absorbing":
-            return absorbing(
-                c.K, reciprocal(c.T) if not c.rates else -torch.expm1(-given), c.K // 2, c.mixture
-            )
-        return discretised_gaussian(c.K, given if c.rates else betas("linear", c.T).clamp(max=1), c.mixture)
+            return absorbing(c.K, reciprocal(c.T), c.K // 2, c.mixture)
+        return discretised_gaussian(c.K, betas("linear", c.T).clamp(max=1), c.mixture)
 
     @cached_property
     def denoiser(self) -> DiscreteDenoiser:
@@ -253,17 +251,21 @@ class FittedD3PMImages(Pretrained):
         return DiscreteDenoiser(self.network, self.process)
 
 
+def chain_of(chain: Chain, K: int, rates: Tensor, mixture: Mixture = "paper") -> Discrete:
+    """A chain by rates (T,) float64 above 0: betas of a Gaussian chain, and -ln(1 - beta) of the others."""
+    if chain == "gaussian":
+        return discretised_gaussian(K, rates, mixture)
+    rates = -torch.expm1(-rates)
+    return uniform(K, rates, mixture) if chain == "uniform" else absorbing(K, rates, K // 2, mixture)
+
+
 def even_rates(x0: Tensor, K: int, T: int, chain: Chain) -> tuple[float, ...]:
-    """Rates at which a chain forgets evenly what values x0 (B, C, H, W) tell: betas of a Gaussian chain, and
-    -ln(1 - beta) of the others."""
+    """Rates, as `chain_of` takes them, at which a chain forgets evenly what values x0 (B, C, H, W) tell."""
     shares = torch.bincount(x0.flatten(), minlength=K).double() / x0.numel()
     need(int((shares > 0).sum()) > 1, "the pictures have one value only: nothing can be forgotten")
+    every = torch.eye(K, dtype=torch.float64)
 
     def step(rate: float) -> Tensor:
-        if chain == "gaussian":
-            return discretised_gaussian(K, torch.tensor([rate])).steps[0]
-        beta = torch.tensor([-math.expm1(-rate)])
-        one = uniform(K, beta) if chain == "uniform" else absorbing(K, beta, K // 2)
-        return one.forward(torch.eye(K, dtype=torch.float64), 0, 1)
+        return chain_of(chain, K, torch.tensor([rate], dtype=torch.float64)).forward(every, 0, 1)
 
     return tuple(stepwise(T, shares, step))
