@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # methods: made by `make registers`
     from headwater.methods.restoration.dps.method import DPS as DPS
     from headwater.methods.restoration.ilvr.method import ILVR as ILVR
     from headwater.methods.restoration.repaint.method import RePaint as RePaint
+    from headwater.methods.restoration.sr3.method import SR3 as SR3
     from headwater.methods.robustness.adp.method import ADP as ADP
     from headwater.methods.robustness.blau_purification.method import BlauPurification as BlauPurification
     from headwater.methods.robustness.diffpure.method import DiffPure as DiffPure

@@ -136,7 +136,8 @@ def inputs(function: Callable[..., Any], method: Any, n: int, shape: tuple[int, 
 
 def measured_shape(method: Any, shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """What a method's measurement makes of pictures."""
-    return tuple(operator_of(method.by, shape).forward(torch.zeros(1, *shape)).shape[1:])  # pyright: ignore
+    by = getattr(method, "by", None) or f"block-average {method.factor}"  # a method that enlarges
+    return tuple(operator_of(by, shape).forward(torch.zeros(1, *shape)).shape[1:])  # pyright: ignore
 
 
 def make(key: str, kind: Kind, n: int, shape: tuple[int, int, int]) -> Any:

@@ -25,6 +25,7 @@ from headwater.data.tokenizer import Tokenizer
 from headwater.data.windows import Scale
 from headwater.errors import UserError
 from headwater.methods.catalogue import METHODS, trained
+from headwater.methods.restoration.sr3.method import FittedSR3, PicturedConfig
 from headwater.methods.segmentation.ddpm_segmentation.method import PixelClassifiers
 from headwater.methods.segmentation.implicit_ensembles.method import FittedImplicitEnsembles
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff
@@ -46,6 +47,7 @@ from headwater.nets.adm import UNetConfig
 from headwater.nets.adm_classifier import ClassifierConfig
 from headwater.nets.caption_denoiser import CaptionDenoiserConfig
 from headwater.nets.csdi import CSDIConfig
+from headwater.nets.level_unet import LevelUNetConfig
 from headwater.nets.rrdb import RRDBConfig
 from headwater.nets.text2im import Text2ImConfig
 from headwater.nets.text_denoiser import TextDenoiserConfig
@@ -98,6 +100,7 @@ CONFIGS: dict[type[Pretrained], Callable[[], Any]] = {
     FittedUNet: lambda: PriorConfig({"kind": "adm", **unet(3, 2)}, SHAPE),
     Autoregressive: lambda: AutoregressiveConfig(told(), words()),
     FittedSegDiff: lambda: masks(True),
+    FittedSR3: lambda: PicturedConfig(LevelUNetConfig(32, (1,), 1, (), in_channels=6), (3, 8, 8), factor=2),
     FittedImplicitEnsembles: lambda: masks(False),
     FittedGlide: lambda: drawn(3),
     FittedGlideInpaint: lambda: drawn(7),

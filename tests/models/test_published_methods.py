@@ -7,7 +7,7 @@ sizes are built on the meta device, where names, shapes and counts come back fro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from headwater.cli import main
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
 from headwater.methods.catalogue import METHODS, trained
+from headwater.methods.restoration.sr3.method import SR3, FittedSR3
 from headwater.methods.segmentation.implicit_ensembles.method import (
     FittedImplicitEnsembles,
     ImplicitEnsembles,
@@ -31,6 +32,7 @@ from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
 from headwater.methods.text.clip_diffusion_lm.method import FittedCaptioner
 from headwater.methods.text.diffuseq.method import DiffuSeq, FittedDiffuSeq
 from headwater.models import Pretrained
+from headwater.nets.level_unet import LevelUNet, LevelUNetConfig
 from headwater.nets.text2im import InpaintText2Im, SuperResText2Im, Text2Im, Text2ImConfig
 from headwater.nets.text_denoiser import TextDenoiser
 
@@ -55,6 +57,14 @@ GOLDEN: dict[str, tuple[type[Pretrained], Callable[[dict[str, Any]], dict[str, A
         FittedCaptioner,
         lambda c: {"heads": c["heads"], "length": c["length"]},
     ),
+    "super-resolution/sr3_model": (
+        FittedSR3,
+        lambda c: {
+            **{k: v for k, v in c["schedule"].items() if k != "schedule"},
+            "image_size": 16,
+            "norm_groups": c["net"]["norm_groups"],
+        },
+    ),
     "csdi/tiny_quad": (FittedCSDI, lambda c: {k: c[k] for k in ("diffusion", "model")}),
     "csdi/tiny_linear_uncond": (FittedCSDI, lambda c: {k: c[k] for k in ("diffusion", "model")}),
 }
@@ -68,7 +78,9 @@ def checkpoint(
     ref = golden(name)
     cls, settings = GOLDEN[name]
     torch.save(ref.under("w"), tmp_path / "theirs.pt")
-    words = {} if cls in (FittedCSDI, FittedSegDiff, FittedImplicitEnsembles) else {"tokenizer": WORDS}
+    words = (
+        {} if cls in (FittedCSDI, FittedSegDiff, FittedImplicitEnsembles, FittedSR3) else {"tokenizer": WORDS}
+    )
     return tmp_path / "theirs.pt", {**settings(ref.config), **words}, ref.under("w")
 
 
@@ -189,6 +201,36 @@ def test_the_papers_mask_networks_are_told_by_their_shapes(method: Any) -> None:
     layout = cls.published(shapes(network), {"image_size": 128})
     assert layout.config.network == replace(network.config, dropout=0.0)
     assert (layout.config.T, layout.config.shape) == (method.T, (3, 128, 128))
+
+
+@pytest.mark.parametrize(
+    ("changes", "side", "groups"),
+    [
+        ({}, 128, 32),  # 16 to 128 pixels
+        (
+            {
+                "channel_mult": (1, 2, 4, 8, 16),
+                "num_res_blocks": 1,
+                "attention_resolutions": (),
+                "groups": 16,
+            },
+            512,
+            16,
+        ),
+    ],
+)
+def test_the_networks_of_sr3s_configurations_are_told_by_their_shapes(
+    changes: dict[str, Any], side: int, groups: int
+) -> None:
+    sizes = replace(LevelUNetConfig(**asdict(SR3().network)), dropout=0.0, **changes)
+    with torch.device("meta"):
+        network = LevelUNet(sizes)
+    names = {f"denoise_fn.{name}": shape for name, shape in shapes(network).items()}
+    layout = FittedSR3.published({**names, "betas": (2000,)}, {"image_size": side, "norm_groups": groups})
+    assert layout.config.network == sizes
+    assert {layout.name(name) for name in names} == {f"network.{name}" for name in network.state_dict()}
+    assert layout.name("betas") is None
+    assert layout.name("sqrt_recipm1_alphas_cumprod") is None
 
 
 def test_the_papers_diffuseq_is_told_by_its_shapes() -> None:

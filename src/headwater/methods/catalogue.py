@@ -130,6 +130,18 @@ METHODS: dict[str, Entry] = {
         calls="2,410 with the paper's settings, 230 with `RePaint(50, 5, 5)`",
         tour=25,
     ),
+    "sr3": Entry(
+        "restoration",
+        "sr3",
+        "SR3",
+        "enlarge pictures by a diffusion that sees the small one",
+        title="SR3",
+        claim="enlarged pictures look real where a regression network, which has the better PSNR, is blurred",
+        claim_zh="放大的图片看起来真实，而峰值信噪比更好的回归网络是模糊的",
+        want="pictures larger by a factor",
+        have="large pictures of that sort, to train on",
+        calls="`steps` (2000)",
+    ),
     "ilvr": Entry(
         "restoration",
         "ilvr",

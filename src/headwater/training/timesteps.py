@@ -4,6 +4,7 @@ keyed        one for each 63-bit key             1 + key mod T
 uniform      independent                         t ~ U{1 .. T}
 at           where places in [0, 1) lie          1 + floor(T u)
 stratified   spread evenly over a batch          1 + floor(T ((u + i / n) mod 1))
+between      continuous levels of a table        f_t-1 + u (f_t - f_t-1)
 LossSecondMoment                                 more often where the loss is large
 """
 
@@ -37,6 +38,14 @@ def stratified(n: int, T: int, place: Tensor) -> Tensor:
     by n, it gives the timesteps in rising order. Its dtype is that of the arithmetic. Returns (n,) int64.
     """
     return at((place + torch.arange(n, dtype=place.dtype) / n) % 1, T)
+
+
+def between(table: Tensor, t: Tensor, place: Tensor) -> Tensor:
+    """Continuous levels: at `place` in [0, 1), (n,), of the way from entry t - 1 of a table to entry t, (n,).
+
+    table: (T + 1,) float64 of what networks of continuous levels are told, sqrt(abar) in SR3.
+    """
+    return torch.lerp(table[t - 1], table[t], place.to(table))
 
 
 class LossSecondMoment(nn.Module):

@@ -1,0 +1,1 @@
+"""The room of SR3: start at method.py."""
