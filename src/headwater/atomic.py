@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -24,12 +25,12 @@ from safetensors import SafetensorError
 from headwater.errors import UserError, need
 
 MANIFEST = "manifest.json"
-ASIDE = ".tmp-"
-"""Prefix of folders still being written, and of old ones being removed; readers ignore them."""
+ASIDE = re.compile(r"\.headwater-[0-9a-f]{16}(\.\w{1,16})?")
+"""Names of files and folders still being written, and of old ones being removed; readers ignore them."""
 LIMIT = 4 << 20
 """Largest JSON file, in bytes, that a reader takes in."""
 _LATER: ContextVar[set[Path] | None] = ContextVar("later", default=None)
-"""Folders whose new names are synced by the caller of `names_synced_later`."""
+"""Files whose names are synced by the caller of `names_synced_later`."""
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -38,13 +39,19 @@ def sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A JSON object from a file of at most `LIMIT` bytes. Raises UserError for anything else."""
+def read_json(path: str | os.PathLike[str], limit: int | None = LIMIT) -> dict[str, Any]:
+    """A JSON object from a file of at most `limit` bytes; None for files that nobody else writes.
+
+    Raises UserError for anything else.
+    """
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            raw = file.read(LIMIT + 1)
-        need(len(raw) <= LIMIT, f"{path} is larger than {LIMIT >> 20} MiB: it is no description; remove it")
+            raw = file.read() if limit is None else file.read(limit + 1)
+        need(
+            limit is None or len(raw) <= limit,
+            f"{path} is larger than {LIMIT >> 20} MiB: it is no description; remove it",
+        )
         value = json.loads(raw)
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): check the path") from None
@@ -66,7 +73,8 @@ def written_aside(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
     A folder that was written this way is replaced as a whole; one with any other file in it is refused,
     since replacing would delete that file. When the body raises, what was there stays and
-    nothing is left behind; a killed process leaves at most a `.tmp-...` folder, which `sweep` removes.
+    nothing is left behind; a killed process leaves at most a folder whose name
+    matches `ASIDE`, which `sweep` removes.
     Raises UserError when the place cannot be written or the disk is full.
     """
     target = Path(os.path.abspath(folder))
@@ -107,7 +115,7 @@ def file_written_aside(file: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.abspath(file))
     need(not target.is_dir(), f"{target} is a folder: give the path of a file")
-    aside = target.with_name(_beside(target).name + target.suffix)
+    aside = _beside(target, target.suffix)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield aside
@@ -117,7 +125,7 @@ def file_written_aside(file: str | os.PathLike[str]) -> Iterator[Path]:
         if later is None:
             _sync(target.parent)
         else:
-            later.add(target.parent)
+            later.add(target)
     except (OSError, SafetensorError) as error:
         raise _unwritable(target, error) from error
     finally:
@@ -129,13 +137,13 @@ def file_written_aside(file: str | os.PathLike[str]) -> Iterator[Path]:
 def names_synced_later() -> Iterator[set[Path]]:
     """Let files be written as ever, but not yet kept through a power cut: their names are not on the disk.
 
-    Yields the folders that `sync_folders` must be given for that: once for many files, which takes half as
-    long. Holds in this thread only.
+    Yields the files, whose folders `sync_folders` must be given for that: once for many files, which takes
+    half as long. Holds in this thread only.
     """
-    folders: set[Path] = set()
-    token = _LATER.set(folders)
+    files: set[Path] = set()
+    token = _LATER.set(files)
     try:
-        yield folders
+        yield files
     finally:
         _LATER.reset(token)
 
@@ -163,7 +171,7 @@ def verify(folder: str | os.PathLike[str], names: Collection[str] = ()) -> dict[
     for name, entry in files.items():
         if names and name not in names:
             continue
-        need(_is_plain(name), f"{path} names {name!r}, which is outside the folder: do not trust this folder")
+        need(is_plain(name), f"{path} names {name!r}, which is outside the folder: do not trust this folder")
         if not (isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys()):
             raise UserError(f"{path} does not say the size of {name!r}: use another copy of this folder")
         file = folder / name
@@ -185,9 +193,13 @@ def is_whole(folder: str | os.PathLike[str]) -> bool:
 
 def sweep(parent: str | os.PathLike[str]) -> None:
     """Remove what killed processes left half-written in `parent`. Call it when no other writer is there."""
-    for left in Path(parent).glob(f"{ASIDE}*"):
+    for left in list(Path(parent).glob(".headwater-*")):
+        if not ASIDE.fullmatch(left.name):
+            continue
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _unwritable(target: Path, error: Exception) -> UserError:
@@ -209,11 +221,14 @@ def _strange(folder: Path) -> str:
     return next((name for name in held if name not in named), "")
 
 
-def _beside(target: Path) -> Path:
-    return target.parent / f"{ASIDE}{target.name[:80]}-{secrets.token_hex(4)}"
+def _beside(target: Path, suffix: str = "") -> Path:
+    """A name that no user gives, and as short as it is: that of the target may fill what a name may have."""
+    kept = suffix if re.fullmatch(r"\.\w{1,16}", suffix, re.ASCII) else ""
+    return target.parent / f".headwater-{secrets.token_hex(8)}{kept}"
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
+    """Whether a name leads to a file below the folder that it is joined to."""
     path = Path(name)
     return bool(name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 

@@ -45,6 +45,10 @@ class Ending:
 
     mark: str
 
+    @property
+    def hash(self) -> str:
+        return self.mark
+
     def save_pretrained(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "mark.npy").write_text(self.mark)
@@ -155,6 +159,10 @@ class Side:
     """What `Paint` learns."""
 
     shape: tuple[int, int, int]
+
+    @property
+    def hash(self) -> str:
+        return str(self.shape)
 
     def save_pretrained(self, folder: Path) -> None:
         folder.mkdir(parents=True)

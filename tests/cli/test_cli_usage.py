@@ -74,7 +74,7 @@ def test_folders_that_cannot_be_used(headwater, repaint, tmp_path, mask):
     (tmp_path / "full" / "mine.txt").write_text("mine")
     assert "--overwrite" in headwater(*repaint(out=tmp_path / "full")).sentence(1)
     assert "choose a folder" in headwater(*repaint(out=mask)).sentence(1)
-    assert "choose another --out" in headwater(*repaint(out=mask / "below")).sentence(1)
+    assert "choose a folder" in headwater(*repaint(out=mask / "below")).sentence(1)
     assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
 
 

@@ -55,7 +55,7 @@ def test_a_resumed_run_redoes_nothing_and_ends_as_if_never_stopped(headwater, re
     before = finished(out)
     assert len(before) == 3
     assert "--resume" in headwater(*repaint(batch=1)).sentence(1)
-    (out / "filled/.tmp-p3.png").write_bytes(b"half")  # as a kill leaves it
+    (out / "filled/.headwater-0123456789abcdef.png").write_bytes(b"half")  # as a kill leaves it
     (pictures / "p2.png").write_bytes(whole)
     said = headwater(*repaint(batch=1), "--resume", "--json")
     assert said.json["items"] == 5
@@ -128,7 +128,8 @@ def test_a_batch_is_noted_when_its_files_and_their_names_are_on_the_disk(dozen, 
     walk.over([range(4)], tmp_path / "out", None)
     files, (folder, note, notes) = synced[:-3], synced[-3:]
     assert len(files) == 4
-    assert (folder, note[:14], notes) == ("same", ".tmp-000000000", "unfinished")
+    assert atomic.ASIDE.fullmatch(note)
+    assert (folder, notes) == ("same", "unfinished")
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ LAYERS = (
     "noise discrete",
     "core",
     "gallery",
-    "atomic",
+    "atomic locks digest",
     "modes",
     "progress",
     "errors",

@@ -19,9 +19,11 @@ from headwater.models import Prior, ProcessConfig
 from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.training import OutOfTime, Recipe, TrainerConfig, checkpoint, fit, trainer
 from headwater.training.checkpoint import steps
+from headwater.training.pictures import gather
 from headwater.training.prior import Learner
 
 NETWORK = UNetArchitecture(channel_mult=(1,), attention_resolutions=())
+LEFT = ".headwater-0123456789abcdef"
 TINY = Recipe(
     data="tiny",
     shape=(1, 8, 8),
@@ -137,11 +139,41 @@ def test_ctrl_c_saves_the_step_under_way(tmp_path: Path, monkeypatch: pytest.Mon
     assert steps(tmp_path / "checkpoints") == [4]
 
 
-def test_what_a_kill_left_half_written_goes(tmp_path: Path) -> None:
-    for place in (tmp_path / ".tmp-prior-1", tmp_path / "checkpoints" / ".tmp-step-1"):
+def test_what_a_kill_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-photos").mkdir()
+    for place in (tmp_path / LEFT, tmp_path / "checkpoints" / LEFT):
         place.mkdir(parents=True)
     train(TINY, tmp_path)
-    assert not list(tmp_path.rglob(".tmp-*"))
+    assert not list(tmp_path.rglob(".headwater-*"))
+    assert (tmp_path / ".tmp-photos").is_dir()
+
+
+def test_a_folder_of_the_users_is_left_as_it_is(tmp_path: Path) -> None:
+    TINY.save(tmp_path / "recipe.yaml")
+    said = "# chosen with care\n" + (tmp_path / "recipe.yaml").read_text()
+    (tmp_path / "recipe.yaml").write_text(said)
+    train(TINY, tmp_path)
+    assert (tmp_path / "recipe.yaml").read_text() == said
+    (tmp_path / "other").mkdir()
+    replace(TINY, seed=8).save(tmp_path / "other" / "recipe.yaml")
+    with pytest.raises(UserError, match=r"recipe.yaml is another recipe"):
+        train(TINY, tmp_path / "other")
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third" / "index.html").write_text("mine")
+    with pytest.raises(UserError, match=r"index.html"):
+        train(TINY, tmp_path / "third")
+
+
+def test_other_pictures_of_the_same_names_are_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(TINY, tmp_path, 4, monkeypatch)
+    changed = gather(TINY)
+    assert isinstance(changed.images, torch.Tensor)
+    changed.images[0] += 0.5
+    monkeypatch.setattr("headwater.training.prior.gather", lambda *_: changed)
+    with pytest.raises(UserError, match="content"):
+        train(TINY, tmp_path, resume=True)
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

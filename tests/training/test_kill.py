@@ -54,10 +54,15 @@ def ended(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
+def saving(folder: Path) -> bool:
+    """Whether a save is under way, or was when its process died."""
+    return any(ASIDE.fullmatch(path.name) for path in folder.glob(".headwater-*"))
+
+
 def live(pid: int, seconds: float, folder: Path, in_save: bool, dice: random.Random) -> int | None:
     """Let a process run for a while, with `in_save` until its next save has begun; its exit code if any."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until or (in_save and not any(folder.glob(f"{ASIDE}*"))):
+    while time.monotonic() < until or (in_save and not saving(folder)):
         code = ended(pid)
         if code is not None:
             return code
@@ -99,7 +104,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
                 os.kill(pid, signal.SIGKILL)
                 finish(pid)
                 kills += 1
-                in_saves += any(folder.glob(f"{ASIDE}*"))
+                in_saves += saving(folder)
                 assert not before or checkpoint.newest(folder) is not None
         assert code == 0
         killed = Prior.from_pretrained(out / "prior").network.state_dict()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from headwater.atomic import write_file
+from headwater.atomic import sweep, write_file
 from headwater.cli.files import OnError, open_all
 from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import (
@@ -28,22 +28,24 @@ from headwater.cli.methods import (
     with_method,
 )
 from headwater.cli.options import parse
-from headwater.cli.parts import FOLDER, Parts, sweep_files
-from headwater.cli.record import open_output, read_record, write_record
+from headwater.cli.output import apart, check_names, check_unchanged, need_nothing_else, open_output
+from headwater.cli.parts import FOLDER, Parts
+from headwater.cli.record import PAGE, hashes, is_compared, read_record, write_record
 from headwater.cli.resume import same_run
 from headwater.cli.showing import show
-from headwater.cli.volumes import write_volumes
+from headwater.cli.volumes import volumes_of, write_volumes
 from headwater.cli.walk import Walk
 from headwater.cli.work import Resumed, answer, as_json, usable
 from headwater.data.reading import UNSAID
 from headwater.errors import UserError, need
 from headwater.gallery import run_folder
+from headwater.locks import locked
 from headwater.methods.catalogue import entry
 from headwater.models import Prior
 from headwater.report import Page
 from headwater.training.processes import Processes, processes
 
-_SKIPPED, _PAGE = "skipped.json", "index.html"
+_SKIPPED = "skipped.json"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -75,24 +77,26 @@ def run(argv: Sequence[str]) -> int:
 
 def _apply(name: str, argv: Sequence[str], options: Any, method: Any, fitted: Any) -> int:
     usable(options.device)
-    with processes(options.device) as team:
+    out: Path = options.out
+    given = {f"--{key}": getattr(options, key) for key in kinds(verb_of(method, "apply"))}
+    models = {f"--{key}": getattr(options, key, None) for key in ("prior", "fitted")}
+    apart(out, {**given, **models}, models)
+    with processes(options.device) as team, locked(out if team.first else None):
         walk, about = _prepared(name, options, method, fitted, team)
-        files = [FAMILIES[v.name].results(k) for k, v in walk.outputs.items()]
         if team.first:
-            _open(name, options, about, [*files, _SKIPPED, _PAGE])
+            _open(name, options, about, walk)
         team.wait()
-        out: Path = options.out
-        batches = Parts(out).left(len(walk.first), options.batch)
         if "outputs" in read_record(out):  # this run is finished, and was repeated
-            batches = []
-        page = None if not team.first or (out / _PAGE).is_file() else lambda: _page(name, argv, walk, out)
+            return _answer(options, walk, read_record(out).get("skipped") or {}) if team.first else 0
+        batches = Parts(out).left(len(walk.first), options.batch)
+        page = None if not team.first or (out / PAGE).is_file() else lambda: _page(name, argv, walk, out)
         try:
             walk.over(batches[team.index :: team.count], out, page)
             team.wait()
         finally:  # what was finished is of use, whatever happened
             if team.first:
                 Parts(out).join({k: FAMILIES[v.name].table(k) for k, v in walk.outputs.items()})
-        return _finish(name, options, walk, about, files) if team.first else 0
+        return _finish(name, options, walk, about) if team.first else 0
 
 
 def _prepared(
@@ -110,6 +114,7 @@ def _prepared(
         chosen = recorded_method(method, record, {key: getattr(options, key) for key in method.applied})
         where = where or (record.get("options") or {}).get("prior")
         given["fitted"] = fitted.from_pretrained(folder, device=device)
+        about["fitted_hash"] = given["fitted"].hash
     if takes(function, "prior"):
         if where is None:
             raise UserError(f"{options.fitted} does not say which prior it was fitted on: add --prior")
@@ -122,53 +127,81 @@ def _prepared(
     return Walk(chosen, sources, given, results(method), work, options.on_error), about
 
 
-def _open(name: str, options: Any, about: dict[str, Any], files: Sequence[str]) -> None:
+def _open(name: str, options: Any, about: dict[str, Any], walk: Walk) -> None:
     """The output folder: new, or of the same run, which was stopped."""
-    out, record = options.out, read_record(options.out) if options.out.is_dir() else {}
-    if options.resume:
-        same_run(out, "apply", name, options, ("out", "device", "batch", "on_error"))
-        other = next((key for key in about if record and record.get(key) != about[key]), None)
-        need(
-            other is None,
-            f"{out} was begun with other files or another prior ({other}): bring them back, or choose "
-            "another --out",
-        )
-        for key in files:
-            sweep_files(out / key)
+    out, first = options.out, walk.first
+    families = {k: FAMILIES[kind.name] for k, kind in walk.outputs.items()}
+    tables = [family.results(k) for k, family in families.items() if family.table(k)]
+    if first.grid is not None:
+        tables += volumes_of(walk.outputs, first.grid)
+    made = {n: [f for k, family in families.items() for f in family.files(k, n)] for n in first.names}
+    files = check_names(made, [*tables, _SKIPPED, PAGE], out)
+    record = read_record(out)
+    if options.resume and record:
+        _check_same(name, options, about)
+        for key in {str(Path(file).parent) for file in files}:
+            sweep(out / key)
+        if "outputs" in record:
+            check_unchanged(out, record["outputs"])
+            Parts(out).remove()  # it was stopped while it did so
+            return
+        Parts(out).check()
     else:
+        if options.resume:
+            need_nothing_else(out)
         # Stopped before its first batch was noted, a run leaves results without notes; a record alone is in
         # nobody's way.
-        left = out.is_dir() and any((out / name).exists() for name in (*files, FOLDER))
+        left = any((out / file).exists() for file in (*files, FOLDER))
         begun = bool(record) and "outputs" not in record and left
         need(
             options.overwrite or not begun,
             f"{out} holds an unfinished run: add --resume to go on, or --overwrite",
         )
-        open_output(out, options.overwrite, [*files, FOLDER])
-    if "outputs" not in record or not options.resume:
-        write_record(out, "apply", name, options, about, None)
+        open_output(out, "apply", name, files, options.overwrite)
+    write_record(out, "apply", name, options, about, None)
+    walk.planned = files
 
 
-def _finish(name: str, options: Any, walk: Walk, about: dict[str, Any], files: list[str]) -> int:
-    """Put the tables together, write the record, say what was done."""
+def _check_same(name: str, options: Any, about: dict[str, Any]) -> None:
+    """UserError if the run in OUT had other options, another model or other inputs."""
+    record = same_run(options.out, "apply", name, options, ("out", "device", "batch", "on_error"))
+    other = next((key for key in about if record.get(key) != about[key]), None)
+    named = {"prior_hash": "another prior", "fitted_hash": "another fitted network"}
+    what = named.get(str(other), "other files")
+    need(other is None, f"{options.out} was begun with {what}: bring it back, or choose another --out")
+
+
+def _finish(name: str, options: Any, walk: Walk, about: dict[str, Any]) -> int:
+    """Put volumes together, write the record, say what was done.
+
+    Each step may be the last: before the record is whole, all of them are done again; after it, the notes are
+    in nobody's way.
+    """
     out, parts, first = options.out, Parts(options.out), walk.first
-    skipped = (read_record(out).get("skipped") or {}) | parts.skipped()
-    done = len(first) - len(skipped)
-    if not done:
+    skipped = parts.skipped()
+    if len(skipped) == len(first):
         parts.remove()
         raise UserError(
             f"none of the {first.count(len(skipped))} can be read: {next(iter(skipped.values()))}"
         )
-    if parts.folder.is_dir():
-        if first.grid is not None:
-            write_volumes(out, walk.outputs, first.names, first.grid)
-        if skipped:
-            write_file(out / _SKIPPED, as_json(skipped))
-        write_record(out, "apply", name, options, {**about, "skipped": skipped}, files)
-        parts.remove()
+    tables = [FAMILIES[v.name].results(k) for k, v in walk.outputs.items() if FAMILIES[v.name].table(k)]
+    volumes = [] if first.grid is None else write_volumes(out, walk.outputs, first.names, first.grid)
+    if skipped:
+        write_file(out / _SKIPPED, as_json(skipped))
+    made = {name: value for name, value in parts.files().items() if is_compared(name)}
+    made |= hashes(out, [*tables, *volumes])
+    about = {**about, "skipped": skipped, "read": parts.read()}
+    write_record(out, "apply", name, options, about, dict(sorted(made.items())), [PAGE, _SKIPPED])
+    parts.remove()
+    return _answer(options, walk, skipped)
+
+
+def _answer(options: Any, walk: Walk, skipped: dict[str, str]) -> int:
+    """Say what was done."""
+    out, done = options.out, len(walk.first) - len(skipped)
     values = {"out": str(out), "items": done, "skipped": skipped}
     left = f", {len(skipped)} skipped (see {out / _SKIPPED})" if skipped else ""
-    return answer(options.json, f"{first.count(done)} done{left}: open {out / _PAGE}", values)
+    return answer(options.json, f"{walk.first.count(done)} done{left}: open {out / PAGE}", values)
 
 
 def _page(name: str, argv: Sequence[str], walk: Walk, out: Path) -> None:
@@ -178,4 +211,4 @@ def _page(name: str, argv: Sequence[str], walk: Walk, out: Path) -> None:
     lead = f"Some of the {walk.first.family.noun[1]}; all are in the folder."
     show(page.section("Results", lead), every, walk.shown)
     page.provenance(["headwater", "apply", *argv], [walk.run.seed])
-    page.write(out / _PAGE)
+    page.write(out / PAGE)

@@ -10,6 +10,7 @@ from typing import Literal
 from headwater.cli.options import parse
 from headwater.cli.work import Switch, answer
 from headwater.errors import need
+from headwater.locks import locked
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def run(argv: Sequence[str]) -> int:
     if options.markdown:
         bench.around(options.markdown)  # better said now than after an hour
     where = bench.surroundings()
-    found = bench.run(options.full, not options.json, options.only, options.keep)
+    with locked(options.keep):
+        found = bench.run(options.full, not options.json, options.only, options.keep)
     if options.markdown:
         only = ["--only", *options.only] if options.only else []
         command = " ".join(["headwater bench", *(["--full"] if options.full else []), *only])

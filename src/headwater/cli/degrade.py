@@ -13,10 +13,13 @@ from headwater.cli.files import open_all
 from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import PRIOR
 from headwater.cli.options import parse
-from headwater.cli.record import open_output, write_record
+from headwater.cli.output import apart, check_names, open_output
+from headwater.cli.parts import Parts
+from headwater.cli.record import write_record
 from headwater.cli.work import Work, answer
 from headwater.data.reading import Reading
 from headwater.errors import need
+from headwater.locks import locked
 from headwater.methods.base import Kind
 from headwater.models import Prior
 from headwater.noise import Purpose, White, derive
@@ -53,6 +56,12 @@ def run(argv: Sequence[str]) -> int:
     """Read, measure and write pictures, a batch at a time."""
     options = parse(Options, argv, "headwater degrade")
     need(options.noise >= 0, f"--noise is {options.noise}: give its standard deviation, 0 or more")
+    apart(options.out, {"IMAGES": options.image, "--known": options.known})
+    with locked(options.out):
+        return _degrade(options)
+
+
+def _degrade(options: Options) -> int:
     work = options.run()
     shape = None if options.prior is None else Prior.from_pretrained(options.prior).shape
     reading = Reading(options.threshold, options.window, drawn_on=options.drawn_on)
@@ -74,7 +83,9 @@ def run(argv: Sequence[str]) -> int:
         len(wanted) == 3 and wanted[0] in (1, 3) and options.by != "phase-retrieval",
         f"what {options.by!r} measures is no picture: measure it in Python, by headwater.operators",
     )
-    out = open_output(options.out, options.overwrite, ["measured"])
+    written = FAMILIES["images"]
+    names = check_names({n: written.files("measured", n) for n in source.names}, (), options.out)
+    out = open_output(options.out, "degrade", "", names, options.overwrite)
     about = {"inputs": {name: each.mark for name, each in sources.items()}}
     write_record(out, "degrade", "", options, about, None)
     for batch in work.track(work.batches(len(source)), "pictures"):
@@ -85,8 +96,11 @@ def run(argv: Sequence[str]) -> int:
                 [derive(work.seed, Purpose.MEASURED, i) for i in batch.items]
             )(y)
             y = a.kept(y)
+        if not batch.items.start:
+            Parts(out).plan(names)
         for i, one in zip(batch.items, y, strict=True):
-            FAMILIES["images"].write(out, "measured", source.names[i], one)
-    write_record(out, "degrade", "", options, about, ["measured"])
+            written.write(out, "measured", source.names[i], one)
+    write_record(out, "degrade", "", options, about, names)
+    Parts(out).remove()
     said = f"{source.count(len(source))} measured in {out / 'measured'}"
     return answer(options.json, said, {"out": str(out), "pictures": len(source), "shape": list(wanted)})

@@ -57,6 +57,10 @@ def run(argv: Sequence[str]) -> int:
         record.get("target", name) == name,
         f"{options.result} holds results of {record.get('target')}: evaluate them with that method",
     )
+    need(
+        record.get("verb") != "apply" or "outputs" in record,
+        f"{options.result} holds an unfinished run: finish it with --resume before its results are judged",
+    )
     where = {key: _where(key, kind, options, record, key in spare(function)) for key, kind in wanted.items()}
     names = {kind.name for kind in wanted.values()}
     shape = _shape(options.result) if names & {"images", "mask", "labels", "map"} else None

@@ -13,6 +13,7 @@ import numpy as np
 from headwater.cli.kinds import FAMILIES, Request
 from headwater.cli.kinds.family import Shape
 from headwater.cli.pairing import key_of, one, partners, rows_of
+from headwater.cli.parts import Stamp, stamp
 from headwater.cli.record import read_record, recorded_input
 from headwater.data import UnreadableError
 from headwater.data.kspace import Slices
@@ -37,6 +38,7 @@ class Source:
         except UnreadableError as error:
             raise UserError(f"{ask.flag}: {error}") from None
         self.names, self.results = self.items.names, ask.results
+        self._stamps: dict[Path, Stamp] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,6 +56,23 @@ class Source:
     def affine(self, row: int) -> np.ndarray | None:
         """Where an item lies, (4, 4), if its file says it: see `headwater.data.kspace.Slices.affine`."""
         return self.items.affine(row) if isinstance(self.items, Slices) else None
+
+    def file(self, row: int) -> Path | None:
+        """The file that an item is read from; None of what ships."""
+        if isinstance(self.items, Slices):
+            return self.items.places[row][0]
+        paths: Sequence[Path] = getattr(self.items, "paths", ())
+        if paths:
+            return paths[row % len(paths)]  # a mask that is drawn on a turned picture has a row of its own
+        given = Path(self.ask.where).expanduser()
+        return next((p for p in (given, Path(str(given).rpartition(":")[0])) if p.is_file()), None)
+
+    def read_from(self, rows: Sequence[int]) -> dict[str, Stamp]:
+        """The files that items were read from, as they are now."""
+        files = {path for path in map(self.file, rows) if path is not None}
+        for path in files - self._stamps.keys():
+            self._stamps[path] = stamp(path)
+        return {str(path): self._stamps[path] for path in sorted(files)}
 
     @property
     def mark(self) -> dict[str, Any]:

@@ -25,11 +25,14 @@ from headwater.cli.methods import (
     with_method,
 )
 from headwater.cli.options import fill, parse, read_options, take
-from headwater.cli.record import open_output, write_record
+from headwater.cli.output import CHECKPOINTS, FITTED, apart, need_nothing_else, open_output
+from headwater.cli.record import PAGE, read_record, write_record
 from headwater.cli.resume import same_run
 from headwater.cli.work import Resumed, Switch, Work, answer, usable
 from headwater.data.reading import UNSAID
+from headwater.digest import digest
 from headwater.errors import need
+from headwater.locks import locked
 from headwater.methods.catalogue import METHODS, entry, recipe_file
 from headwater.models import Prior
 from headwater.sampling import best_device
@@ -40,7 +43,6 @@ from headwater.training.recipe import PRIOR_TRAINING
 
 _RESULTS = ("prior", "samples")
 """What a training leaves that a rerun must reproduce; checkpoints depend on the clock."""
-_CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,10 @@ def run(argv: Sequence[str]) -> int:
     need(hasattr(method, "fit"), f"{name} trains nothing: `headwater apply {name}` needs a prior only")
     function = verb_of(method, "fit")
     options = _options(name, method, words)
-    with processes(usable(options.device)) as team:
+    given = {f"--{key}": getattr(options, key) for key in kinds(function)}
+    models = {"--prior": getattr(options, "prior", None)}
+    apart(options.out, {**given, **models}, models)
+    with processes(usable(options.device)) as team, locked(options.out if team.first else None):
         return _fit(name, function, options, team)
 
 
@@ -102,17 +107,19 @@ def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
     if team.first:
         _opened(name, options)
     given = together(sources, run.progress)
+    about["inputs"] = {key: {"content": digest(value)} for key, value in given.values.items()}
     if team.first:
+        _check_begun(out, about)
         write_record(out, "fit", name, options, about, None)
     team.wait()
-    run = dataclasses.replace(run, checkpoint_dir=out / _CHECKPOINTS)
+    run = dataclasses.replace(run, checkpoint_dir=out / CHECKPOINTS)
     made = options.method.fit(**({} if prior is None else {"prior": prior}), **given.values, **run)
     team.wait()
     if not team.first:
         return 0
-    made.save_pretrained(out / "fitted")
+    made.save_pretrained(out / FITTED)
     write_curves(out, f"A fitted {name}", options.method)
-    write_record(out, "fit", name, options, about, ["fitted"])
+    write_record(out, "fit", name, options, about, [FITTED])
     first, done = next(iter(sources.values())), given.items
     on = first.count(done)
     if done != len(first):
@@ -149,15 +156,29 @@ def _goes_on(method: Any) -> bool:
 def _opened(name: str, options: Any) -> None:
     """The output folder: new, or of an unfinished fit with the same options."""
     if not getattr(options, "resume", False):
-        begun = not options.overwrite and (options.out / _CHECKPOINTS).is_dir()
-        done = (options.out / "fitted").exists()
+        begun = not options.overwrite and (options.out / CHECKPOINTS).is_dir()
+        done = (options.out / FITTED).exists()
         need(
             done or not begun, f"{options.out} holds an unfinished fit: add --resume to go on, or --overwrite"
         )
-        open_output(options.out, options.overwrite, ["fitted", _CHECKPOINTS])
-    else:
-        same_run(options.out, "fit", name, options, ("out", "device"))
-        options.out.mkdir(parents=True, exist_ok=True)
+        open_output(options.out, "fit", name, [FITTED, CHECKPOINTS, PAGE], options.overwrite)
+    elif not same_run(options.out, "fit", name, options, ("out", "device")):
+        need_nothing_else(options.out)
+
+
+def _check_begun(out: Path, about: dict[str, Any]) -> None:
+    """UserError if the fit in OUT was begun with another prior or other contents of an input."""
+    record = read_record(out)
+    if not record:
+        return
+    same = record.get("prior_hash") == about.get("prior_hash")
+    need(same, f"{out} was begun with another prior: bring it back, or choose another --out")
+    before = record.get("inputs") or {}
+    other = next((key for key, value in about["inputs"].items() if before.get(key) != value), None)
+    need(
+        other is None,
+        f"{out} was begun with other contents of --{other}: bring them back, or choose another --out",
+    )
 
 
 def _prior(words: list[str]) -> int:
@@ -169,9 +190,12 @@ def _prior(words: list[str]) -> int:
     if recipe is not None:
         start = FitPrior(recipe=FlatRecipe.load(_recipe_file(recipe)), out=tyro.MISSING)
     options = parse(FitPrior, words, "headwater fit prior", start)
-    with processes(usable(options.device)) as team:
+    apart(options.out, {"--recipe": recipe, "DATA": options.recipe.data})
+    with processes(usable(options.device)) as team, locked(options.out if team.first else None):
         if team.first and not options.resume:
-            open_output(options.out, False, [])
+            open_output(options.out, "fit", "prior", [], False)
+        elif team.first and not (options.out / CHECKPOINTS).is_dir():
+            need_nothing_else(options.out)
         team.wait()
         try:
             fit(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +9,13 @@ from typing import Any
 import torch
 import yaml
 
-from headwater.atomic import write_file
+from headwater.atomic import sha256, write_file
 from headwater.cli.options import plain
 from headwater.cli.voice import noted
 from headwater.errors import UserError, need
 from headwater.report.page import running_versions
 
-NAME = "run.yaml"
+NAME, PAGE = "run.yaml", "index.html"
 _COMPARED = (".png", ".npy", ".npz", ".csv", ".jsonl", ".gz", ".safetensors")
 """What a rerun must reproduce bit for bit; pages and logs hold times."""
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -26,35 +23,19 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """In C where PyYAML has it: the record of 10,000 files is long."""
 
 
-def open_output(out: Path, overwrite: bool, results: Sequence[str]) -> Path:
-    """Make the output folder. UserError if it holds something already, or cannot be written.
-
-    With overwrite, the named results of an earlier run go, so that none is taken for one of this run; files
-    of the user's stay.
-    """
-    need(not out.is_file(), f"{out} is a file: choose a folder for --out")
-    files = (path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    held = list(itertools.islice(files, 2))
-    # A run that failed before its first result leaves its record only, and is in nobody's way.
-    taken = held != [] and (held != [NAME] or "outputs" in read_record(out))
-    need(overwrite or not taken, f"{out} is not empty: choose another --out, or add --overwrite")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in (NAME, *results) if (out / NAME).is_file() else ():
-            path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
-    return out
-
-
 def write_record(
-    out: Path, verb: str, target: str, options: Any, about: Mapping[str, Any], results: Sequence[str] | None
+    out: Path,
+    verb: str,
+    target: str,
+    options: Any,
+    about: Mapping[str, Any],
+    results: Sequence[str] | Mapping[str, str] | None,
+    pages: Sequence[str] = (PAGE,),
 ) -> Path:
     """Write out/run.yaml: verb, target, resolved options, versions, notes, results with SHA-256.
 
-    results: the folders and files below `out` to hash; None before there are any, which marks a run that was
-    not finished.
+    results: the folders and files below `out` to hash, or their hashes by name; None before there are any,
+    which marks a run that was not finished. pages: what else the run wrote, which a rerun need not repeat.
     """
     path = out / NAME
     record = {
@@ -69,7 +50,8 @@ def write_record(
     if notes := list(dict.fromkeys([*read_record(out).get("notes", []), *noted()])):
         record["notes"] = notes
     if results is not None:
-        record["outputs"] = hashes(out, results)
+        record["outputs"] = dict(results) if isinstance(results, Mapping) else hashes(out, results)
+        record["pages"] = {name: sha256(out / name) for name in pages if (out / name).is_file()}
     write_file(path, yaml.dump(record, Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
     return path
 
@@ -102,5 +84,10 @@ def hashes(out: Path, results: Sequence[str]) -> dict[str, str]:
     found = [
         p for name in results for p in ((out / name).rglob("*") if (out / name).is_dir() else [out / name])
     ]
-    files = sorted(p for p in found if p.is_file() and p.suffix in _COMPARED)
-    return {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    files = sorted(p for p in found if p.is_file() and is_compared(p.name))
+    return {p.relative_to(out).as_posix(): sha256(p) for p in files}
+
+
+def is_compared(name: str) -> bool:
+    """Whether a rerun must reproduce the file of that name."""
+    return Path(name).suffix in _COMPARED

@@ -13,11 +13,15 @@ import tyro
 
 from headwater.atomic import write_file
 from headwater.cli.options import parse
-from headwater.cli.record import open_output
+from headwater.cli.output import open_output
+from headwater.cli.record import PAGE, write_record
 from headwater.cli.work import Switch, answer, as_json
 from headwater.errors import need
-from headwater.experiments.harness import Reproduction, claim_of
+from headwater.experiments.harness import Claim, Reproduction, claim_of
+from headwater.locks import locked
 from headwater.report import Page
+
+_NUMBERS = "claim.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,21 +49,27 @@ def run(argv: Sequence[str]) -> int:
     options = parse(Options, argv, "headwater reproduce")
     claim = claim_of(options.method)
     need(len(options.seeds) > 0, "--seeds: give at least one")
-    out = open_output(
-        options.out or Path(f"reproduce-{options.method}"), options.overwrite, ["claim.json", "index.html"]
-    )
+    out = options.out or Path(f"reproduce-{options.method}")
+    with locked(out), locked(options.keep):
+        return _reproduce(argv, options, claim, out)
+
+
+def _reproduce(argv: Sequence[str], options: Options, claim: Claim, out: Path) -> int:
+    open_output(out, "reproduce", options.method, [_NUMBERS, PAGE], options.overwrite)
+    write_record(out, "reproduce", options.method, options, {}, None)
     began = time.monotonic()
     page = Page(options.method, kicker="headwater reproduce")
     how = Reproduction(page, options.effort, options.seeds, not options.json, options.keep)
     outcome = claim.reproduce(how)
     seconds = time.monotonic() - began
     page.provenance(["headwater", "reproduce", *argv], options.seeds, seconds, {"effort": options.effort})
-    page.write(out / "index.html")
+    page.write(out / PAGE)
     values = {
         **dataclasses.asdict(outcome),
         "effort": options.effort,
         "seeds": options.seeds,
     }
-    write_file(out / "claim.json", as_json(values))
-    sentence = f"{outcome.verdict}: {outcome.claim}\n  {outcome.measured}\n  pictures: {out / 'index.html'}"
+    write_file(out / _NUMBERS, as_json(values))
+    write_record(out, "reproduce", options.method, options, {}, {}, [_NUMBERS, PAGE])
+    sentence = f"{outcome.verdict}: {outcome.claim}\n  {outcome.measured}\n  pictures: {out / PAGE}"
     return answer(options.json, sentence, values)

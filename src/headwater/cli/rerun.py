@@ -74,8 +74,14 @@ def _repeat(record: Mapping[str, Any], path: Path, out: Path, quiet: bool) -> No
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """What is not as it was: the likely reason of a difference."""
-    if old.get("prior_hash") != new.get("prior_hash"):
-        return "; the prior is not the one that was used"
+    for key, what in {"prior_hash": "the prior", "fitted_hash": "the fitted network"}.items():
+        if old.get(key) != new.get(key):
+            return f"; {what} is not the one that was used"
+    for kind in ("inputs", "read"):
+        then, now = old.get(kind) or {}, new.get(kind) or {}
+        other = next((name for name, value in then.items() if now.get(name) != value), None)
+        if other is not None:
+            return f"; {'--' if kind == 'inputs' else ''}{other} is not what was read"
     before, after = old.get("versions") or {}, new.get("versions") or {}
     changed = [f"{k} was {before[k]}, is {after.get(k)}" for k in before if before[k] != after.get(k)]
     return f"; {', '.join(changed)}" if changed else ""

@@ -11,11 +11,14 @@ import tyro
 
 from headwater.cli.methods import PRIOR
 from headwater.cli.options import parse
-from headwater.cli.record import open_output, write_record
+from headwater.cli.output import apart, open_output
+from headwater.cli.parts import Parts
+from headwater.cli.record import PAGE, write_record
 from headwater.cli.work import Work, answer
 from headwater.core import network_calls
 from headwater.data import save_picture
 from headwater.errors import need
+from headwater.locks import locked
 from headwater.models import Prior
 from headwater.models.prior import ECONOMICAL
 from headwater.report import Page
@@ -43,6 +46,12 @@ def run(argv: Sequence[str]) -> int:
     """Draw and write pictures, a batch at a time."""
     options = parse(Options, argv, "headwater sample")
     need(options.n >= 1, "--n: draw at least one picture")
+    apart(options.out, {"PRIOR": options.prior}, {"PRIOR"})
+    with locked(options.out):
+        return _sample(argv, options)
+
+
+def _sample(argv: Sequence[str], options: Options) -> int:
     work = options.run()
     prior = Prior.from_pretrained(options.prior).to(options.device)
     channels = prior.shape[0]
@@ -56,23 +65,27 @@ def run(argv: Sequence[str]) -> int:
         (T if own else min(ECONOMICAL, T)) if options.steps is None else options.steps, sampler
     )
     cond = _condition(options, prior)
-    out = open_output(options.out, options.overwrite, ["pictures", "index.html"])
+    names = [f"pictures/{i:05d}.png" for i in range(options.n)]
+    out = open_output(options.out, "sample", "", [*names, PAGE], options.overwrite)
     write_record(out, "sample", "", options, {"prior_hash": prior.hash}, None)
     shown = []
     for batch in work.batches(options.n):
         drawn = prior.sample(len(batch), plan, sampler, cond, **batch.rest)
+        if not batch.items.start:
+            Parts(out).plan([*names, PAGE])
         for i, picture in enumerate(drawn, batch.items.start):
-            save_picture(picture, out / "pictures" / f"{i:05d}.png")
+            save_picture(picture, out / names[i])
         shown.append(drawn[: max(0, _SHOWN - batch.items.start)])
     calls = network_calls(sampler.plan(plan))
     lead = f"{options.n} pictures, {calls} network calls each"
     page = Page(f"Samples of {options.prior}", lead, "headwater sample")
     page.section("Samples").contact_sheet(torch.cat(shown), columns=16)
     page.provenance(["headwater", "sample", *argv], [options.seed])
-    page.write(out / "index.html")
-    write_record(out, "sample", "", options, {"prior_hash": prior.hash}, ["pictures"])
+    page.write(out / PAGE)
+    write_record(out, "sample", "", options, {"prior_hash": prior.hash}, names)
+    Parts(out).remove()
     values = {"out": str(out), "pictures": options.n, "network_calls": calls}
-    return answer(options.json, f"{options.n} pictures in {out}: open {out / 'index.html'}", values)
+    return answer(options.json, f"{options.n} pictures in {out}: open {out / PAGE}", values)
 
 
 def _condition(options: Options, prior: Prior) -> dict[str, Any]:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.cli.options import parse
+from headwater.cli.output import open_output
+from headwater.cli.record import PAGE, write_record
 from headwater.cli.work import Switch, answer
+from headwater.locks import locked
+
+_NUMBERS = "numbers.json"
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,11 @@ def run(argv: Sequence[str]) -> int:
     options = parse(Options, argv, "headwater tour")
     from headwater.experiments.tour import tour
 
-    done = tour(options.out, options.seed, progress=not options.json)
+    with locked(options.out):
+        open_output(options.out, "tour", "", [_NUMBERS, PAGE], False, again=True)
+        write_record(options.out, "tour", "", options, {}, None)
+        done = tour(options.out, options.seed, progress=not options.json)
+        write_record(options.out, "tour", "", options, {}, {}, [_NUMBERS, PAGE])
     values = {
         "page": str(done.page),
         "seconds": done.seconds,

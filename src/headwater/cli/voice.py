@@ -139,10 +139,15 @@ def _more(count: int) -> str:
     return f" (and {count} more)" if count else ""
 
 
+def printable(text: str) -> str:
+    """Text without what makes a terminal do something, or what it cannot show: names may hold anything."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def say(sentence: str) -> None:
     """One line to standard error; of several processes that would say the same, one does."""
     if _first_to(sentence):
-        print(f"headwater: {sentence}", file=sys.stderr)
+        print(f"headwater: {printable(sentence)}", file=sys.stderr)
 
 
 def say_the_end(sentence: str, follows: bool = False) -> None:
@@ -152,7 +157,7 @@ def say_the_end(sentence: str, follows: bool = False) -> None:
     if follows:
         time.sleep(_GRACE)
     if _first_to("end"):
-        print(f"headwater: {sentence}", file=sys.stderr)
+        print(f"headwater: {printable(sentence)}", file=sys.stderr)
 
 
 def _first_to(what: str) -> bool:

@@ -19,13 +19,20 @@ _KINDS = ("images", "measured", "mask", "labels", "map")
 """Results that are a file a slice."""
 
 
-def write_volumes(out: Path, outputs: Mapping[str, Kind], names: Sequence[str], grid: Grid) -> None:
+def volumes_of(outputs: Mapping[str, Kind], grid: Grid) -> list[str]:
+    """The files below OUT that `write_volumes` may write."""
+    return [f"{key}/{grid.name}.nii.gz" for key, kind in outputs.items() if kind.name in _KINDS]
+
+
+def write_volumes(out: Path, outputs: Mapping[str, Kind], names: Sequence[str], grid: Grid) -> list[str]:
     """Write OUT/<output>/<volume>.nii.gz from the files of all slices that `apply` has written.
 
     Pictures get the values of the input again, as black and white were read from them; masks are 0 and 1,
     label maps as in their files, maps as they are. Slices that were left out are 0, or unlabelled. What has
     another shape than the input shows no place in it, and a note says so.
+    Returns the files that were written, below `out`.
     """
+    written: list[str] = []
     for key, kind in outputs.items():
         if kind.name not in _KINDS:
             continue
@@ -43,7 +50,9 @@ def write_volumes(out: Path, outputs: Mapping[str, Kind], names: Sequence[str], 
         if volume.ndim == 4:  # a colour is one value of three parts
             volume = np.ascontiguousarray(volume).view([(part, "u1") for part in "RGB"])[..., 0]
         affine = grid.resized((height, width)).affine
-        write_file(out / key / f"{grid.name}.nii.gz", nifti(volume, affine, slope, start))
+        written += volumes_of({key: kind}, grid)
+        write_file(out / written[-1], nifti(volume, affine, slope, start))
+    return written
 
 
 def _stored(path: Path, kind: str) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -12,11 +13,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from headwater.atomic import names_synced_later, sync_folders
+from headwater.atomic import names_synced_later, sha256, sync_folders
 from headwater.cli.files import OnError, Source
 from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import taken_apart
-from headwater.cli.parts import Part, Parts
+from headwater.cli.parts import Part, Parts, Stamp
 from headwater.methods.base import Kind
 from headwater.progress import ProgressBar
 from headwater.sampling import Run
@@ -40,6 +41,8 @@ class Walk:
     outputs: dict[str, Kind]
     run: Run
     on_error: OnError
+    planned: Sequence[str] = ()
+    """The files that it may write, which are noted before the first one."""
     shown: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """The first items that were done, for the page."""
 
@@ -60,41 +63,47 @@ class Walk:
         with bar, ThreadPoolExecutor(_WRITERS) as pool:
             try:
                 for number, rows in enumerate(batches, 1):
-                    skipped, items = self._batch(rows)
+                    skipped, items, read = self._batch(rows)
                     if page and (len(self.shown) >= SHOWN or number == len(batches)):
                         page()
                         page = None
                     _note(parts, open_)
+                    if self.planned and not parts.planned():
+                        parts.plan(self.planned)
                     files = [pool.submit(self._write, out, name, made, at) for name, made, at in items]
-                    open_.append(_Open(rows, skipped, files))
+                    open_.append(_Open(rows, skipped, read, files))
                     bar.update(len(rows))
             finally:
                 _note(parts, open_)
 
-    def _batch(self, rows: range) -> tuple[dict[str, str], list[_Made]]:
-        """What was left out, and the outputs of each other item, with its name and place."""
+    def _batch(self, rows: range) -> tuple[dict[str, str], list[_Made], dict[str, Stamp]]:
+        """What was left out, the outputs of each other item with its name and place, and what was read."""
         good, skipped = self.first.read_good(rows, self.on_error)
         done: list[_Made] = []
+        read = self.first.read_from(list(good))
         for part in _consecutive(good):
             names = [self.first.names[i] for i in part]
             items = {self.first.name: self.first.family.collate([good[i] for i in part])}
             for key, partner in self.partners.items():
-                items[key] = self.sources[key].read([partner[i] for i in part])
+                theirs = [partner[i] for i in part]
+                items[key] = self.sources[key].read(theirs)
+                read |= self.sources[key].read_from(theirs)
             result = self.method.apply(**self.given, **items, **replace(self.run, first=part[0]))
             made = taken_apart(result, self.outputs)
             for i in range(min(len(part), SHOWN - len(self.shown))):
                 self.shown.append((names[i], {k: _kept(v[i]) for k, v in {**items, **made}.items()}))
             for i, (name, row) in enumerate(zip(names, part, strict=True)):
                 done.append((name, {k: v[i] for k, v in made.items()}, self.first.affine(row)))
-        return skipped, done
+        return skipped, done, read
 
     def _write(
         self, out: Path, name: str, made: dict[str, Any], at: np.ndarray | None
-    ) -> tuple[dict[str, str], set[Path]]:
-        """One item's files; gives its lines of common tables, and the folders to sync."""
-        with names_synced_later() as folders:
+    ) -> tuple[dict[str, str], dict[Path, str]]:
+        """One item's files; gives its lines of common tables, and the SHA-256 of each file."""
+        with names_synced_later() as files:
             families = {k: FAMILIES[kind.name].at(at) for k, kind in self.outputs.items()}
-            return {k: family.write(out, k, name, made[k]) for k, family in families.items()}, folders
+            lines = {k: family.write(out, k, name, made[k]) for k, family in families.items()}
+        return lines, {path: sha256(path) for path in sorted(files)}
 
 
 @dataclass(frozen=True)
@@ -103,21 +112,24 @@ class _Open:
 
     rows: range
     skipped: dict[str, str]
-    files: list[Future[tuple[dict[str, str], set[Path]]]]
+    read: dict[str, Stamp]
+    files: list[Future[tuple[dict[str, str], dict[Path, str]]]]
 
 
 def _note(parts: Parts, open_: list[_Open]) -> None:
     """Wait for what is being written, then note it as done."""
     while open_:
         batch = open_.pop()
-        lines, folders = dict[str, str](), set[Path]()
+        lines, files = dict[str, str](), dict[Path, str]()
         for file in batch.files:
-            said, touched = file.result()
-            folders |= touched
+            said, written = file.result()
+            files |= written
             for key, line in said.items():
                 lines[key] = lines.get(key, "") + line
-        sync_folders(folders)
-        parts.add(Part(batch.rows.start, batch.rows.stop, batch.skipped, lines))
+        sync_folders({path.parent for path in files})
+        top = Path(os.path.abspath(parts.out))
+        hashes = {path.relative_to(top).as_posix(): value for path, value in files.items()}
+        parts.add(Part(batch.rows.start, batch.rows.stop, batch.skipped, lines, hashes, batch.read))
 
 
 def _consecutive(rows: Iterable[int]) -> list[list[int]]:

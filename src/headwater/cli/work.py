@@ -12,6 +12,7 @@ import torch
 import tyro
 
 from headwater.cli.usage import WrongUsage, nearest
+from headwater.cli.voice import printable
 from headwater.errors import UserError
 from headwater.sampling import Run, best_device
 
@@ -70,7 +71,7 @@ def usable(device: str) -> str:
 
 def answer(machine: bool, sentence: str, values: dict[str, Any]) -> int:
     """Print the sentence, or the values as JSON; returns 0."""
-    print(as_json(values) if machine else sentence)
+    print(as_json(values) if machine else printable(sentence))
     return 0
 
 

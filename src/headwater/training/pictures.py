@@ -12,6 +12,7 @@ from torch import Tensor
 from headwater.data import shipped
 from headwater.data.datasets import CACHE_BYTES, Dataset, Skipped, open_dataset
 from headwater.data.kspace import open_kspace
+from headwater.digest import digest
 from headwater.errors import UserError, need
 from headwater.nets.wrappers import real_channels
 from headwater.operators import Fourier
@@ -37,6 +38,15 @@ class Pictures:
     licence: str = ""
     skipped: tuple[Skipped, ...] = ()
     """Files that could not be read."""
+
+    @property
+    def content(self) -> str:
+        """A hash of the pictures, so that a training does not go on with others; where they are too many for
+        memory, of their names."""
+        found = self.images
+        return digest(
+            [found.dataset.name(i) for i in range(len(found))] if isinstance(found, Lazy) else found
+        )
 
 
 def gather(recipe: Recipe, on_error: Literal["stop", "skip"] = "stop", progress: bool = False) -> Pictures:

@@ -65,8 +65,8 @@ def fit(
         need(resume or found is None, f"{out} already holds a training: resume it or choose another folder")
         pictures = gather(recipe, on_error, progress and team.first)
         learner = Learner.of(recipe, pictures)
-        if team.first and found is None:
-            _opening(out, recipe, pictures)
+        if team.first:
+            _opening(out, recipe, pictures, found is None)
 
         def samples(network: nn.Module, step: int) -> None:
             if recipe.sample_every and step % recipe.sample_every == 0:
@@ -78,7 +78,7 @@ def fit(
         network = train(
             learner.prior.network, learner.loss, len(pictures.images), recipe.training,
             Run(recipe.seed, device=str(team.device), progress=progress, checkpoint_dir=kept),
-            {**recipe.to_dict(), "pictures": len(pictures.images)},
+            {**recipe.to_dict(), "pictures": len(pictures.images), "content": pictures.content},
             max_minutes=max_minutes, after=samples,
         )  # fmt: skip
         prior = learner.result(
@@ -86,7 +86,6 @@ def fit(
         )
         if team.first:
             sweep(out)  # what a kill left half-written
-            recipe.save(out / "recipe.yaml")
             prior.save_pretrained(out / "prior")
             drawn = page.samples(prior, 64, derive(recipe.seed, Purpose.SAMPLES))
             page.save_samples(out / "samples" / "final.png", drawn)
@@ -235,9 +234,15 @@ class Learner:
         return {"y": torch.where(torch.tensor(hidden), len(self.pictures.classes), labels[rows])}
 
 
-def _opening(out: Path, recipe: Recipe, pictures: Pictures) -> None:
-    """The recipe, and the files that were left out."""
-    recipe.save(out / "recipe.yaml")
-    if pictures.skipped:
+def _opening(out: Path, recipe: Recipe, pictures: Pictures, new: bool) -> None:
+    """The recipe, and the files that were left out. Raises UserError where a user's file is in the way."""
+    path, page = out / "recipe.yaml", out / "index.html"
+    same = path.is_file() and Recipe.load(path) == recipe
+    if new:
+        need(same or not path.exists(), f"{path} is another recipe: choose another folder")
+        need(not page.exists(), f"{page} is there already: choose another folder")
+    if not same:  # what the user wrote keeps its comments
+        recipe.save(path)
+    if new and pictures.skipped:
         lines = {s.name: s.reason for s in pictures.skipped}
         (out / "skipped.json").write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")

@@ -111,9 +111,13 @@ class Family(ABC):
         """The file or folder in OUT that an output goes to."""
         return key
 
+    def files(self, key: str, name: str) -> list[str]:
+        """The files below OUT that an item of an output gets; none where all share a table."""
+        return []
+
     @abstractmethod
     def write(self, out: Path, key: str, name: str, item: Any) -> str:
-        """A finished item: written to files of its own, or given back as its line of a common table.
+        """A finished item: written to its `files`, or given back as its line of a common table.
 
         Several items may be written at once, by as many threads.
         """

@@ -33,8 +33,12 @@ class Kspace(Family):
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)
 
+    def files(self, key: str, name: str) -> list[str]:
+        return [f"{key}/{stem(name)}.npy"]
+
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
-        save_npy(out / key / f"{stem(name)}.npy", item)
+        (file,) = self.files(key, name)
+        save_npy(out / file, item)
         return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
@@ -60,20 +64,26 @@ class Magnitude(Family):
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)
 
+    def files(self, key: str, name: str) -> list[str]:
+        return [f"{key}/{stem(name)}{'.nii.gz' if _medical() else '.npy'}", f"{key}/{stem(name)}.png"]
+
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
-        medical = importlib.util.find_spec("nibabel") is not None
-        if not medical:
-            note("nibabel is not installed, so .npy is written: pip install 'headwater[medical]'")
-        path = out / key / stem(name)
-        if medical:
-            write_file(path.with_name(f"{path.name}.nii.gz"), _nifti(item, self.affine))
+        exact, seen = self.files(key, name)
+        if _medical():
+            write_file(out / exact, _nifti(item, self.affine))
         else:
-            save_npy(path.with_name(f"{path.name}.npy"), item)
-        save_picture(_unit(item), path.with_name(f"{path.name}.png"))
+            note("nibabel is not installed, so .npy is written: pip install 'headwater[medical]'")
+            save_npy(out / exact, item)
+        save_picture(_unit(item), out / seen)
         return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
         return [_unit(item) for item in items]
+
+
+def _medical() -> bool:
+    """Whether NIfTI files can be written."""
+    return importlib.util.find_spec("nibabel") is not None
 
 
 def _nifti(picture: Tensor, affine: np.ndarray | None) -> bytes:

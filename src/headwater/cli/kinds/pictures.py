@@ -56,8 +56,12 @@ class Images(Family):
         shape = ask.shape or _stored(ask.path)
         return picture_files(ask, lambda path: read_picture(path, shape, window=window), shape)
 
+    def files(self, key: str, name: str) -> list[str]:
+        return [f"{key}/{stem(name)}.png"]
+
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
-        save_picture(item, out / key / f"{stem(name)}.png")
+        (file,) = self.files(key, name)
+        save_picture(item, out / file)
         return ""
 
 
@@ -108,8 +112,12 @@ class Masks(Family):
         names, paths = _grids(ask, "mask")
         return Drawn(names, paths, one)
 
+    def files(self, key: str, name: str) -> list[str]:
+        return [f"{key}/{stem(name)}.png"]
+
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
-        save_mask(item.reshape(item.shape[-2:]), out / key / f"{stem(name)}.png")
+        (file,) = self.files(key, name)
+        save_mask(item.reshape(item.shape[-2:]), out / file)
         return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
@@ -132,8 +140,12 @@ class Labels(Family):
 
         return Drawn(names, paths, one)
 
+    def files(self, key: str, name: str) -> list[str]:
+        return [f"{key}/{stem(name)}.png"]
+
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
-        save_labels(torch.where(item == UNLABELLED, -1, item), out / key / f"{stem(name)}.png")
+        (file,) = self.files(key, name)
+        save_labels(torch.where(item == UNLABELLED, -1, item), out / file)
         return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
@@ -151,11 +163,14 @@ class Maps(Family):
         need(bool(paths), f"{ask.flag}: {ask.where} holds no .npy file: check the path")
         return Files(relative(paths, path), paths, lambda path: _map(path, ask.shape))
 
+    def files(self, key: str, name: str) -> list[str]:
+        return [f"{key}/{stem(name)}.npy", f"{key}/{stem(name)}.png"]
+
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
-        path = out / key / f"{stem(name)}.png"
-        save_npy(path.with_name(f"{path.stem}.npy"), item)
+        exact, seen = self.files(key, name)
+        save_npy(out / exact, item)
         top = float(item.max())
-        save_picture(2 * item / top - 1 if top > 0 else item - 1, path)
+        save_picture(2 * item / top - 1 if top > 0 else item - 1, out / seen)
         return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:

@@ -56,8 +56,12 @@ class SeriesFiles(Family):
     def collate(self, items: Sequence[Any]) -> Any:
         return list(items)
 
+    def files(self, key: str, name: str) -> list[str]:
+        return [f"{key}/{stem(name)}.csv"]
+
     def write(self, out: Path, key: str, name: str, item: Table) -> str:
-        write_table(out / key / f"{stem(name)}.csv", item)
+        (file,) = self.files(key, name)
+        write_table(out / file, item)
         return ""
 
 
