@@ -59,6 +59,12 @@ def test_a_closed_pipe_is_no_error():
         assert done.stdout.count("\n") == 1
 
 
+def test_a_closed_output_is_no_error():
+    line = f"{sys.executable} -m headwater list >&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
 def test_a_kill_leaves_whole_pictures(repaint, tmp_path):
     # 5 pictures, one at a time, each taking seconds: killed after the first few.
     words = repaint(batch=1, steps=20, jump=5, resample=25)

@@ -39,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _unheard(FAILED)
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+        if sys.stdout is not None:  # closed by whoever started us
+            sys.stdout.flush()
+    except OSError:
         return _unheard(code)
     return code
 
@@ -97,7 +98,8 @@ def _verb(words: list[str]) -> int:
 def _sentence(error: Exception) -> str:
     """What went wrong and what to do, without line breaks."""
     text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
+    short = ("out of memory", "not enough memory", "allocate memory")
+    if isinstance(error, MemoryError) or any(words in text for words in short):
         return "there is not enough memory: lower --batch, or use smaller pictures"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}: check the path and its permissions"
@@ -117,7 +119,7 @@ def _say(sentence: str, code: int, follows: bool = False) -> int:
 def _unheard(code: int) -> int:
     """Whoever read our output has seen enough; Python would complain again when it flushes at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         os.dup2(nowhere, stream.fileno())
     return code
 

@@ -71,7 +71,7 @@ def _degrade(options: Options) -> int:
     source.check_names()
     need(len(source) > 0 and source.shape is not None, f"{options.image} holds no pictures: give some")
     shape = source.shape or (1, 1, 1)
-    partners = masks.all_partners(source) if masks else []
+    partners = [row for row in masks.all_partners(source)[0] if row is not None] if masks else []
 
     def measurement(rows: Sequence[int]) -> Measurement:
         known = masks.read([partners[i] for i in rows]) if masks else None

@@ -99,33 +99,39 @@ class Source:
         found = {i: self.items[i] for i in dict.fromkeys(rows)}  # one mask may serve all
         return self.family.collate([found[i] for i in rows])
 
-    def read_good(self, rows: Sequence[int], on_error: OnError) -> tuple[dict[int, Any], dict[str, str]]:
-        """The items that can be read, by row, and with `skip` the names of the others, with reasons."""
-        good, bad = dict[int, Any](), dict[str, str]()
+    def read_good(self, rows: Sequence[int], on_error: OnError) -> tuple[dict[int, Any], dict[int, str]]:
+        """The items that can be read, by row, and with `skip` why the others cannot."""
+        good, bad = dict[int, Any](), dict[int, str]()
         for row in rows:
             try:
                 good[row] = self.items[row]
             except UnreadableError as error:
                 if on_error == "stop":
                     raise UserError(f"{error}, or add --on-error skip") from None
-                bad[self.names[row]] = str(error)
+                bad[row] = str(error)
         return good, bad
 
     def count(self, number: int) -> str:
         """`1 picture`, `5 pictures`."""
         return f"{number} {self.family.noun[number != 1]}"
 
-    def all_partners(self, first: Source) -> list[int]:
-        """For each item of another source the one here that belongs to it. UserError names an item without,
-        or with several."""
-        found = [one(self, name, rows) for name, rows in zip(first.names, partners(self, first), strict=True)]
+    def all_partners(
+        self, first: Source, on_error: OnError = "stop"
+    ) -> tuple[list[int | None], dict[int, str]]:
+        """For each item of another source the one here that belongs to it; with `skip` None where it lacks
+        one that fits, and why. UserError names an item without, or with several."""
+        bad: dict[int, str] | None = None if on_error == "stop" else {}
+        pairs = zip(first.names, partners(self, first, bad), strict=True)
+        found = [one(self, name, rows) for name, rows in pairs]
+        none = "--{} has nothing for {}"
+        lacks = {i: none.format(self.name, first.names[i]) for i, rows in enumerate(found) if not rows}
         for name, rows in zip(first.names, found, strict=True):
-            if not rows:
+            if not rows and on_error == "stop":
                 what = "file" if self.family.looks == "cell" else "item"
                 raise UserError(
                     f"--{self.name} has nothing for {name}: give one {what} of the same name for each"
                 )
-        return [rows[0] for rows in found]
+        return [rows[0] if rows else None for rows in found], {**lacks, **(bad or {})}
 
 
 def open_all(

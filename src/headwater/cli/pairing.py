@@ -26,11 +26,12 @@ def key_of(name: str) -> str:
     return unicodedata.normalize("NFC", stem(name))
 
 
-def partners(own: Source, first: Source) -> list[list[int]]:
+def partners(own: Source, first: Source, bad: dict[int, str] | None = None) -> list[list[int]]:
     """For each item of `first` the rows of `own` that belong to it; several where texts share a name.
 
     Rows of masks, label maps and pictures fit the pictures that they belong to, and are turned as these are:
-    see `headwater.cli.sizes`. Raises UserError where there are two ways, or one does not fit.
+    see `headwater.cli.sizes`. Raises UserError where there are two ways, or one does not fit, unless `bad`
+    takes the sentence, by item of `first`.
     """
     found = _matched(own, first)
     if own.kind.name not in ("images", "mask", "labels") or own.pictures is own or own.ask.made:
@@ -39,7 +40,7 @@ def partners(own: Source, first: Source) -> list[list[int]]:
     if own.pictures is not first:
         rows = {key_of(name): i for i, name in enumerate(own.pictures.names if own.pictures else ())}
         on = [rows.get(key_of(name)) for name in first.names]
-    drawn = fitted(own, [rows[0] if rows else None for rows in found], own.pictures, on)
+    drawn = fitted(own, [rows[0] if rows else None for rows in found], own.pictures, on, bad)
     return [[] if row is None else [row] for row in drawn]
 
 

@@ -71,6 +71,11 @@ def _sample(argv: Sequence[str], options: Options) -> int:
     shown = []
     for batch in work.batches(options.n):
         drawn = prior.sample(len(batch), plan, sampler, cond, **batch.rest)
+        need(
+            bool(drawn.isfinite().all()),
+            f"{options.prior} draws values that are not finite, as its network overflows: it is damaged, or "
+            "was trained otherwise than it says",
+        )
         if not batch.items.start:
             Parts(out).plan([*names, PAGE])
         for i, picture in enumerate(drawn, batch.items.start):

@@ -26,11 +26,16 @@ _ALONE = (
 
 
 def fitted(
-    source: Source, rows: Sequence[int | None], pictures: Source | None, on: Sequence[int | None]
+    source: Source,
+    rows: Sequence[int | None],
+    pictures: Source | None,
+    on: Sequence[int | None],
+    bad: dict[int, str] | None = None,
 ) -> list[int | None]:
     """The rows of items that belong to pictures, masks and label maps turned as their picture is if need be.
 
-    rows: the item of each pair, or None; on: its picture, or None where that is not known.
+    rows: the item of each pair, or None; on: its picture, or None where that is not known. bad: takes the
+        sentence of each pair that does not fit, which is then None, in place of an error.
     Raises UserError, naming both sizes, for an item that does not fit: a mask or label map has the size of
     its picture as that is seen or as it is stored, a picture has the proportions of the other, and both may
     have the size that is worked at. Where a mask fits its picture both ways, and these differ, it asks.
@@ -41,7 +46,7 @@ def fitted(
     mine, theirs = _Layouts(source), _Layouts(pictures)
     decided: dict[tuple[int, Layout], int] = {}
     found: list[int | None] = []
-    for row, at in zip(rows, on, strict=True):
+    for place, (row, at) in enumerate(zip(rows, on, strict=True)):
         found.append(row)
         item = mine.of(row)
         if row is None or item is None or (item.seen == working and not theirs.may_turn):
@@ -53,7 +58,13 @@ def fitted(
             continue
         if (row, picture) not in decided:
             pair = _Pair(source, row, item, pictures.names[at], picture, working)
-            decided[row, picture] = pair.row(source.ask.reading.drawn_on)
+            try:
+                decided[row, picture] = pair.row(source.ask.reading.drawn_on)
+            except UserError as error:
+                if bad is None:
+                    raise
+                bad[place], found[-1] = str(error), None
+                continue
         found[-1] = decided[row, picture]
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ from headwater.cli.files import OnError, Source
 from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import taken_apart
 from headwater.cli.parts import Part, Parts, Stamp
+from headwater.errors import LeftAlone, UserError, need
 from headwater.methods.base import Kind
 from headwater.progress import ProgressBar
 from headwater.sampling import Run
@@ -49,7 +51,7 @@ class Walk:
     def __post_init__(self) -> None:
         self.first, *others = self.sources.values()
         self.first.check_names()
-        self.partners = {s.name: s.all_partners(self.first) for s in others}
+        self.partners = {s.name: s.all_partners(self.first, self.on_error) for s in others}
 
     def over(self, batches: Sequence[range], out: Path, page: Callable[[], None] | None) -> None:
         """Do these batches. One is written while the next is computed, and noted when its files are whole.
@@ -78,23 +80,55 @@ class Walk:
 
     def _batch(self, rows: range) -> tuple[dict[str, str], list[_Made], dict[str, Stamp]]:
         """What was left out, the outputs of each other item with its name and place, and what was read."""
-        good, skipped = self.first.read_good(rows, self.on_error)
+        good, bad = self.first.read_good(rows, self.on_error)
+        theirs = dict[str, dict[int, Any]]()
+        for key, (partner, lacks) in self.partners.items():
+            wanted = dict.fromkeys(j for i in good if (j := partner[i]) is not None)
+            theirs[key], wrong = self.sources[key].read_good(list(wanted), self.on_error)
+            for i in list(good):
+                j = partner[i]
+                if j not in theirs[key]:
+                    bad[i] = lacks[i] if j is None else wrong[j]
+                    del good[i]
         done: list[_Made] = []
-        read = self.first.read_from(list(good))
         for part in _consecutive(good):
-            names = [self.first.names[i] for i in part]
+            done += self._applied(part, good, theirs, bad)
+        read = self.first.read_from(list(good))
+        for key, items in theirs.items():
+            read |= self.sources[key].read_from(list(items))
+        return {self.first.names[i]: bad[i] for i in sorted(bad)}, done, read
+
+    def _applied(
+        self, part: list[int], good: dict[int, Any], theirs: dict[str, dict[int, Any]], bad: dict[int, str]
+    ) -> list[_Made]:
+        """The outputs of items in a row. One that is no good alone, or of which something is made that is not
+        finite, stops the run or is put among the bad ones."""
+        try:
             items = {self.first.name: self.first.family.collate([good[i] for i in part])}
-            for key, partner in self.partners.items():
-                theirs = [partner[i] for i in part]
-                items[key] = self.sources[key].read(theirs)
-                read |= self.sources[key].read_from(theirs)
+            for key, found in theirs.items():
+                mine = [found[j] for i in part if (j := self.partners[key][0][i]) is not None]
+                items[key] = self.sources[key].family.collate(mine)
             result = self.method.apply(**self.given, **items, **replace(self.run, first=part[0]))
-            made = taken_apart(result, self.outputs)
-            for i in range(min(len(part), SHOWN - len(self.shown))):
-                self.shown.append((names[i], {k: _kept(v[i]) for k, v in {**items, **made}.items()}))
-            for i, (name, row) in enumerate(zip(names, part, strict=True)):
-                done.append((name, {k: v[i] for k, v in made.items()}, self.first.affine(row)))
-        return skipped, done, read
+        except UserError as error:
+            if self.on_error == "stop" or isinstance(error, LeftAlone):
+                raise
+            if len(part) > 1:  # which one is it?
+                return [made for i in part for made in self._applied([i], good, theirs, bad)]
+            bad[part[0]] = str(error)
+            return []
+        made, done = taken_apart(result, self.outputs), list[_Made]()
+        for i, row in enumerate(part):
+            name, mine = self.first.names[row], {key: value[i] for key, value in made.items()}
+            if endless := next((key for key, value in mine.items() if not _is_finite(value)), None):
+                why = f"{name}: {endless} is not finite, as the network overflows: nothing is written of it"
+                need(self.on_error == "skip", f"{why}; leave it out, or add --on-error skip")
+                bad[row] = why
+                continue
+            if len(self.shown) < SHOWN:
+                seen = {key: value[i] for key, value in items.items()}
+                self.shown.append((name, {k: _kept(v) for k, v in {**seen, **mine}.items()}))
+            done.append((name, mine, self.first.affine(row)))
+        return done
 
     def _write(
         self, out: Path, name: str, made: dict[str, Any], at: np.ndarray | None
@@ -136,6 +170,13 @@ def _consecutive(rows: Iterable[int]) -> list[list[int]]:
     """Rows in a row: noise is numbered on from the first of a call."""
     groups = itertools.groupby(enumerate(rows), lambda pair: pair[1] - pair[0])
     return [[row for _, row in group] for _, group in groups]
+
+
+def _is_finite(item: Any) -> bool:
+    """Whether numbers of a result are numbers; tables may have gaps."""
+    if isinstance(item, Tensor):
+        return bool(item.isfinite().all())
+    return not isinstance(item, float) or math.isfinite(item)
 
 
 def _kept(item: Any) -> Any:
