@@ -1,8 +1,8 @@
 """Put what `headwater fit` left into the gallery: `python tools/ship_fitted.py FIT NAME --makes WHAT`.
 
 FIT is the folder that the fit left, NAME what it ships under, WHAT a few words for its card. The weights
-become half precision, run.yaml keeps target and settings without paths of this machine, and the card says
-by which words of the command line the fit was made.
+become half precision, run.yaml keeps target, settings and the name of the prior, without paths of this
+machine, and the card says by which words of the command line the fit was made.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fitted_card import write_card
 
 from headwater.atomic import write_file
 from headwater.errors import UserError
-from headwater.gallery import folder
+from headwater.gallery import folder, names
 from headwater.methods.catalogue import trained
 
 UNSAID = ("out", "seed", "batch", "device", "overwrite", "resume", "json", "method")
@@ -48,9 +48,14 @@ def ship(fit: Path, name: str, makes: str, command: str, licence: str) -> None:
     fitted = kind.from_pretrained(fit / "fitted")
     out = folder("fitted") / name
     fitted.save_pretrained(out / "fitted", torch.float16)
-    kept = {"verb": "fit", "target": target, "options": {"method": options["method"]}}
+    prior = {key: options[key] for key in ("prior",) if key in options}
+    if not set(prior.values()) <= {*names("priors")}:
+        raise UserError(f"{prior['prior']} does not ship: fit on a prior that does")
+    kept = {"verb": "fit", "target": target, "options": {**prior, "method": options["method"]}}
     write_file(out / "run.yaml", yaml.safe_dump(kept, sort_keys=False))
-    data = [f"{key} {value}" for key, value in options.items() if key not in UNSAID and value is not None]
+    data = [
+        f"{key} {value}" for key, value in options.items() if key not in UNSAID and value not in (None, [])
+    ]
     rows = {
         "Makes": makes,
         "Data": ", ".join(data),

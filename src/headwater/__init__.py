@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # methods: made by `make registers`
     from headwater.methods.restoration.ddrm.method import DDRM as DDRM
     from headwater.methods.restoration.dps.method import DPS as DPS
     from headwater.methods.restoration.ilvr.method import ILVR as ILVR
+    from headwater.methods.restoration.palette.method import Palette as Palette
     from headwater.methods.restoration.repaint.method import RePaint as RePaint
     from headwater.methods.restoration.sr3.method import SR3 as SR3
     from headwater.methods.robustness.adp.method import ADP as ADP
@@ -61,6 +62,8 @@ if TYPE_CHECKING:  # methods: made by `make registers`
     from headwater.methods.robustness.diffpure.method import DiffPure as DiffPure
     from headwater.methods.robustness.gdmp.method import GDMP as GDMP
     from headwater.methods.robustness.wu_purification.method import WuPurification as WuPurification
+    from headwater.methods.segmentation.darl.method import DARL as DARL
+    from headwater.methods.segmentation.ddpm_cd.method import DDPMCD as DDPMCD
     from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation as DDPMSegmentation
     from headwater.methods.segmentation.implicit_ensembles.method import (
         ImplicitEnsembles as ImplicitEnsembles,
@@ -71,6 +74,7 @@ if TYPE_CHECKING:  # methods: made by `make registers`
     from headwater.methods.synthesis.d3pm_images.method import D3PMImages as D3PMImages
     from headwater.methods.synthesis.glide.method import Glide as Glide
     from headwater.methods.synthesis.glide_inpaint.method import GlideInpaint as GlideInpaint
+    from headwater.methods.synthesis.sdm.method import SDM as SDM
     from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM as CLIPDiffusionLM
     from headwater.methods.text.d3pm.method import D3PM as D3PM
     from headwater.methods.text.diffuseq.method import DiffuSeq as DiffuSeq

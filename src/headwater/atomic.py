@@ -29,6 +29,8 @@ ASIDE = re.compile(r"\.headwater-[0-9a-f]{16}(\.\w{1,16})?")
 """Names of files and folders still being written, and of old ones being removed; readers ignore them."""
 LIMIT = 4 << 20
 """Largest JSON file, in bytes, that a reader takes in."""
+MOST_LISTS = 200_000
+"""Most lists and objects in it, which take forty times their own bytes."""
 _LATER: ContextVar[set[Path] | None] = ContextVar("later", default=None)
 """Files whose names are synced by the caller of `names_synced_later`."""
 
@@ -48,14 +50,15 @@ def read_json(path: str | os.PathLike[str], limit: int | None = LIMIT) -> dict[s
     try:
         with open(path, "rb") as file:
             raw = file.read() if limit is None else file.read(limit + 1)
-        need(
-            limit is None or len(raw) <= limit,
-            f"{path} is larger than {LIMIT >> 20} MiB: it is no description; remove it",
-        )
-        value = json.loads(raw)
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+    if limit is not None:
+        need(len(raw) <= limit, f"{path} is larger than {limit >> 20} MiB: it is no description; remove it")
+        lists = raw.count(b"[") + raw.count(b"{")
+        need(lists <= MOST_LISTS, f"{path} holds {lists} lists and objects: it is no description; remove it")
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):  # of JSON, of its letters, of a number of too many digits
         raise UserError(f"{path} is not valid JSON: write it again or get another copy") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} does not hold a JSON object: write it again or get another copy")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
 
 class UserError(ValueError):
     """Something the user can mend. The message is one sentence that says what to do.
@@ -19,6 +24,11 @@ class Unequal(UserError):
 
 class LeftAlone(UserError):
     """A process that shared the work is gone; it may have said why."""
+
+
+def shown(value: object) -> str:
+    """A value of a file for a sentence about it: `repr`, but of what is long or deep only the beginning."""
+    return _SHORT.repr(value)
 
 
 def need(condition: bool, sentence: str) -> None:

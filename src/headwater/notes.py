@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Sequence
 
 LOGGER = logging.getLogger("headwater")
 """Where notes go: from Python the usual `logging`, on the command line standard error and run.yaml."""
+
+
+def printable(text: str) -> str:
+    """A text with what would steer a terminal (ESC and the like) written out: a file may be called so."""
+    if text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if _steers(c) else c for c in text)
+
+
+def _steers(character: str) -> bool:
+    """Whether a character is one of control, half a character, or turns the direction of those around it."""
+    turns = character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    return turns or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t")
 
 
 def note(what: str, where: object = "") -> None:

@@ -11,9 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from contract.specimens import exact_prior
-from headwater.attacks import APGD, PGD, Report, Threat, suite, usual_attacks
+from headwater.attacks import (
+    APGD,
+    PGD,
+    Report,
+    Square,
+    Threat,
+    effort_curve,
+    strong_attacks,
+    suite,
+    usual_attacks,
+)
 from headwater.attacks.gradient import Objective, logits_of
-from headwater.attacks.report import WORST
+from headwater.attacks.report import SINGLE, SINGLE_WORST, WORST
 from headwater.attacks.suite import holds
 from headwater.errors import UserError
 from headwater.methods.robustness.diffpure.method import DiffPure
@@ -133,3 +143,57 @@ def test_wrong_pictures_labels_and_attacks_are_a_sentence(classifier: nn.Module,
     for words, call in mistakes.items():
         with pytest.raises(UserError, match=words):
             call()
+
+
+def test_single_draws_stand_beside_the_vote() -> None:
+    """A model that is right two times out of three in a draw wins nearly every vote of fifteen."""
+
+    class Mostly(nn.Module):
+        def seeded(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+            return nn.functional.one_hot(torch.tensor([int(s % 3 > 0) for s in seeds]), 2).float()
+
+    class Nothing:
+        def perturb(self, model: Any, threat: Threat, images: Tensor, *rest: Any) -> list[Tensor]:
+            return [images, images]
+
+    x, y = torch.zeros(40, 1, 2, 2), torch.ones(40, dtype=torch.int64)
+    report = suite(Mostly(), x, y, Threat(), {"nothing": Nothing()}, 15, **QUIET)
+    assert report.clean.double().mean() > 0.8
+    assert report.singles[SINGLE].mean == pytest.approx(2 / 3, abs=0.06)
+    assert report.singles[SINGLE_WORST].mean < report.singles[SINGLE].mean
+    assert "one draw" in str(report)
+    assert set(report.to_dict()["one_draw"]) == {SINGLE, SINGLE_WORST}
+    assert report.single["nothing"].tolist() <= report.single["no attack"].tolist()
+    one = suite(Mostly(), x, y, Threat(), {"nothing": Nothing()}, 1, **QUIET)
+    assert one.singles == {}
+
+
+def test_the_curve_of_effort_ends_where_it_is_flat(classifier: nn.Module, data: Data) -> None:
+    threat = Threat("linf", 0.05)
+
+    def small(steps: int) -> dict[str, Any]:
+        return {"exact": PGD(steps, size=0.05 / 40)}
+
+    weak = effort_curve(classifier, *data, threat, small, (1, 10, 40, 80, 160), **QUIET)
+    assert list(weak.left) == sorted(weak.left, reverse=True)
+    assert weak.flat == (weak.left[-2] == weak.left[-1])
+    assert len(weak.reports) == len(weak.steps) == len(weak.left)
+    assert weak.left[0] > weak.left[-1]
+    assert ("not flat" in str(weak)) != weak.flat
+    assert not effort_curve(classifier, *data, threat, small, (1, 40), **QUIET).flat
+    with pytest.raises(UserError, match="ascending"):
+        effort_curve(classifier, *data, threat, efforts=(10, 5))
+
+
+def test_the_strong_preset_leaves_no_more_than_the_usual_attacks(classifier: nn.Module, data: Data) -> None:
+    threat = Threat("linf", 0.08)
+    strong, usual = (
+        suite(classifier, *data, threat, attacks, **QUIET).worst
+        for attacks in (strong_attacks(classifier, threat, 8), usual_attacks(classifier, 8))
+    )
+    assert int(strong.sum()) <= int(usual.sum())
+    assert "Square" not in strong_attacks(classifier, Threat("l2", 1.0))
+    with pytest.raises(UserError, match="leave it out for l2"):
+        suite(classifier, *data, Threat("l2", 1.0), {"s": Square(2)}, **QUIET)
+    with pytest.raises(UserError, match="number of wrong classes"):
+        suite(classifier, *data, threat, {"t": APGD(2, targets=4)}, **QUIET)

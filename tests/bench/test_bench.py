@@ -15,12 +15,14 @@ from torch import Tensor
 from headwater import bench, cli
 from headwater.bench import Row, core_overhead, csdi_sampling, suite, training_step
 from headwater.bench import simplex_fields as simplex
+from headwater.bench.change_features import ChangeFeatures
 from headwater.bench.computed_once import ComputedOnce
 from headwater.bench.core_overhead import CoreOverhead
 from headwater.bench.csdi_sampling import CSDISampling
 from headwater.bench.curve import Curve, Point
 from headwater.bench.few_labels import FewLabels
 from headwater.bench.network import prior
+from headwater.bench.pictured_step import PicturedStep
 from headwater.bench.pixel_features import PixelFeatures
 from headwater.bench.purifier_gradient import PurifierGradient
 from headwater.bench.restoring import Restoring
@@ -59,12 +61,15 @@ TINY: dict[str, Comparison] = {
     "DPS": Restoring("DPS", 4, 2, 1, 8, SMALL),
     "training fp32": TrainingStep("fp32", 2, 1, 1, 8, SMALL),
     "training bf16": TrainingStep("bf16", 2, 1, 1, 8, SMALL),
+    "training SR3": PicturedStep("SR3", 2, 1, 1, 8, (1,)),
+    "training Palette": PicturedStep("Palette", 2, 1, 1, 8, (1,)),
     "training mode": TrainingMode(False, 2, 1, 1, 8, SMALL),
     "simplex walk": SimplexFields("walk", 2, 4, 1),
     "simplex training": SimplexFields("training", 2, 4, 1),
     "guidance once": ComputedOnce("guidance", 2, 1, 1),
     "captions once": ComputedOnce("captions", 2, 2, 1),
     "picture once": ComputedOnce("picture", 2, 2, 1, side=32, scale=4),
+    "map once": ComputedOnce("map", 2, 1, 1, side=32, scale=8),
     "side information once": ComputedOnce("side information", 2, 2, 1, side=3, scale=4),
 }
 
@@ -87,6 +92,14 @@ def test_pixel_features_are_weighed_in_processes_of_their_own() -> None:
     assert row.peer_peak_mb is not None
     # The processes inherit nothing of this one's record. The stack alone is 2112 x 64 x 64 numbers: 35 MB.
     assert row.ours_peak_mb < 35 < row.peer_peak_mb
+
+
+def test_change_features_are_weighed() -> None:
+    (row,) = ChangeFeatures(128, pairs=1, width=1 / 4).rows(QUIET)
+    assert row.ours_peak_mb is not None
+    assert row.peer_peak_mb is not None
+    # The stack is 6 times 1 million numbers, 25 MB, and joining it copies blocks.
+    assert 1.4 * row.ours_peak_mb < row.peer_peak_mb
 
 
 def test_a_gradient_is_weighed() -> None:

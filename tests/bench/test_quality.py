@@ -8,6 +8,7 @@ import torch
 
 from headwater.bench.curve import Curve, Point, everywhere, grid, outcome
 from headwater.bench.method_quality import (
+    EnlargingQuality,
     GlideQuality,
     MaskQuality,
     SeriesQuality,
@@ -97,9 +98,11 @@ def test_shipped_methods_are_judged() -> None:
         GlideQuality(4, {"DDIM": (1,), "DDPM, sections": (10,)}, "grain").curve(QUIET),
         MaskQuality(2, (1, 2)).curve(QUIET),
         SeriesQuality(2, 2, (1, 3)).curve(QUIET),
+        EnlargingQuality(2, (5,), "features").curve(QUIET),
+        EnlargingQuality(2, (5,), "grain").curve(QUIET),
     ]
     for curve in found:
-        assert len(curve.points) == 2
+        assert len(curve.points) == (4 if "csdi" in curve.name else 2)  # it has two walks
         assert all(0 < p.value < 100 and p.error > 0 for p in curve.points)
         assert "Cheapest within two standard errors" in outcome(curve)
         assert "Two halves" not in outcome(curve)

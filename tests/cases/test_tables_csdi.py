@@ -107,6 +107,43 @@ def test_python_users_are_told_the_same(fitted, caplog):
     assert "the truth has no column warm: it is not scored" in caplog.text
 
 
+def test_draws_reach_the_command_line(fitted, tmp_path, capfd):
+    rows = [f"{hour},{'' if i in (3, 4) else i},{i}\n" for i, hour in enumerate(HOURS)]
+    (tmp_path / "t.csv").write_text("time,warm,cold\n" + "".join(rows))
+    (tmp_path / "truth.csv").write_text(
+        "time,warm,cold\n" + "".join(f"{h},{i},{i}\n" for i, h in enumerate(HOURS))
+    )
+    out = tmp_path / "out"
+    words = [
+        "--fitted",
+        str(fitted),
+        "--samples",
+        "3",
+        "--steps",
+        "2",
+        "--sampler",
+        "ddim",
+        "--out",
+        str(out),
+    ]
+    assert main(["apply", "csdi", "--series", str(tmp_path / "t.csv"), *words]) == 0
+    draws = np.load(out / "samples/t.npz")["samples"]
+    assert draws.shape == (3, 2)
+    filled = read_table(out / "filled/t.csv").values
+    np.testing.assert_allclose(np.median(draws, 0), filled[3:5, 0], rtol=1e-5)
+    truth = ["--truth", str(tmp_path / "truth.csv")]
+    assert main(["evaluate", "csdi", "--result", str(out), *truth, "--json"]) == 0
+    said = capfd.readouterr()
+    assert '"crps_sum"' in said.out
+    assert '"mae_lines": 0.0' in said.out
+    assert "straight lines between the given cells are closer in warm" in said.err
+    (out / "samples/t.npz").write_bytes(b"PK\x03\x04")
+    assert main(["evaluate", "csdi", "--result", str(out), *truth]) == 1
+    np.savez(out / "samples/t.npz", other=draws)
+    assert main(["evaluate", "csdi", "--result", str(out), *truth]) == 1
+    assert "holds no samples of (draws, cells)" in capfd.readouterr().err
+
+
 def test_folders_hold_tables_of_any_case_and_name_the_others(fitted, tmp_path, capfd):
     folder = tmp_path / "tables"
     folder.mkdir()

@@ -117,7 +117,7 @@ def test_fit_says_what_its_length_and_vocabulary_cut_off(run: Any) -> None:
              ("clip-diffusion-lm", small, "caption", 4))  # fmt: skip
     for method, recipe, option, tokens in cases:
         Path("r.yaml").write_text(yaml.safe_dump(recipe))
-        said = run("fit", method, image="p", recipe="r.yaml", **{option: "c.jsonl:text"})
+        said = run("fit", method, image="p", recipe="r.yaml", out=method, **{option: "c.jsonl:text"})
         assert said.code == 0, said
         assert "fitted on 4 pairs of 2 pictures" in said.out
         noun = "texts" if option == "text" else "captions"

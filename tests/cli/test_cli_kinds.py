@@ -559,3 +559,35 @@ def test_the_shipped_verses_and_the_shipped_air(headwater, tmp_path):
     assert len((tmp_path / "air/filled/air-val.csv").read_text().splitlines()) == 8761
     words[1] = "verses"
     assert "--series: verses does not exist" in headwater("apply", "mean", *words).sentence(1)
+
+
+def test_pictures_of_label_maps_with_instances(headwater, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        maps = rng.integers(0, 3, (8, 8), np.uint8)
+        for folder, pixels in (
+            ("pictures", rng.integers(0, 255, (8, 8), np.uint8)),
+            ("maps", maps),
+            ("ids", maps.astype(np.uint16) * 1000 + 26001),
+            ("other", np.where(maps == 1, 255, maps).astype(np.uint8)),  # none of class 1, some of no class
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{i}.png")
+    tiny = ["--network.channel-mult", "1", "--network.attention-resolutions", "1", "--hidden", "8"]
+    tiny += ["--network.model-channels", "32", "--network.num-res-blocks", "1", "--T", "30", "--steps", "2"]
+    tiny += ["--network.num-head-channels", "32", "--training.steps", "1", "--training.batch-size", "2"]
+    given = ["--image", tmp_path / "pictures", "--labels", tmp_path / "maps"]
+    fit = ["fit", "sdm", *given, "--instances", tmp_path / "ids", *tiny, "--out", tmp_path / "fit", "--json"]
+    assert headwater(*fit).json["items"] == 4
+    words = ["apply", "sdm", "--labels", tmp_path / "other", "--fitted", tmp_path / "fit"]
+    refused = headwater(*words, "--out", tmp_path / "none")
+    assert "give those of these maps too" in refused.sentence(1)
+    done = headwater(*words, "--instances", tmp_path / "ids", "--out", tmp_path / "out")
+    assert done.code == 0
+    assert "holds 255, none of the 3 classes" in done.err
+    with Image.open(tmp_path / "out/drawn/0.png") as picture:
+        assert picture.size == (8, 8)
+    found = headwater(
+        "evaluate", "sdm", "--result", tmp_path / "out", "--found", tmp_path / "other", "--json"
+    )
+    assert found.json["miou"] == 1

@@ -231,6 +231,7 @@ def alike(left: list[Any], right: list[Any], tolerance: float = 0.0) -> bool:
             agree = a == b
         else:
             near = {"rtol": tolerance, "atol": tolerance, "equal_nan": True}
+            a, b = (torch.view_as_real(v) if v.is_complex() else v for v in (a, b))
             agree = a.shape == b.shape and torch.allclose(a.double(), b.double(), **near)
         if not agree:
             return False

@@ -53,3 +53,19 @@ def test_a_dataset_of_another_name_or_type_is_refused(tmp_path):
     np.save(tmp_path / "o.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(UnreadableError, match="holds object"):
         open_kspace(tmp_path / "o.npy")[0]
+
+
+def test_an_archive_holds_one_array_or_says_which(tmp_path):
+    maps = (np.random.default_rng(0).standard_normal((3, 4, 5)) * (1 - 2j)).astype(np.complex64)
+    np.savez(tmp_path / "one.npz", anything=maps)
+    np.savez_compressed(tmp_path / "two.npz", maps=2 * maps, mask=np.ones(3))
+    found = open_kspace(tmp_path)
+    assert found.names == ["one", "two"]
+    assert torch.equal(found[0], torch.from_numpy(maps))
+    assert torch.equal(found[1], torch.from_numpy(2 * maps))
+    np.savez(tmp_path / "bad.npz", a=maps, b=maps)
+    with pytest.raises(UnreadableError, match="the arrays a, b: give a file with one array"):
+        open_kspace(tmp_path / "bad.npz")[0]
+    np.savez(tmp_path / "empty.npz")
+    with pytest.raises(UnreadableError, match="holds no array"):
+        open_kspace(tmp_path / "empty.npz")[0]

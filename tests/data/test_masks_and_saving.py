@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from headwater.data import UnreadableError, read_picture, save_labels, save_mask, save_picture
-from headwater.data.label_maps import read_labels
+from headwater.cli.kinds import FAMILIES, Request
+from headwater.data import UnreadableError, load, read_picture, save_labels, save_mask, save_picture
+from headwater.data.label_maps import read_ids, read_labels
 from headwater.data.masks import read_known, read_mask
 from headwater.errors import UserError
 
@@ -123,3 +124,22 @@ def test_wrong_tensors_are_refused(tmp_path: Path) -> None:
         save_mask(torch.zeros(4, 4), tmp_path / "p.png")
     with pytest.raises(ValueError, match="labels from -1 to 254"):
         save_labels(torch.full((4, 4), 255), tmp_path / "p.png")
+
+
+def test_numbers_of_instances_are_read_as_they_are(tmp_path: Path) -> None:
+    ids = np.array([[26001, 26001, 7, 255], [26001, 26001, 0, 255]], np.uint16)
+    Image.fromarray(ids).save(tmp_path / "i.png")
+    assert torch.equal(read_ids(tmp_path / "i.png"), torch.from_numpy(ids.astype(np.int64)))
+    assert read_ids(tmp_path / "i.png", (4, 8))[:, ::2].tolist() == ids.repeat(2, 0).tolist()
+    assert read_ids(tmp_path / "i.png", (1, 1)).tolist() == [[0]]  # the pixel under the middle of the square
+
+
+def test_label_maps_of_a_shipped_set_are_those_of_its_pictures() -> None:
+    found = FAMILIES["labels"].open(Request("labels", "emoji-parts:test", (3, 24, 24)))
+    pictures = FAMILIES["images"].open(Request("image", "emoji-parts:test", (3, 24, 24)))
+    truth = load("emoji-parts", "test", 24)
+    assert found.names == pictures.names
+    assert truth.labels is not None
+    assert all(torch.equal(found[i], truth.labels[i]) for i in range(0, len(truth), 20))
+    with pytest.raises(UserError, match="digits has no label maps"):
+        FAMILIES["labels"].open(Request("labels", "digits"))

@@ -29,8 +29,8 @@ def test_the_six_priors_ship_within_fifteen_megabytes() -> None:
     assert sum(v.numel() * v.element_size() for v in stored) <= 14_310_000  # names in the headers come on top
 
 
-def test_all_weights_ship_within_thirty_megabytes() -> None:
-    assert sum(p.stat().st_size for p in folder("priors").parent.rglob("*.safetensors")) <= 30_000_000
+def test_all_weights_ship_within_forty_megabytes() -> None:
+    assert sum(p.stat().st_size for p in folder("priors").parent.rglob("*.safetensors")) <= 40_000_000
 
 
 def test_the_shipped_glide_draws_the_colour_that_it_is_asked_for() -> None:

@@ -34,6 +34,8 @@ LOUD = 0.5
 ENOUGH = {"steps": 25, "jump": 5, "resample": 2}
 FEW = {"steps": 8, "jump": 2, "resample": 2, "samples": 1}
 """Settings of a walk that is judged, and of one that has only to arrive, by the names of fields."""
+TRAINED = {"steps": 60, "lr": 3e-3}
+"""How long anything is trained that is judged."""
 QUIET = {"progress": False, "device": "cpu", "seed": 0}
 SPOT = (..., slice(0, 4), slice(0, 4))
 """Where a spoilt picture shows what no picture has there."""
@@ -121,6 +123,8 @@ def sized(name: str, prior: Prior, settings: Mapping[str, Any]) -> Any:
     level = int((q.sigma[1:] / q.alpha[1:] - LOUD).abs().argmin()) + 1
     held = {f.name: getattr(method, f.name) for f in fields(method)}
     wanted = {"level": level, **settings}
+    if "training" in held:
+        wanted["training"] = replace(held["training"], **TRAINED)
     if "measured" in names_of(kinds(method.apply)):  # the default leaves too little of such small pictures
         wanted["by"] = "block-average 2"
     return replace(
@@ -139,8 +143,11 @@ def inputs_of(method: Any, function: Callable[..., Any], shape: Shape) -> dict[s
     found = make.inputs(function, method, N, shape)
     changed = function.__name__ == "apply" and "labels" not in names_of(results(type(method)))
     masked = "mask" in {wanted[key].name for key in found}
+    first = next((key for key in found if wanted[key].name == "images"), "")
     for key in found:
         match wanted[key].name:
+            case "images" if key != first and "labels" in names_of(results(type(method))):
+                found[key] = torch.where(regions(shape) == 1, 1.0, truth)  # the same place, changed
             case "images":
                 found[key] = spoilt(truth) if changed and not masked else truth
             case "measured":
@@ -184,7 +191,7 @@ def arrived(case: Case) -> None:
     """Everything that came out is a number."""
     for name, values in case.found.items():
         for value in values:
-            assert bool(torch.as_tensor(value).double().isfinite().all()), f"{name} is not finite"
+            assert bool(torch.as_tensor(value).isfinite().all()), f"{name} is not finite"
 
 
 def judge(case: Case) -> None:

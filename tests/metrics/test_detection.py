@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn import metrics as oracle
 
-from headwater.metrics.detection import Counts, auroc, average_precision, best_dice, roc_curve
+from headwater.metrics.detection import Counts, auroc, average_precision, best_dice, dice_over, roc_curve
 from headwater.metrics.image import mse
 from headwater.metrics.segmentation import dice
 
@@ -54,6 +54,14 @@ def test_best_dice_is_the_best_of_every_threshold(
     value, threshold = best_dice(s, p)
     assert value == pytest.approx(max(by_hand.values()), abs=1e-15)
     assert by_hand[threshold] == pytest.approx(value, abs=1e-15)
+
+
+def test_dice_over_thresholds_is_that_of_each_picture(scored: tuple[torch.Tensor, torch.Tensor]) -> None:
+    s, p = (v.unflatten(0, (5, 3)) for v in scored)
+    limits = s.flatten().quantile(torch.tensor([0.2, 0.5, 0.9]))
+    for i, row in enumerate(dice_over(s, p, limits)):
+        by_hand = [Counts.of(s[i].double() >= v, p[i]).dice for v in limits.double()]
+        assert row.tolist() == pytest.approx(by_hand)
 
 
 def test_rates_carry_the_names_of_the_field(scored: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -25,7 +25,10 @@ from headwater.data.tokenizer import Tokenizer
 from headwater.data.windows import Scale
 from headwater.errors import UserError
 from headwater.methods.catalogue import METHODS, trained
+from headwater.methods.restoration.palette.method import FittedPalette, PaletteConfig
 from headwater.methods.restoration.sr3.method import FittedSR3, PicturedConfig
+from headwater.methods.segmentation.darl.method import DARLConfig, FittedDARL
+from headwater.methods.segmentation.ddpm_cd.method import ChangeConfig, ChangeDetector, HeadConfig
 from headwater.methods.segmentation.ddpm_segmentation.method import PixelClassifiers
 from headwater.methods.segmentation.implicit_ensembles.method import FittedImplicitEnsembles
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff
@@ -34,6 +37,7 @@ from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfi
 from headwater.methods.synthesis.d3pm_images.method import D3PMImagesConfig, FittedD3PMImages
 from headwater.methods.synthesis.glide.method import FittedGlide, GlideConfig
 from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
+from headwater.methods.synthesis.sdm.method import FittedSDM, SDMConfig
 from headwater.methods.text.clip_diffusion_lm.method import CaptionerConfig, FittedCaptioner
 from headwater.methods.text.d3pm.method import D3PMConfig, FittedD3PM
 from headwater.methods.text.diffuseq.method import DiffuSeqConfig, FittedDiffuSeq
@@ -49,6 +53,7 @@ from headwater.nets.caption_denoiser import CaptionDenoiserConfig
 from headwater.nets.csdi import CSDIConfig
 from headwater.nets.level_unet import LevelUNetConfig
 from headwater.nets.rrdb import RRDBConfig
+from headwater.nets.switchable_spade import SpadeArchitecture
 from headwater.nets.text2im import Text2ImConfig
 from headwater.nets.text_denoiser import TextDenoiserConfig
 from headwater.nets.text_encoder import TextConfig
@@ -101,9 +106,16 @@ CONFIGS: dict[type[Pretrained], Callable[[], Any]] = {
     Autoregressive: lambda: AutoregressiveConfig(told(), words()),
     FittedSegDiff: lambda: masks(True),
     FittedSR3: lambda: PicturedConfig(LevelUNetConfig(32, (1,), 1, (), in_channels=6), (3, 8, 8), factor=2),
+    FittedPalette: lambda: PaletteConfig(UNetConfig(**unet(6, 3)), SHAPE, power=2, tasks=("jpeg",)),
     FittedImplicitEnsembles: lambda: masks(False),
+    FittedDARL: lambda: DARLConfig(
+        LevelUNetConfig(32, (1,), 1, (), in_channels=1, out_channels=1, told="timestep"),
+        SpadeArchitecture(4, 4),
+        size=8,
+    ),
     FittedGlide: lambda: drawn(3),
     FittedGlideInpaint: lambda: drawn(7),
+    FittedSDM: lambda: SDMConfig(UNetConfig(**unet(3, 6)), SHAPE, 4, True, 8, 30, "v"),
     FittedDiffuSeq: lambda: DiffuSeqConfig(told(), words(), 20),
     FittedCaptioner: captioned,
     FittedCSDI: imputed,
@@ -115,6 +127,7 @@ CONFIGS: dict[type[Pretrained], Callable[[], Any]] = {
     FittedD3PMImages: lambda: D3PMImagesConfig(
         UNetConfig(**unet(3, 6)), SHAPE, 5, 6, "gaussian", "logistic", "paper"
     ),
+    ChangeDetector: lambda: ChangeConfig(HeadConfig((6, 4), 2), SHAPE, (0.9, 0.5), (0, 2), False),
     PixelClassifiers: lambda: PixelClassifiers.config_class()(2, 6, 3, SHAPE, (5, 9), (1, 2)),
 }
 every = pytest.mark.parametrize("cls", CONFIGS, ids=lambda cls: cls.kind)
@@ -225,6 +238,15 @@ def test_configs_are_a_closed_set(cls: type[Pretrained], tmp_path: Path) -> None
         with pytest.raises(UserError, match=words) as refused:
             cls.from_pretrained(folder)
         assert "\n" not in str(refused.value)
+
+
+def test_what_is_wrong_is_said_of_the_network_that_is_meant(tmp_path: Path) -> None:
+    for cls, words in ((FittedSR3, "a level is 13 channels wide"), (FittedPalette, "one level is 13")):
+        made(cls).save_pretrained(tmp_path / cls.kind)
+        config = plain(CONFIGS[cls]())
+        edited(tmp_path / cls.kind, {**config, "network": {**config["network"], "model_channels": 13}})
+        with pytest.raises(UserError, match=words):
+            cls.from_pretrained(tmp_path / cls.kind)
 
 
 def numbers(config: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

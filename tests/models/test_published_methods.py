@@ -6,6 +6,7 @@ sizes are built on the meta device, where names, shapes and counts come back fro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +21,10 @@ from headwater.cli import main
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
 from headwater.methods.catalogue import METHODS, trained
+from headwater.methods.restoration.palette.method import FittedPalette, Palette
 from headwater.methods.restoration.sr3.method import SR3, FittedSR3
+from headwater.methods.segmentation.darl.method import DARL, DARLConfig, FittedDARL
+from headwater.methods.segmentation.ddpm_cd.method import ChangeDetector, ChangeHead, HeadConfig
 from headwater.methods.segmentation.implicit_ensembles.method import (
     FittedImplicitEnsembles,
     ImplicitEnsembles,
@@ -29,10 +33,15 @@ from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
 from headwater.methods.series.csdi.method import FittedCSDI
 from headwater.methods.synthesis.glide.method import FittedGlide, FittedGlideUpsampler, Glide
 from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
+from headwater.methods.synthesis.sdm.method import SDM, FittedSDM
 from headwater.methods.text.clip_diffusion_lm.method import FittedCaptioner
 from headwater.methods.text.diffuseq.method import DiffuSeq, FittedDiffuSeq
 from headwater.models import Pretrained
-from headwater.nets.level_unet import LevelUNet, LevelUNetConfig
+from headwater.models.published import level_network
+from headwater.nets.adm import UNet, UNetConfig
+from headwater.nets.image_conditioned import ConcatenatedUNet
+from headwater.nets.level_unet import LevelUNet, LevelUNetConfig, seen_names
+from headwater.nets.patch_gan import PatchGAN
 from headwater.nets.text2im import InpaintText2Im, SuperResText2Im, Text2Im, Text2ImConfig
 from headwater.nets.text_denoiser import TextDenoiser
 
@@ -47,6 +56,14 @@ GOLDEN: dict[str, tuple[type[Pretrained], Callable[[dict[str, Any]], dict[str, A
     ),
     "segdiff/model": (FittedSegDiff, lambda c: {"image_size": 16, "num_heads": c["net"]["num_heads"]}),
     "implicit-ensembles/model": (FittedImplicitEnsembles, lambda c: {"image_size": 16, "num_heads": 1}),
+    "sdm/model": (
+        FittedSDM,
+        lambda c: {
+            "image_size": 16,
+            "num_head_channels": c["net"]["num_head_channels"],
+            "no_instance": not c["use_instance"],
+        },
+    ),
     "diffuseq/tiny": (FittedDiffuSeq, lambda c: {"num_heads": c["heads"], "diffusion_steps": c["T"]}),
     "clip-diffusion-lm/concat": (
         FittedCaptioner,
@@ -65,10 +82,34 @@ GOLDEN: dict[str, tuple[type[Pretrained], Callable[[dict[str, Any]], dict[str, A
             "norm_groups": c["net"]["norm_groups"],
         },
     ),
+    "palette/model": (
+        FittedPalette,
+        lambda c: {
+            **{k: v for k, v in c["beta_schedule"]["train"].items() if k != "schedule"},
+            "image_size": 16,
+            "num_head_channels": c["net"]["num_head_channels"],
+        },
+    ),
+    "ddpm-cd/model": (
+        ChangeDetector,
+        lambda c: {"t": c["times"], "feat_scales": c["feat_scales"], "output_cm_size": 32, "n_timestep": 10},
+    ),
+    "darl/model": (FittedDARL, lambda c: {**c["schedule"], "image_size": 32}),
     "csdi/tiny_quad": (FittedCSDI, lambda c: {k: c[k] for k in ("diffusion", "model")}),
     "csdi/tiny_linear_uncond": (FittedCSDI, lambda c: {k: c[k] for k in ("diffusion", "model")}),
 }
+HELD = {"unet": "denoise_fn", "generator": "segment_fn"}
+"""What the golden file of DARL calls the networks of a generator's file; its discriminators lie in others."""
 every = pytest.mark.parametrize("name", GOLDEN)
+
+TABLES = {
+    FittedSR3: ("betas", "sqrt_recip_alphas_cumprod"),
+    FittedPalette: ("gammas", "posterior_mean_coef1"),
+    FittedDARL: ("betas", "posterior_variance"),
+}
+"""Tables of the chain that the authors' files hold beside the networks."""
+WORDED = (FittedGlide, FittedGlideInpaint, FittedCaptioner, FittedDiffuSeq)
+"""What needs a vocabulary beside its file."""
 
 
 def checkpoint(
@@ -77,11 +118,12 @@ def checkpoint(
     """The authors' file, the settings that it needs, and its weights."""
     ref = golden(name)
     cls, settings = GOLDEN[name]
-    torch.save(ref.under("w"), tmp_path / "theirs.pt")
-    words = (
-        {} if cls in (FittedCSDI, FittedSegDiff, FittedImplicitEnsembles, FittedSR3) else {"tokenizer": WORDS}
-    )
-    return tmp_path / "theirs.pt", {**settings(ref.config), **words}, ref.under("w")
+    weights = ref.under("w/head" if cls is ChangeDetector else "w")
+    if cls is FittedDARL:
+        weights = {f"{to}.{k}": v for name, to in HELD.items() for k, v in ref.under(f"w/{name}").items()}
+    torch.save(weights | {name: torch.rand(10) for name in TABLES.get(cls, ())}, tmp_path / "theirs.pt")
+    words = {"tokenizer": WORDS} if cls in WORDED else {}
+    return tmp_path / "theirs.pt", {**settings(ref.config), **words}, weights
 
 
 @every
@@ -229,8 +271,69 @@ def test_the_networks_of_sr3s_configurations_are_told_by_their_shapes(
     layout = FittedSR3.published({**names, "betas": (2000,)}, {"image_size": side, "norm_groups": groups})
     assert layout.config.network == sizes
     assert {layout.name(name) for name in names} == {f"network.{name}" for name in network.state_dict()}
-    assert layout.name("betas") is None
-    assert layout.name("sqrt_recipm1_alphas_cumprod") is None
+    assert layout.unused("betas")
+    assert layout.unused("sqrt_recipm1_alphas_cumprod")
+
+
+def test_the_reference_codes_palette_is_told_by_its_shapes() -> None:
+    """Its network for 256 x 256 has 62.6 million weights, and attention in the middle alone."""
+    sizes = UNetConfig(in_channels=6, out_channels=3, **asdict(replace(Palette().network, dropout=0.0)))
+    with torch.device("meta"):
+        network = ConcatenatedUNet(sizes)
+    assert sum(p.numel() for p in network.parameters()) == 62_641_347
+    names = {f"denoise_fn.{k.replace('time_', 'cond_')}": v for k, v in shapes(network).items()}
+    assert sum("qkv.weight" in name for name in names) == 1
+    layout = FittedPalette.published({**names, "gammas": (2000,)}, {"image_size": 256, "task": "uncropping"})
+    assert layout.config.network == sizes
+    assert (layout.config.tasks, layout.config.power) == (("uncrop",), 2)
+    assert {layout.name(name) for name in names} == {f"network.{name}" for name in network.state_dict()}
+    for table in ("gammas", "sqrt_recip_gammas", "sqrt_recipm1_gammas", "posterior_mean_coef1"):
+        assert layout.unused(table)
+
+
+@pytest.mark.parametrize(
+    ("classes", "edges", "side"),
+    [(151, False, 256), (19, True, 256), (34, True, [256, 512])],  # ADE20K, CelebAMask-HQ, Cityscapes
+)
+def test_the_papers_sdms_are_told_by_their_shapes(classes: int, edges: bool, side: Any) -> None:
+    shape = (3, 256, 512 if isinstance(side, list) else 256)
+    sizes = SDM().sizes(shape, classes, edges)
+    with torch.device("meta"):
+        network: Any = FittedSDM.networks(sizes)["network"]
+    layout = FittedSDM.published(shapes(network), {"image_size": side, "no_instance": not edges})
+    assert layout.config == sizes
+    assert {layout.name(k) for k in network.state_dict()} == {f"network.{k}" for k in network.state_dict()}
+    if classes == 151:  # the second is the same network with plain norms
+        counts = [sum(p.numel() for p in one.parameters()) for one in (network, _plain(sizes.network))]
+        assert counts == [660_608_518, 552_814_086]
+
+
+def _plain(config: UNetConfig) -> UNet:
+    with torch.device("meta"):
+        return UNet(config)
+
+
+def test_the_heads_of_ddpm_cd_and_its_prior_are_told_by_their_shapes() -> None:
+    sizes = HeadConfig((1024, 1024, 512, 256, 128), 3, reference=True)
+    prior = LevelUNetConfig(128, (1, 2, 4, 8, 8), 2, (16,), in_channels=3)
+    with torch.device("meta"):
+        head, network = ChangeHead(sizes), LevelUNet(prior)
+    settings = {"t": [50, 100, 400], "feat_scales": [14, 11, 8, 5, 2], "output_cm_size": 256}
+    config = ChangeDetector.published(shapes(head), settings).config
+    assert (config.head, config.shape, config.blocks) == (sizes, (3, 256, 256), (0, 3, 6, 9, 12))
+    assert [round(level, 4) for level in config.signal_levels] == [0.997, 0.9878, 0.8192]
+    # The sheet of the paper says 46.4 and 391.0 million.
+    assert round(sum(p.numel() for p in head.parameters()) / 1e6, 1) == 46.4
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == 391.0
+    back = {name: name.replace("downs.0.", "init_conv.", 1) for name in shapes(network)}
+    theirs = {
+        new
+        if new.startswith("init_conv.")
+        else re.sub(r"^downs\.(\d+)", lambda m: f"downs.{int(m[1]) - 1}", new): shape
+        for (_, new), shape in zip(back.items(), shapes(network).values(), strict=True)
+    }
+    assert level_network(theirs) == prior
+    assert {seen_names(name) for name in theirs} == set(shapes(network))
 
 
 def test_the_papers_diffuseq_is_told_by_its_shapes() -> None:
@@ -249,3 +352,23 @@ def test_the_papers_diffuseq_is_told_by_its_shapes() -> None:
     config = FittedDiffuSeq.published(theirs, {"tokenizer": WORDS}).config
     assert config.network == network.config
     assert (config.T, config.length, config.schedule) == (2000, 128, "sqrt")
+
+
+def test_the_networks_of_darl_are_told_by_their_shapes() -> None:
+    """27.4 million parameters, 7.9 of the generator and 2.8 of either discriminator, as published."""
+    method = DARL()
+    sizes = LevelUNetConfig(**asdict(method.network), in_channels=1, out_channels=1, told="timestep")
+    with torch.device("meta"):
+        network: Any = FittedDARL.networks(DARLConfig(sizes, method.generator))["network"]
+        judge = PatchGAN(method.discriminator)
+    names = shapes(network)
+    assert names["denoise_fn.time_mlp.1.weight"] == (256, 64)
+    assert names["denoise_fn.downs.1.res_block.mlp.1.weight"] == (64, 64)
+    assert names["segment_fn.up_0.conv_s.weight_orig"] == (128, 256, 1, 1)
+    assert names["segment_fn.up_0.conv_s.weight_u"] == (128,)
+    counts = [sum(p.numel() for p in n.parameters()) for n in (network.denoise_fn, network.segment_fn, judge)]
+    assert counts == [27_432_513, 7_936_513, 2_762_689]
+    layout = FittedDARL.published({**names, "betas": (2000,)}, {"image_size": 256})
+    assert layout.config == DARLConfig(sizes, method.generator)
+    assert {layout.name(name) for name in names} == {f"network.{name}" for name in names}
+    assert layout.unused("betas")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from headwater.attacks import APGD, PGD, Threat
+from headwater.attacks import APGD, PGD, Restarts, Square, Threat
 from headwater.attacks.ascent import checkpoints
 from headwater.attacks.gradient import Objective, losses
 
@@ -44,7 +44,7 @@ def test_the_best_attack_on_a_linear_classifier_is_found(attack: PGD | APGD, thr
     model, x = Linear(), torch.full((3, 1, 4, 4), 0.5)
     y = torch.zeros(3, dtype=torch.int64)
     best = optimum(model.weight.detach(), threat, x)
-    found = attack.perturb(model, threat, x, y, [1, 2, 3])[0]
+    found = attack.perturb(model, threat, x, y, [1, 2, 3])[-1]
     with torch.no_grad():
         before, reached, wanted = (model(v)[:, 0] for v in (x, found, best))
     assert float((before - reached).min()) >= 0.999 * float(before[0] - wanted[0])
@@ -140,3 +140,56 @@ def test_apgd_beats_pgd_of_the_same_length_on_a_bent_network() -> None:
         for name, attack in (("pgd", PGD(30)), ("apgd", APGD(30)), ("blind", PGD(1)))
     }
     assert loss["apgd"] >= 0.99 * loss["pgd"] > loss["blind"]
+
+
+def test_square_comes_near_what_gradients_find() -> None:
+    """A linear classifier: the best square search can do is the corner of the ball, which PGD finds."""
+    model, threat = Linear(), Threat("linf", 0.1)
+    x, y = torch.full((3, 1, 4, 4), 0.5), torch.zeros(3, dtype=torch.int64)
+    (found,) = Square(400).perturb(model, threat, x, y, [1, 2, 3])
+    with torch.no_grad():
+        before, reached, wanted = (
+            model(v)[:, 0] for v in (x, found, optimum(model.weight.detach(), threat, x))
+        )
+    assert float((before - reached).min()) >= 0.95 * float(before[0] - wanted[0])
+    assert float(threat.size(found - x).max()) <= threat.eps * (1 + 1e-5)
+    (alone,) = Square(400).perturb(model, threat, x[1:2], y[1:2], [2])
+    assert torch.equal(alone, found[1:2])
+
+
+def test_aiming_and_restarts_break_what_one_start_leaves() -> None:
+    net, x, y = bent(1)
+    threat = Threat("linf", 0.02)
+
+    def left(attack: APGD | PGD | Restarts) -> float:
+        held = torch.ones(100, dtype=torch.bool)
+        for candidate in attack.perturb(net, threat, x, y, range(100)):
+            held &= net(candidate).argmax(1) == y
+        return float(held.double().mean())
+
+    few = PGD(1, size=0.002)  # hardly moves from where it begins
+    assert left(Restarts(few, 8)) < left(few)
+    # Each class aimed at is reached more often than by going away from the true one.
+    aimed = APGD(20, loss="ce", targets=4)
+    candidates = aimed.perturb(net, threat, x, y, range(100))
+    assert len(candidates) == 8
+    assert left(aimed) <= left(APGD(20))
+    others = net(x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
+    away = APGD(20).perturb(net, threat, x, y, range(100))[-1]
+    for k in (1, 3):
+        reached = (net(candidates[2 * k + 1]).argmax(1) == others[:, k]).sum()
+        assert reached >= (net(away).argmax(1) == others[:, k]).sum()
+
+
+def test_dlr_that_aims_is_the_papers() -> None:
+    logits = torch.tensor([[3.0, 1.0, 0.0, -1.0]])
+    found = losses(logits, torch.tensor([0]), "dlr", torch.tensor([2]))
+    torch.testing.assert_close(found, torch.tensor([-(3.0 - 0.0) / (3.0 - (0.0 - 1.0) / 2)]))
+
+
+def test_draws_in_parts_give_the_same_gradient() -> None:
+    model, x = Linear(noise=3.0), torch.full((2, 1, 4, 4), 0.01)
+    y = torch.zeros(2, dtype=torch.int64)
+    whole, parts = (Objective(model.seeded, y, [5, 6], "ce", 7, part=p)(x, 0) for p in (0, 3))
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class PGD:
     loss: Loss = "ce"
     fixed: bool = False
     """Whether it knows the evaluation's own noise: a diagnosis, not an attack on a random defence."""
+    part: int = 0
+    """Draws of a gradient computed at once, for less memory; 0 is all of them."""
 
     @in_evaluation
     def perturb(
@@ -44,7 +46,8 @@ class PGD:
     ) -> list[Tensor]:
         """Candidates (B, C, H, W): the last point, and the one with the largest loss that was measured."""
         need(self.steps >= 1 and self.draws >= 1, "steps and draws are 1 or more")
-        objective = Objective(logits_of(model, self.view), labels, seeds, self.loss, self.draws, self.fixed)
+        logits = logits_of(model, self.view)
+        objective = Objective(logits, labels, seeds, self.loss, self.draws, self.fixed, self.part)
         size = 2.5 * threat.eps / self.steps if self.size is None else self.size
         small = threat.norm != "linf" or self.size is None or size < 1
         need(small, f"the step size is {size:g} for pictures in [0, 1]: give {size:g} / 255 for grey levels")
@@ -85,15 +88,39 @@ class APGD:
     """Draws of the model's randomness per gradient."""
     view: View = "exact"
     loss: Loss = "ce"
+    targets: int = 0
+    """Wrong classes that are aimed at in turn, the likeliest first, each by all the steps; 0 aims at none."""
+    part: int = 0
+    """Draws of a gradient computed at once, for less memory; 0 is all of them."""
 
     @in_evaluation
     def perturb(
         self, model: nn.Module, threat: Threat, images: Tensor, labels: Tensor, seeds: Sequence[int]
     ) -> list[Tensor]:
-        """Candidates (B, C, H, W): the point with the largest loss. Needs steps + 1 gradients."""
+        """Candidates (B, C, H, W): the last point, and the one with the largest loss; both for each class
+        that is aimed at. Needs steps + 1 gradients for each."""
         need(self.steps >= 1 and self.draws >= 1, "steps and draws are 1 or more")
-        objective = Objective(logits_of(model, self.view), labels, seeds, self.loss, self.draws)
+        logits = logits_of(model, self.view)
+        objective = Objective(logits, labels, seeds, self.loss, self.draws, part=self.part)
+        if self.targets == 0:
+            return self._ascend(objective, threat, images, seeds)
+        with torch.no_grad():
+            likely = logits(images, [derive(seed, Purpose.APGD, 0) for seed in seeds])
+        others = likely.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)
+        need(
+            1 <= self.targets < likely.shape[1],
+            f"targets is {self.targets}: give 0 to {likely.shape[1] - 1}, the number of wrong classes",
+        )
+        found = list[Tensor]()
+        for k in range(self.targets):
+            own = seeds if k == 0 else [derive(seed, k) for seed in seeds]
+            found += self._ascend(replace(objective, seeds=own, aims=others[:, k]), threat, images, own)
+        return found
 
+    def _ascend(
+        self, objective: Objective, threat: Threat, images: Tensor, seeds: Sequence[int]
+    ) -> list[Tensor]:
+        """The last point and the best."""
         x = threat.start(images, [derive(seed, Purpose.APGD) for seed in seeds])
         loss, gradient = objective(x, 0)
         before, best, best_gradient, highest = x, x, gradient, loss
@@ -121,4 +148,4 @@ class APGD:
                 gradient = best_gradient.where(again, gradient)
                 loss = highest.where(halved, loss)
                 rises, since, highest_then = torch.zeros_like(loss), 0, highest
-        return [best]
+        return [x, best]

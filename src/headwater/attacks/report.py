@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from headwater.attacks.threat import Threat
-from headwater.metrics.statistics import wilson_interval
+from headwater.metrics.statistics import bootstrap_interval, wilson_interval
 from headwater.report import Share
 
 WORST = "worst case over all attacks"
 KNOWN = "noise known to the attacker"
 CLEAN = "no attack"
+SINGLE, SINGLE_WORST = "no attack, one draw", "worst case over all attacks, one draw"
+"""Of a random model: what a single evaluation gets right, on average, where a vote counts above."""
 NAIVE, BLIND = "classifier only", "BPDA + EOT"
 EXACT, APGD_EXACT = "exact gradient + EOT", "exact APGD + EOT"
 TRANSFER = "transfer"
@@ -36,6 +39,9 @@ class Report:
     held: Mapping[str, Tensor]
     known: Tensor | None = None
     """Under an attack that knows the noise of the evaluation: what is left without the help of chance."""
+    single: Mapping[str, Tensor] = field(default_factory=dict)
+    """Without attack, and under each: the share of the votes that are right, float (N,), of an attack for its
+    worst candidate. A deployed defence that is asked once answers so."""
 
     @property
     def worst(self) -> Tensor:
@@ -44,6 +50,25 @@ class Report:
         for held in self.held.values():
             found = found & held
         return found
+
+    @property
+    def singles(self) -> dict[str, Share]:
+        """Right answers of one draw, without attack and for the worst candidate of each picture over all
+        attacks, with intervals of 95 % over pictures; the latter was chosen on the same draws, which makes it
+        look worse by their chance. Empty where the model is not random."""
+        if self.votes == 1 or CLEAN not in self.single:
+            return {}
+        return {
+            name: Share(low, float(v.double().mean()), high)
+            for name, v in self.single_by_name.items()
+            for low, high in [bootstrap_interval(v.numpy(), seed=0)]
+        }
+
+    @property
+    def single_by_name(self) -> dict[str, Tensor]:
+        """The share of single draws that are right, without attack and in the worst case: float (N,) each."""
+        worst = torch.stack(list(self.single.values())).amin(0)
+        return {SINGLE: self.single[CLEAN], SINGLE_WORST: worst}
 
     @property
     def by_name(self) -> dict[str, Tensor]:
@@ -91,6 +116,7 @@ class Report:
         head = f"{len(self.clean)} pictures, {self.threat}, {self.votes} votes; strongest: {self.strongest}"
         width = max(map(len, self.shares))
         lines = [f"  {name:{width}}  {share}" for name, share in self.shares.items()]
+        lines += [f"  {k:{width}}  {s}" for k, s in self.singles.items()]
         return "\n".join([head, *lines, *self.warnings])
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,5 +127,23 @@ class Report:
             "n": len(self.clean),
             "strongest": self.strongest,
             "accuracy": {k: {"share": s.mean, "low": s.low, "high": s.high} for k, s in self.shares.items()},
+            "one_draw": {k: {"share": s.mean, "low": s.low, "high": s.high} for k, s in self.singles.items()},
             "warnings": self.warnings,
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Effort:
+    """What is left over the effort of the attacks."""
+
+    steps: tuple[int, ...]
+    left: tuple[float, ...]
+    """Share of pictures that hold under all attacks of so many steps and fewer."""
+    flat: bool
+    """Whether the last step up broke hardly anything."""
+    reports: tuple[Report, ...]
+
+    def __str__(self) -> str:
+        pairs = zip(self.left, self.steps, strict=True)
+        found = ", ".join(f"{left:.1%} after {steps} steps" for left, steps in pairs)
+        return f"{found}: {'flat' if self.flat else 'not flat, so take more steps before you quote it'}"

@@ -7,20 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from headwater.data.gaps import straight
 from headwater.data.series import Array, Table
 
 
 def interpolated(table: Table, mean: Array) -> Table:
     """Straight lines in time between the nearest given cells, flat beyond the ends; `mean` (K,) in columns
     without any."""
-    values = table.values.copy()
-    for k in range(values.shape[1]):
-        seen = np.isfinite(values[:, k])
-        if seen.any():
-            values[~seen, k] = np.interp(table.times[~seen], table.times[seen], values[seen, k])
-        else:
-            values[:, k] = mean[k]
-    return table.filled(values)
+    lines = straight(table)
+    return table.filled(np.where(np.isnan(lines), mean, lines))
 
 
 def column_mean(table: Table, mean: Array) -> Table:

@@ -21,12 +21,13 @@ from headwater.data.windows import Scale, Windows
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
 from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfig
 from headwater.methods.synthesis.glide.method import FittedGlide
+from headwater.methods.synthesis.sdm.method import SDM, FittedSDM
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.noise import White
 from headwater.sampling import Run, guided
 
 TOLERANCE = 1e-4
-Part = Literal["guidance", "captions", "picture", "side information"]
+Part = Literal["guidance", "captions", "picture", "map", "side information"]
 Ways = tuple[Callable[[], Tensor], Callable[[], Tensor]]
 
 
@@ -37,18 +38,19 @@ class ComputedOnce:
     guidance: GLIDE's two answers a step in one network call, against two calls.
     captions: GLIDE's transformer reads them before the walk, against in each call.
     picture: SegDiff's RRDB sees a picture once for all its masks and steps, against once a step and mask.
+    map: what the norms of SDM's decoder read from a label map, once a picture, against in each call.
     side information: CSDI's embeddings and their projections, once per window, against once a step and draw.
     """
 
     part: Part
     steps: int
     batch: int
-    """Captions, masks of one picture, or draws of one window."""
+    """Captions, masks of one picture, label maps, or draws of one window."""
     pairs: int
     side: int = 64
-    """Side of SegDiff's pictures, or columns of CSDI's series."""
+    """Side of SegDiff's and SDM's pictures, or columns of CSDI's series."""
     scale: int = 4
-    """SegDiff's and CSDI's networks are so many times thinner than the paper's."""
+    """SegDiff's, SDM's and CSDI's networks are so many times thinner than the paper's."""
 
     def rows(self, run: Run) -> list[Row]:
         """Check that both walks end alike, then time them."""
@@ -56,6 +58,7 @@ class ComputedOnce:
             "guidance": self.guidance,
             "captions": self.captions,
             "picture": self.picture,
+            "map": self.map,
             "side information": self.side_information,
         }
         (ours, peer), sizes = made[self.part]()
@@ -132,6 +135,26 @@ class ComputedOnce:
         size = f"SegDiff in a network {self.scale} times thinner than the paper's"
         said = f"{size}, {self.batch} masks of one 3 x {self.side} x {self.side} picture"
         return (lambda: masks(fitted), lambda: masks(forgetful)), said
+
+    def map(self) -> tuple[Ways, str]:
+        """SDM's published proportions, `scale` times thinner, on maps of ADE20K's classes."""
+        thin = replace(SDM().network, model_channels=256 // self.scale, num_head_channels=64 // self.scale)
+        # v: untrained, an answer that is divided by a signal of almost 0 would be all rounding.
+        method = SDM(network=thin, hidden=128 // self.scale, steps=str(self.steps), predicts="v")
+        fitted = FittedSDM.fresh(method.sizes((3, self.side, self.side), 151), 0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            stirred(fitted.network).eval().requires_grad_(False)
+        draws = torch.Generator().manual_seed(0)
+        labels = torch.randint(151, (self.batch, self.side, self.side), generator=draws)
+        quiet = Run(device="cpu", batch_size=self.batch, progress=False)
+
+        def drawn(cached: bool) -> Tensor:
+            return replace(method, cached=cached).draw(labels, fitted, quiet)
+
+        size = f"SDM in a network {self.scale} times thinner than the paper's, guided"
+        said = f"{size}, {self.batch} maps of 151 classes, {self.side} x {self.side}"
+        return (lambda: drawn(True), lambda: drawn(False)), said
 
     def side_information(self) -> tuple[Ways, str]:
         """CSDI's published network, `scale` times thinner, on windows of 48 rows."""

@@ -48,7 +48,7 @@ class CSDISampling:
         values = self._values()
         rows = np.arange(self.length, dtype=float)
         tables = [Table(v, rows, self._names, f"w{i}") for i, v in enumerate(values)]
-        fitted, method = self._fitted(), CSDI(samples=self.draws)
+        fitted, method = self._fitted(), CSDI(samples=self.draws, sampler="ancestral")
         quiet = Run(device="cpu", seed=0, batch_size=self.windows * self.draws, progress=False)
 
         def ours() -> Tensor:

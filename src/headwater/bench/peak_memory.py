@@ -13,12 +13,15 @@ from typing import Any
 
 import torch
 
+from headwater.bench.change_features import ChangeFeatures
 from headwater.bench.few_labels import FewLabels
 from headwater.bench.pixel_features import PixelFeatures
 from headwater.bench.purifier_gradient import PurifierGradient
 from headwater.bench.weighing import Weighed
 
-WEIGHED: Mapping[str, Any] = {kind.__name__: kind for kind in (PixelFeatures, PurifierGradient, FewLabels)}
+WEIGHED: Mapping[str, Any] = {
+    kind.__name__: kind for kind in (PixelFeatures, PurifierGradient, FewLabels, ChangeFeatures)
+}
 
 
 def peak_bytes() -> int:

@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from headwater.bench.change_features import ChangeFeatures
 from headwater.bench.computed_once import ComputedOnce
 from headwater.bench.core_overhead import CoreOverhead
 from headwater.bench.csdi_sampling import CSDISampling
 from headwater.bench.curve import Curve
 from headwater.bench.few_labels import FewLabels
 from headwater.bench.kept import Kept
-from headwater.bench.method_quality import GlideQuality, MaskQuality, SeriesQuality
+from headwater.bench.method_quality import EnlargingQuality, GlideQuality, MaskQuality, SeriesQuality
+from headwater.bench.pictured_step import PicturedStep
 from headwater.bench.pixel_features import PixelFeatures
 from headwater.bench.published import PublishedModel
 from headwater.bench.purifier_gradient import PurifierGradient
@@ -59,18 +61,25 @@ QUICK: Mapping[str, Sequence[Comparison]] = {
         ReverseLoop("DDIM", 50, 8, 5),
         ReverseLoop("DDPM", 250, 1, 5),
     ),
-    "training": (TrainingStep("fp32", 64, 1, 7), TrainingStep("bf16", 64, 1, 7)),
+    "training": (
+        TrainingStep("fp32", 64, 1, 7),
+        TrainingStep("bf16", 64, 1, 7),
+        PicturedStep("SR3", 16, 1, 7),
+        PicturedStep("Palette", 16, 1, 7),
+    ),
     "simplex": (
         SimplexFields("walk", 16, 64, 5),
         SimplexFields("training", 16, 64, 5),
         SimplexFields("walk", 1, 64, 5),
     ),
     "pixels": (PixelFeatures(128, 10, 3),),
+    "changes": (ChangeFeatures(128, 3),),
     "once": (
         ComputedOnce("guidance", 10, 1, 5),
         ComputedOnce("guidance", 10, 16, 3),
         ComputedOnce("captions", 10, 1, 5),
         ComputedOnce("picture", 5, 4, 3),
+        ComputedOnce("map", 10, 1, 3),
         ComputedOnce("side information", 10, 8, 3, side=35, scale=1),
     ),
     "gradient": (PurifierGradient(10, 4, 3),),
@@ -86,6 +95,8 @@ FULL: Mapping[str, Sequence[Comparison]] = {
     "training": (
         TrainingStep("fp32", 64, 5, 9),
         TrainingStep("bf16", 64, 5, 9),
+        PicturedStep("SR3", 16, 5, 9),
+        PicturedStep("Palette", 16, 5, 9),
         TrainingMode(False, 64, 5, 5),
         TrainingMode(True, 64, 5, 5),
     ),
@@ -96,6 +107,7 @@ FULL: Mapping[str, Sequence[Comparison]] = {
         SimplexFields("walk", 1, 256, 3),
     ),
     "pixels": (*QUICK["pixels"], PixelFeatures(256, 10, 3), FewLabels(50, 256, 10, 3)),
+    "changes": (*QUICK["changes"], ChangeFeatures(256, 3)),
     "once": (*QUICK["once"], ComputedOnce("picture", 3, 1, 3, scale=1)),
     "gradient": (PurifierGradient(10, 4, 3), PurifierGradient(100, 1, 3)),
     "restoring": (*QUICK["restoring"], Restoring("DPS", 1000, 1, 3)),
@@ -123,6 +135,8 @@ FULL_CURVES: Sequence[Study] = (
     GlideQuality(192, _GLIDE, "grain"),
     MaskQuality(120, (2, 3, 5, 10, 25, 100)),
     SeriesQuality(60, 50, (3, 5, 10, 25, 50)),
+    EnlargingQuality(80, (5, 10, 20, 50, 100), "features"),
+    EnlargingQuality(80, (5, 10, 20, 50, 100), "grain"),
 )
 
 _CURVES = "quality"

@@ -24,6 +24,8 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 SHARED = ("apply", "fit")
 """Verbs whose work several processes under torchrun share."""
+_LONGEST = 1500
+"""Letters of a sentence; what is longer repeats a file."""
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 """Exit codes."""
 
@@ -97,12 +99,15 @@ def _verb(words: list[str]) -> int:
 
 def _sentence(error: Exception) -> str:
     """What went wrong and what to do, without line breaks."""
-    text = " ".join(str(error).split())
-    short = ("out of memory", "not enough memory", "allocate memory")
-    if isinstance(error, MemoryError) or any(words in text for words in short):
+    from headwater.notes import printable
+
+    text = printable(" ".join(str(error).split()))
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 300]} ... {text[-290:]}"
+    full = ("out of memory", "not enough memory", "can't allocate memory")
+    if isinstance(error, MemoryError) or any(words in text for words in full):
         return "there is not enough memory: lower --batch, or use smaller pictures"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}: check the path and its permissions"
+        return f"{printable(str(error.filename))}: {error.strerror}: check the path and its permissions"
     if isinstance(error, (ValueError, OSError)) and text:
         return text
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__

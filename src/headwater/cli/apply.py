@@ -14,6 +14,7 @@ from headwater.cli.methods import (
     PRIOR,
     answers,
     applied,
+    classes_of,
     fitted_class,
     inputs_of,
     kinds,
@@ -122,7 +123,9 @@ def _prepared(
         about["prior_hash"] = given["prior"].hash
     wanted = kinds(function)
     shape = shape_of(given.get("prior"), given.get("fitted"), chosen)
-    sources = open_all(wanted, {k: getattr(options, k) for k in wanted}, shape, reading=reading_of(options))
+    files, fitted_to = {k: getattr(options, k) for k in wanted}, given.get("fitted")
+    whole, known = getattr(chosen, "tiled", False), classes_of(fitted_to)
+    sources = open_all(wanted, files, shape, reading=reading_of(options), whole=whole, classes=known)
     about["inputs"] = {key: source.mark for key, source in sources.items()}
     return Walk(chosen, sources, given, results(method), work, options.on_error), about
 

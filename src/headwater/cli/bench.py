@@ -29,6 +29,7 @@ class Options:
             "training",
             "simplex",
             "pixels",
+            "changes",
             "once",
             "gradient",
             "restoring",

@@ -11,6 +11,7 @@ from headwater.cli.files import Source, measured_of, open_all, together
 from headwater.cli.kinds import FAMILIES, Request
 from headwater.cli.methods import (
     answers,
+    classes_of,
     help_of,
     inputs_of,
     kinds,
@@ -25,12 +26,12 @@ from headwater.cli.record import read_record, recorded_input
 from headwater.cli.work import Switch, answer
 from headwater.data.label_maps import Held
 from headwater.data.listing import files_below
-from headwater.data.pictures import SUFFIXES, list_pictures
+from headwater.data.pictures import SUFFIXES, described, list_pictures
 from headwater.data.reading import UNSAID, Reading
 from headwater.errors import UserError, need
 from headwater.gallery import run_folder
 from headwater.methods.base import Kind
-from headwater.methods.catalogue import entry
+from headwater.methods.catalogue import entry, trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,8 @@ def run(argv: Sequence[str]) -> int:
     originals = _originals(method, record, shape, reading) if compared else None
     labels = [Path(str(where[key])) for key in made if wanted[key].name == "labels"]
     classes = max((max(Held.by(list_pictures(path)).values, default=0) + 1 for path in labels), default=0)
+    if "labels" in names:
+        classes = max(classes, _known(name, record))
     sources = open_all(wanted, where, shape, tuple(wanted), reading, made, originals, classes)
     given = together(sources, not options.json)
     first, count = next(iter(sources.values())), given.items
@@ -94,6 +97,15 @@ def _where(key: str, kind: Kind, options: Any, record: dict[str, Any], free: boo
 def _written(result: Path, key: str, kind: Kind) -> Path:
     """Where `apply` writes an output."""
     return result / FAMILIES[kind.name].results(key)
+
+
+def _known(name: str, record: dict[str, Any]) -> int:
+    """How many classes what was applied knows; 0 where it is gone."""
+    fitted, kind = recorded_input(record, "fitted"), trained(name)
+    try:
+        return 0 if fitted is None or kind is None else classes_of(kind.from_pretrained(fitted))
+    except UserError:
+        return 0
 
 
 def _with_fit(record: dict[str, Any]) -> dict[str, Any]:
@@ -124,10 +136,8 @@ def _originals(method: Any, record: dict[str, Any], shape: Any, reading: Reading
 
 def _shape(result: Path) -> tuple[int, int, int] | None:
     """Channels and size of the pictures in a result folder, if it has any."""
-    from PIL import Image
-
     found = files_below(result, SUFFIXES)
     if not found:
         return None
-    with Image.open(found[0]) as picture:
+    with described(found[0]) as picture:
         return (3 if picture.mode == "RGB" else 1, picture.height, picture.width)

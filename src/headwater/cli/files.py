@@ -143,6 +143,7 @@ def open_all(
     made: Collection[str] = (),
     originals: Source | None = None,
     classes: int = 0,
+    whole: bool = False,
 ) -> dict[str, Source]:
     """The inputs that were given, by argument.
 
@@ -153,6 +154,7 @@ def open_all(
     made: the inputs that a method wrote, in the numbering and size that it works in.
     originals: the pictures that masks and label maps are drawn on; by default those among the inputs.
     classes: how many classes label maps have at least, if that is known.
+    whole: whether pictures at least as large as `shape` keep the height and width of the first one.
     """
     loose = any(kind.name == "kspace" for kind in wanted.values())
     given = {name: kind for name, kind in wanted.items() if where[name] is not None}
@@ -163,6 +165,12 @@ def open_all(
         size = None if loose and given[name].name == "mask" else shape
         # What the user says is about files of the user's; tables of ours are written in the manner of these.
         said = UNSAID if name in made and given[name].name != "series" else reading
+        if whole and size is not None:
+            shape, whole = (
+                _whole(size, Source(given[name], Request(name, str(where[name]), reading=said))),
+                False,
+            )
+            size = shape
         ask = Request(
             name,
             str(where[name]),
@@ -182,6 +190,12 @@ def open_all(
     for source in others:
         source.pictures = pictures
     return {name: sources[name] for name in given}
+
+
+def _whole(shape: Shape, pictures: Source) -> Shape:
+    """The shape of pictures as stored, in the channels of `shape`; `shape` itself where they are smaller."""
+    height, width = (pictures.shape or shape)[1:]
+    return (shape[0], height, width) if height >= shape[1] and width >= shape[2] else shape
 
 
 def measured_of(source: Source) -> Source | None:

@@ -102,7 +102,8 @@ def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
         about["prior_hash"] = prior.hash
     wanted = kinds(function)
     where = {key: getattr(options, key) for key in wanted}
-    sources = open_all(wanted, where, shape_of(prior, options.method), reading=reading_of(options))
+    shape, whole = shape_of(prior, options.method), getattr(options.method, "tiled", False)
+    sources = open_all(wanted, where, shape, reading=reading_of(options), whole=whole)
     out = options.out
     if team.first:
         _opened(name, options)

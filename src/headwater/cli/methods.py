@@ -160,6 +160,13 @@ def shape_of(prior: Any, *others: Any) -> tuple[int, int, int] | None:
     return good[0] if good else None
 
 
+def classes_of(fitted: Any) -> int:
+    """How many classes of label maps something that was fitted knows; 0 where it says none. A map need not
+    show all of them."""
+    found = getattr(getattr(fitted, "config", None), "classes", 0)
+    return found if isinstance(found, int) else 0
+
+
 def recorded_method(
     method: type[Method], record: Mapping[str, Any], said: Mapping[str, Any] | None = None
 ) -> Method:

@@ -15,6 +15,7 @@ import yaml
 
 from headwater.cli.usage import WrongUsage, nearest
 from headwater.errors import UserError
+from headwater.plain_yaml import read_yaml
 
 T = TypeVar("T")
 
@@ -126,10 +127,10 @@ def _one_sentence(text: str, words: Sequence[str], prog: str) -> str:
 def read_options(path: Path) -> Mapping[str, Any]:
     """The options of a YAML file. Raises UserError or WrongUsage if it cannot be read or holds none."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = read_yaml(path, yaml.SafeLoader)
     except OSError as error:
         raise UserError(f"cannot read the config {path} ({error.strerror}): check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise WrongUsage(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     options = found.get("options", found) if isinstance(found, dict) else None
     if not isinstance(options, dict):

@@ -147,7 +147,8 @@ def _held(out: Path) -> list[str]:
 def _clear(out: Path, record: Mapping[str, Any]) -> None:
     """Remove what a run left, and no other file."""
     sealed = {**(record.get("outputs") or {}), **(record.get("pages") or {})}
-    owned = [str(name) for name in (*sealed, *Parts(out).planned()) if is_plain(str(name))]
+    begun = Parts(out)
+    owned = [str(name) for name in (*sealed, *begun.files(), *begun.planned()) if is_plain(str(name))]
     listed = [f for folder in (FITTED, "prior") for f in _listed(out, folder)]
     changed = next((n for n, v in sealed.items() if (out / n).is_file() and sha256(out / n) != v), None)
     need(

@@ -34,7 +34,7 @@ def partners(own: Source, first: Source, bad: dict[int, str] | None = None) -> l
     takes the sentence, by item of `first`.
     """
     found = _matched(own, first)
-    if own.kind.name not in ("images", "mask", "labels") or own.pictures is own or own.ask.made:
+    if own.kind.name not in ("images", "mask", "labels", "ids") or own.pictures is own or own.ask.made:
         return found
     on: list[int | None] = list(range(len(first)))
     if own.pictures is not first:
@@ -47,10 +47,11 @@ def partners(own: Source, first: Source, bad: dict[int, str] | None = None) -> l
 def _matched(own: Source, first: Source) -> list[list[int]]:
     """`partners` by name or in order, not yet compared with the pictures.
 
-    One mask serves all. Items without names of their own, such as lines, and items of which no name matches
-    are paired in order if there are as many, and said to be. Raises UserError where there are two ways.
+    One mask serves all, and one set of coil maps. Items without names of their own, such as lines, and items
+    of which no name matches are paired in order if there are as many, and said to be. Raises UserError where
+    there are two ways.
     """
-    if own.kind.name == "mask" and len(own) == 1:
+    if own.kind.name in ("mask", "maps") and len(own) == 1:
         return [[0]] * len(first)
     rows = _rows_by_key(own)
     keys = [key_of(name) for name in first.names]

@@ -13,14 +13,20 @@ from headwater.atomic import sha256, write_file
 from headwater.cli.options import plain
 from headwater.cli.voice import noted
 from headwater.errors import UserError, need
+from headwater.plain_yaml import read_yaml
 from headwater.report.page import running_versions
 
 NAME, PAGE = "run.yaml", "index.html"
 _COMPARED = (".png", ".npy", ".npz", ".csv", ".jsonl", ".gz", ".safetensors")
 """What a rerun must reproduce bit for bit; pages and logs hold times."""
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """In C where PyYAML has it: the record of 10,000 files is long."""
+_TYPES: dict[str, type] = {
+    **dict.fromkeys(("verb", "target", "directory"), str),
+    **dict.fromkeys(("options", "versions", "outputs", "skipped"), dict),
+    "notes": list,
+}
+"""What stands under the names of a record, where anything does."""
 
 
 def write_record(
@@ -62,18 +68,31 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise UserError(f"{path} is damaged: restore it, or remove it to go on without") from None
+        found = read_yaml(path)
+    except yaml.YAMLError as error:
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged ({why}): restore it, or remove it to go on without") from None
     need(isinstance(found, dict), f"{path} is no record of a run: remove it to go on without")
+    for name, kind in _TYPES.items():
+        held = found.get(name)
+        right = held is None or (isinstance(held, kind) and _named(held))
+        need(right, f"{path} is damaged ({name} is no {_WORDS[kind]}): restore it, or remove it")
     return found
+
+
+_WORDS = {str: "text", dict: "table by names", list: "list of texts"}
+
+
+def _named(held: Any) -> bool:
+    """Whether a table of a record has texts for names, and a list of it texts alone."""
+    return not isinstance(held, dict | list) or all(isinstance(key, str) for key in held)
 
 
 def recorded_input(record: Mapping[str, Any], key: str) -> str | None:
     """Where a run had one of its inputs: as given, or below the folder that it started in if it is there."""
     where = (record.get("options") or {}).get(key)
-    if where is None or Path(where).is_absolute() or "directory" not in record:
-        return None if where is None else str(where)
+    if not isinstance(where, str) or Path(where).is_absolute() or "directory" not in record:
+        return where if isinstance(where, str) else None
     beside = Path(record["directory"]) / where
     found = beside.exists() or Path(str(beside).rpartition(":")[0]).is_file()
     return str(beside) if found else str(where)

@@ -142,7 +142,7 @@ class _Pair:
         raise UserError(f"{self._sizes()}: give one of that size, or of the {_by(self.working)} worked at")
 
     def _sizes(self) -> str:
-        what = {"labels": "label map", "mask": "mask"}.get(self.source.kind.name, "picture")
+        what = {"labels": "label map", "ids": "map", "mask": "mask"}.get(self.source.kind.name, "picture")
         own = f" by its orientation tag {self.item.tag}" if self.item.turned else ""
         tag = f" with the orientation tag {self.picture.tag}"
         stored = f", stored as {_by(self.picture.stored)}{tag}" if self.picture.turned else ""

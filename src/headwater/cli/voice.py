@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 
-from headwater.notes import LOGGER, some
+from headwater.notes import LOGGER, printable, some
 
 _WAIT = 5
 """Seconds after which torchrun's store counts as gone."""
@@ -137,11 +137,6 @@ def noted() -> list[str]:
 
 def _more(count: int) -> str:
     return f" (and {count} more)" if count else ""
-
-
-def printable(text: str) -> str:
-    """Text without what makes a terminal do something, or what it cannot show: names may hold anything."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def say(sentence: str) -> None:

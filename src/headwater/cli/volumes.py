@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from headwater.atomic import write_file
 from headwater.cli.kinds.family import stem
 from headwater.data.label_maps import UNLABELLED
+from headwater.data.pictures import opened
 from headwater.data.volumes import Grid, nifti, upright
 from headwater.methods.base import Kind
 from headwater.notes import note
@@ -62,6 +62,6 @@ def _stored(path: Path, kind: str) -> np.ndarray | None:
         return None
     if kind == "map":
         return np.load(file, allow_pickle=False)[0]
-    with Image.open(file) as picture:
+    with opened(file, ("PNG",)) as picture:
         pixels = np.asarray(picture)
     return (pixels > 0).astype(np.uint8) if kind == "mask" else pixels

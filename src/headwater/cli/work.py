@@ -12,8 +12,8 @@ import torch
 import tyro
 
 from headwater.cli.usage import WrongUsage, nearest
-from headwater.cli.voice import printable
 from headwater.errors import UserError
+from headwater.notes import printable
 from headwater.sampling import Run, best_device
 
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import io
 import math
+import struct
 import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from headwater.limits import raised
 from headwater.notes import note
 
 from .layout import batch_of
 from .levels import Window, answer, black_and_white, check_window, digits
-from .pictures import Limits, UnreadableError
+from .pictures import Limits, UnreadableError, unpacking
+
+_HEADER = 10_000
+"""Most bytes of the header of an .npy file, as NumPy has it too."""
+_BROKEN = (
+    *(OSError, ValueError, EOFError, SyntaxError, MemoryError, RecursionError, RuntimeError, TypeError),
+    *(OverflowError, tokenize.TokenError),
+)
+"""What NumPy raises on broken files."""
 
 
-def read_npy(path: Path | str, limits: Limits | None = None) -> np.ndarray:
+def read_npy(path: Path | str, limits: Limits | None = None, *, plane: bool = False) -> np.ndarray:
     """Read an .npy file of numbers.
+
+    plane: whether it is a mask, label map or the like, which holds no more numbers than a picture has pixels.
 
     Raises:
         UnreadableError: if the file is missing, corrupt, holds objects, or is over the limits.
@@ -29,12 +42,29 @@ def read_npy(path: Path | str, limits: Limits | None = None) -> np.ndarray:
     path, limits = checked(path, limits)
     try:
         with path.open("rb") as file:
-            _check_header(file, str(path), limits, path.stat().st_size)
+            shape, _ = _check_header(file, str(path), limits, path.stat().st_size)
+            if plane and math.prod(shape) > limits.pixels:
+                raise UnreadableError(
+                    f"{path} has shape {shape}, more numbers than a picture may have pixels, "
+                    f"{limits.pixels}: shrink it, or {raised('pixels')}"
+                )
             file.seek(0)
             return np.lib.format.read_array(file, allow_pickle=False)
     except UnreadableError:
         raise
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, tokenize.TokenError) as error:
+    except _BROKEN as error:
+        raise corrupt(path, error) from None
+
+
+def npy_header(path: Path | str, limits: Limits | None = None) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an .npy file, of which nothing else is read. UnreadableError as of `read_npy`."""
+    path, limits = checked(path, limits)
+    try:
+        with path.open("rb") as file:
+            return _check_header(file, str(path), limits, path.stat().st_size)
+    except UnreadableError:
+        raise
+    except _BROKEN as error:
         raise corrupt(path, error) from None
 
 
@@ -49,8 +79,11 @@ def read_npz(path: Path | str, limits: Limits | None = None) -> dict[str, np.nda
     try:
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.infolist() if m.filename.endswith(".npy")]
-            if sum(member.file_size for member in members) > limits.array_bytes:
+            total, size = sum(member.file_size for member in members), path.stat().st_size
+            if total > limits.array_bytes:
                 raise UnreadableError(f"{path} unpacks to more than {limits.array_bytes} bytes")
+            if not limits.unpacks(total, size):
+                raise UnreadableError(unpacking(path, total, size, limits))
             for member in members:
                 label = f"{path}[{member.filename}]"
                 with archive.open(member) as file:
@@ -60,10 +93,7 @@ def read_npz(path: Path | str, limits: Limits | None = None) -> dict[str, np.nda
                 found[member.filename.removesuffix(".npy")] = array
     except UnreadableError:
         raise
-    except (
-        *(OSError, ValueError, EOFError, SyntaxError, MemoryError, RuntimeError),
-        *(NotImplementedError, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
-    ) as error:
+    except (*_BROKEN, NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error) as error:
         raise corrupt(path, error) from None
     if not found:
         raise UnreadableError(f"{path} holds no array: save one called images")
@@ -159,7 +189,10 @@ def checked(path: Path | str, limits: Limits | None) -> tuple[Path, Limits]:
     return path, limits
 
 
-def _check_header(file: IO[bytes], label: str, limits: Limits, available: int) -> None:
+def _check_header(
+    file: IO[bytes], label: str, limits: Limits, available: int
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array, after all that its header says has been compared with what follows it."""
     version = np.lib.format.read_magic(file)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -167,14 +200,20 @@ def _check_header(file: IO[bytes], label: str, limits: Limits, available: int) -
     }.get(version)
     if read is None:
         raise UnreadableError(f"{label} has .npy version {version}: save it with numpy again")
-    shape, _, dtype = read(file)
+    start = file.read(2 * version[0])
+    if int.from_bytes(start, "little") > _HEADER:
+        raise UnreadableError(f"{label} has a header too large to be true: get another copy")
+    shape, _, dtype = read(io.BytesIO(start + file.read(_HEADER)))
     if dtype.hasobject or dtype.kind not in "buifcUS":
         raise UnreadableError(f"{label} holds {dtype}, not numbers: save a numeric array")
+    if min(shape, default=0) < 0:
+        raise UnreadableError(f"{label} has shape {shape}, which no array has: get another copy")
     size = math.prod(shape) * dtype.itemsize
     if size > limits.array_bytes:
         raise UnreadableError(f"{label} needs {size} bytes, over the limit: split it")
     if size > available:
         raise UnreadableError(f"{label} is cut short: its header promises {size} bytes")
+    return shape, dtype
 
 
 def corrupt(path: Path, error: BaseException) -> UnreadableError:

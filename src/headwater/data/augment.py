@@ -46,20 +46,21 @@ def brain(image: Tensor, generator: torch.Generator) -> Tensor:
 
 def crop(image: Tensor, generator: torch.Generator, side: int) -> Tensor:
     """A square part of a picture, seen nearer: its side is drawn evenly in the logarithm from `side`, or half
-    of the picture where that is more, up to the whole picture.
+    of the picture's shorter side where that is more, up to the whole shorter side.
 
     Args:
-        image: float32 (C, H, H) in [-1, 1], H >= side.
+        image: float32 (C, H, W) in [-1, 1], H and W >= side.
         generator: source of every random number; its state advances.
         side: pixels of what comes out, by area averaging.
 
     Returns:
         float32 (C, side, side) in [-1, 1].
     """
-    whole = image.shape[-1]
+    height, width = image.shape[-2:]
+    whole = min(height, width)
     least = max(side, whole // 2)
     cut = round(math.exp(_between(generator, math.log(least), math.log(whole))))
-    top, left = torch.randint(whole - cut + 1, (2,), generator=generator).tolist()
+    top, left = (int(torch.randint(n - cut + 1, (), generator=generator)) for n in (height, width))
     return area(image[None, :, top : top + cut, left : left + cut], side, side)[0]
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from headwater.limits import raised
+
 from .numbers import is_empty, mark_of
 from .pictures import Limits, UnreadableError
 from .stamps import is_time
@@ -70,6 +72,11 @@ def read_cells(path: Path, limits: Limits, say: Callable[[str], None]) -> Cells:
     except csv.Error as error:
         raise UnreadableError(f"{path} is no CSV file ({error}): save it again") from None
     rows = [(line, row) for line, row in rows if any(row)]
+    widest = max((len(row) for _, row in rows), default=0)
+    need_(
+        widest <= limits.columns,
+        f"{path} has {widest} columns, more than {limits.columns}: split it, or {raised('columns')}",
+    )
     named = [cell.strip() for cell in next(csv.reader([remark], delimiter=separator))] if remark else []
     if rows and len(named) == len(rows[0][1]) and all(map(_is_data, rows[0][1])):
         rows.insert(0, (begun, named))  # numpy and others put a # before the header
@@ -104,10 +111,14 @@ def _is_data(cell: str) -> bool:
 def _text(path: Path, limits: Limits, say: Callable[[str], None]) -> str:
     need_(path.is_file(), f"{path} does not exist: check the path")
     size = path.stat().st_size
-    need_(size <= limits.file_bytes, f"{path} has {size} bytes, more than {limits.file_bytes}: split it")
+    need_(
+        size <= limits.whole_text,
+        f"{path} has {size} bytes, more than {limits.whole_text}: split it, or {raised('text_bytes')}",
+    )
     data = path.read_bytes()
+    start = data[:4096].lstrip(b"\xef\xbb\xbf \r\n\t")
     for begin, what in _FOREIGN:
-        need_(not data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(begin), f"{path} is {what}")
+        need_(not start.startswith(begin), f"{path} is {what}")
     encoding = next((name for bom, name in _BOMS if data.startswith(bom)), None)
     if encoding is None and b"\0" in data:
         even, odd = data[::2].count(0), data[1::2].count(0)

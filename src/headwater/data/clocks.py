@@ -65,7 +65,8 @@ def in_order(way: Way, cells: Sequence[str], repeats: bool = False) -> bool:
     moments = [way.read(cell) for cell in cells]
     if any(m is None for m in moments) or len({_kind(m) for m in moments}) > 1:
         return False
-    steps = np.diff(hours_of(moments))  # type: ignore[arg-type]
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers that are no times; said further on
+        steps = np.diff(hours_of(moments))  # type: ignore[arg-type]
     least = -1e-9 if repeats else 0.0
     return bool((steps > least).all() or (steps < -least).all())
 
@@ -184,4 +185,6 @@ def sample_of(cells: Sequence[str]) -> list[str]:
 
 
 def shown(stamp: str) -> str:
-    return stamp.replace("\t", " ")
+    """A time for a sentence about it."""
+    stamp = stamp.replace("\t", " ")
+    return stamp if len(stamp) <= 80 else f"{stamp[:60]}..."

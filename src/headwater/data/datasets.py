@@ -87,6 +87,7 @@ class FolderDataset(Dataset):
     skipped: list[Skipped] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
     window: Window | None = None
+    bands: tuple[int, ...] = ()
     _kept: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -95,7 +96,7 @@ class FolderDataset(Dataset):
     def __getitem__(self, index: int) -> Tensor:
         index = _position(index, len(self.paths))
         if index not in self._kept:
-            image = read_picture(self.paths[index], self.shape, self.limits, self.window)
+            image = read_picture(self.paths[index], self.shape, self.limits, self.window, self.bands)
             if (len(self._kept) + 1) * image.nbytes > CACHE_BYTES:
                 return image
             self._kept[index] = image
@@ -155,6 +156,7 @@ def open_dataset(
     labels: Literal["auto", "folders", "none"] = "auto",
     limits: Limits | None = None,
     window: Window | None = None,
+    bands: tuple[int, ...] = (),
 ) -> Dataset:
     """Open pictures by the name of a shipped set, a folder, an .npz/.npy or a NIfTI file.
 
@@ -172,6 +174,7 @@ def open_dataset(
         limits: caps on file size, pixels and array bytes.
         window: the values that become black and white where pictures have units of their own, such
             as (-1000, 400) of a CT; what lies beyond is cut. Shipped sets need none.
+        bands: of TIFF files of more than four bands those to read, counted from 1, one for each channel.
 
     Raises:
         UserError: if the window is none, nothing is there, a folder has no picture, every picture is
@@ -180,12 +183,11 @@ def open_dataset(
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on_error must be 'stop' or 'skip', not {on_error!r}")
     limits, window = limits or Limits(), check_window(window)
-    name, _, split = str(where).partition(":")
-    if name.removesuffix("-hue") in shipped.names():
-        return _shipped(name, split, shape, labels)
+    if is_shipped(str(where)):
+        return _shipped(str(where), shape, labels)
     path = Path(where)
     if path.is_dir():
-        return _folder(path, shape, on_error, labels, limits, window)
+        return _folder(path, shape, on_error, labels, limits, window, bands)
     if not path.is_file():
         raise UserError(
             f"{where} is neither a folder nor a file nor a shipped set: check the path, or choose"
@@ -214,16 +216,42 @@ def conform(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     raise ValueError(f"pictures have 1 or 3 channels, not {channels}")
 
 
-def _shipped(name: str, split: str, shape: tuple[int, int, int] | None, labels: str) -> TensorDataset:
+def _loaded(where: str) -> shipped.Set:
+    """A shipped set by `name:split`. Raises UserError for a split that it has not."""
+    name, _, split = where.partition(":")
     try:
-        found = shipped.load(name, split or "train")
+        return shipped.load(name, split or "train")
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def is_shipped(where: str) -> bool:
+    """Whether this names pictures that ship, `name` or `name:split`."""
+    return where.partition(":")[0].removesuffix("-hue") in shipped.names()
+
+
+def _names(found: shipped.Set) -> list[str]:
+    return [f"{found.name}-{found.split}-{i:05d}" for i in range(len(found))]
+
+
+def shipped_maps(where: str) -> tuple[list[str], Tensor]:
+    """The label maps int64 (N, H, W) of a shipped set by `name:split`, named as its pictures are.
+
+    Raises UserError for a set that has none.
+    """
+    found = _loaded(where)
+    if found.labels is None or found.labels.ndim != 3:
+        raise UserError(f"{where} has no label maps: give a folder of them, or emoji-parts")
+    return _names(found), found.labels
+
+
+def _shipped(where: str, shape: tuple[int, int, int] | None, labels: str) -> TensorDataset:
+    found = _loaded(where)
     classes = found.labels if found.labels is not None and found.labels.ndim == 1 else None
     use = labels != "none" and classes is not None
     return TensorDataset(
         images=conform(found.images, shape) if shape else found.images,
-        names=[f"{found.name}-{found.split}-{i:05d}" for i in range(len(found))],
+        names=_names(found),
         labels=classes if use else None,
         classes=found.classes if use else [],
         augmentation="brain" if found.name == "brain" else "none",
@@ -237,11 +265,12 @@ def _folder(
     labels: str,
     limits: Limits,
     window: Window | None,
+    bands: tuple[int, ...],
 ) -> FolderDataset:
     if shape is None:
         raise UserError(f"{root} is a folder: say the shape (channels, height, width) to read at")
     paths = list_pictures(root)
-    found = FolderDataset(root, paths, shape, limits=limits, window=window)
+    found = FolderDataset(root, paths, shape, limits=limits, window=window, bands=bands)
     if labels == "folders":
         parts = [path.relative_to(root).parts for path in paths]
         loose = next((path for path, p in zip(paths, parts, strict=True) if len(p) == 1), None)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from headwater.data.series import Array, Table
+from headwater.data.windows import Draws
 from headwater.errors import need
 from headwater.notes import note
 
@@ -19,6 +20,14 @@ def hide_cells(truth: Table, share: float, seed: int) -> Table:
     hidden = min(max(1, round(share * len(known))), len(known) - 1)
     values = truth.values.copy()
     values.flat[np.random.default_rng(seed).permutation(known)[:hidden]] = np.nan
+    return truth.filled(values)
+
+
+def hide_rows(truth: Table, rows: int, seed: int) -> Table:
+    """Hide a run of so many rows of all columns, as when a logger fails; its place depends on the seed."""
+    start = int(np.random.default_rng(seed).integers(0, max(len(truth) - rows, 0) + 1))
+    values = truth.values.copy()
+    values[start : start + rows] = np.nan
     return truth.filled(values)
 
 
@@ -54,6 +63,18 @@ def hidden_cells(truth: Table, series: Table) -> Cells:
     return np.isfinite(truth.values) & empty
 
 
+def straight(table: Table, rows: int = 0) -> Array:
+    """Straight lines in time between the nearest given cells, flat beyond the ends, (L, K); NaN in columns
+    without any. rows: how many there are to be, where a forecast adds some at the table's step."""
+    table = table.extended(rows - len(table)) if rows > len(table) else table
+    values = table.values.copy()
+    for column in values.T:
+        seen = np.isfinite(column)
+        if seen.any():
+            column[~seen] = np.interp(table.times[~seen], table.times[seen], column[seen])
+    return values
+
+
 def imputed(table: Table, quantiles: Array, levels: Sequence[float]) -> tuple[Table, Table]:
     """A table with the median in its empty cells, and a table of their quantiles.
 
@@ -83,3 +104,31 @@ def read_quantiles(quantiles: Table, filled: Table, levels: Sequence[float]) -> 
             if (name := f"{column} q{level:g}") in place:
                 values[i, :, k] = quantiles.values[:, place[name]]
     return values
+
+
+def spread_out(filled: Table, series: Table, draws: Draws) -> Array:
+    """Draws (samples, M) of the M cells that are empty in a table or beyond its end, as whole tables
+    (samples, L, K). Raises UserError for draws of another table."""
+    values = np.repeat(filled.values[None], len(draws), 0)
+    values[:, _drawn(filled, series, draws)] = draws
+    return values
+
+
+def row_sums(filled: Table, series: Table, draws: Draws) -> Array:
+    """The sum of all columns in each of the tables that `spread_out` gives, (samples, L)."""
+    empty = _drawn(filled, series, draws)
+    sums = np.repeat(np.where(empty, 0.0, filled.values).sum(1)[:, None], len(draws), 1)
+    np.add.at(sums, np.nonzero(empty)[0], draws.T)
+    return sums.T
+
+
+def _drawn(filled: Table, series: Table, draws: Draws) -> Cells:
+    """The cells (L, K) that draws are of."""
+    empty = np.ones(filled.values.shape, bool)
+    empty[: len(series)] = np.isnan(series.values)
+    count = int(empty.sum())
+    need(
+        draws.ndim == 2 and draws.shape[1] == count,
+        f"{filled.name} has {count} empty cells, and draws are {draws.shape}: give its own draws",
+    )
+    return empty

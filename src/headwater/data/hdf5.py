@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from .pictures import Limits, UnreadableError
+from .pictures import Limits, UnreadableError, unpacking
 
 SUFFIXES = (".h5", ".hdf5")
 _DENSEST = 1100
 """HDF5's own compression packs at most so many bytes into one."""
+_LINKS = 16
+"""Most links from a name to its data."""
+_LONGEST = 1 << 24
+"""Bytes of a header that is looked at."""
 _BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
 """What h5py raises on damaged files."""
 
@@ -45,32 +50,61 @@ def dataset(file: Any, path: Path, names: Sequence[str]) -> Any:
     import h5py
 
     for name in names:
-        link = file.get(name, getlink=True) if name in file else None
-        outside = isinstance(link, h5py.ExternalLink)
-        found = None if outside or link is None else file.get(name)
-        if isinstance(found, h5py.Dataset):
-            outside = found.file.filename != file.filename or bool(found.external) or found.is_virtual
-        if outside:
-            raise UnreadableError(f"{path} points to another file for {name}: put the data into it")
+        found = _own(file, path, name)
         if isinstance(found, h5py.Dataset):
             return _possible(found, path, name)
-    held = ", ".join(list(file)[:6]) or "nothing"
+    held = ", ".join(itertools.islice(file, 6)) or "nothing"
     raise UnreadableError(f"{path} holds {held}: the dataset must be called {' or '.join(names)}")
+
+
+def _own(file: Any, path: Path, name: str) -> Any:
+    """What the file itself holds under a name; None if that is nothing.
+
+    Links are followed by hand, so that no other file is opened. UnreadableError for one that leads to another
+    file, and for data that lie in one.
+    """
+    import h5py
+
+    outside = UnreadableError(f"{path} points to another file for {name}: put the data into it")
+    group: Any = file
+    left, steps = [part for part in name.split("/") if part], 0
+    while left:
+        steps += 1
+        part = left.pop(0)
+        link = group.get(part, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise outside
+        if link is None or steps > _LINKS:
+            return None
+        if isinstance(link, h5py.SoftLink):
+            group = file if link.path.startswith("/") else group
+            left = [part for part in link.path.split("/") if part not in ("", ".")] + left
+            continue
+        group = group[part]
+        if left and not isinstance(group, h5py.Group):
+            return None
+    if isinstance(group, h5py.Dataset) and (bool(group.external) or group.is_virtual):
+        raise outside
+    return group
 
 
 def read(data: Any, index: int | None, path: Path, limits: Limits) -> np.ndarray:
     """A dataset, or one slice of it. UnreadableError if that is over the limits."""
     shape = data.shape if index is None else data.shape[1:]
-    if math.prod(shape) * data.dtype.itemsize > limits.array_bytes:
+    size = math.prod(shape) * data.dtype.itemsize
+    if size > limits.array_bytes:
         raise UnreadableError(f"{path} has slices of shape {shape}, over the limit: crop them")
+    if not limits.unpacks(size, data.id.get_storage_size()):
+        raise UnreadableError(unpacking(path, size, data.id.get_storage_size(), limits))
     return np.asarray(data[()] if index is None else data[index])
 
 
 def voxel_size(path: Path) -> tuple[float, float, float] | None:
     """Millimetres from one row, column and slice to the next by the file's ISMRMRD header; None without."""
     with opened(path) as file:
-        held = file.get("ismrmrd_header")
-        text = held[()] if held is not None and held.shape in ((), (1,)) else b""
+        held = _own(file, path, "ismrmrd_header")
+        small = getattr(held, "shape", None) in ((), (1,))
+        text = held[()] if held is not None and small and held.dtype.itemsize <= _LONGEST else b""
     text = text[0] if isinstance(text, np.ndarray) and text.shape else text
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     space = re.search(r"<encodedSpace>(.{0,4000}?)</encodedSpace>", text, re.DOTALL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headwater.limits import raised
 from headwater.notes import note
 
 from . import hdf5
-from .arrays import corrupt, read_npy
+from .arrays import npy_header, read_npy, read_npz
 from .listing import files_below, suffix_of
 from .nifti import is_volume, read_volume
 from .pictures import Limits, UnreadableError
@@ -24,7 +24,7 @@ from .stacking import out_of_range
 from .volumes import Volume
 
 _NIFTI = (".nii", ".nii.gz", ".hdr")
-KSPACE = (".npy", *hdf5.SUFFIXES)
+KSPACE = (".npy", ".npz", *hdf5.SUFFIXES)
 """Suffixes of files that hold k-space."""
 MAGNITUDE = (*_NIFTI, ".npy", *hdf5.SUFFIXES)
 """Suffixes of files that hold magnitude pictures."""
@@ -67,7 +67,7 @@ class Slices:
                 _check(path, data.shape, data.dtype, self.complex_)
                 array = hdf5.read(data, index, path, self.limits)
         else:
-            array = read_npy(path, self.limits)
+            array = _array(path, self.limits)
             _check(path, array.shape, array.dtype, self.complex_)
             array = array if index is None else array[index]
         return self._single(array, path if index is None else f"slice {index} of {path}")
@@ -100,7 +100,8 @@ class Slices:
 
 
 def open_kspace(where: Path | str, limits: Limits | None = None, *, empty: bool = True) -> Slices:
-    """Open complex .npy (H, W) or (coils, H, W), .h5 with `kspace` (slices, [coils,] H, W), a folder; also
+    """Open complex .npy (H, W) or (coils, H, W), .npz with one such array or one called `kspace` or `maps`,
+    .h5 with `kspace` (slices, [coils,] H, W), a folder; also
     sinograms, real .npy (views, detectors) or (N, views, detectors), where all files are real. Real numbers
     whose last axis is 2 long are taken for real and imaginary part, which a note says.
 
@@ -136,6 +137,10 @@ def _open(root: Path, suffixes: Sequence[str], complex_: bool, limits: Limits) -
     for path in paths:
         stem = (path.name if root.is_file() else path.relative_to(root).as_posix())[: -len(suffix_of(path))]
         count = _count(path, complex_, limits)
+        if (count or 1) + len(names) > limits.items:
+            raise UnreadableError(
+                f"{root} holds more than {limits.items} slices: give fewer, or {raised('items')}"
+            )
         names += [stem] if count is None else [f"{stem}-{i:05d}" for i in range(count)]
         places += [(path, None)] if count is None else [(path, i) for i in range(count)]
     return Slices(names, places, complex_, limits)
@@ -146,19 +151,32 @@ def _is_real(path: Path) -> bool:
     if suffix_of(path) != ".npy":
         return False
     try:
-        shape, dtype = _header(path)
+        shape, dtype = npy_header(path)
     except UnreadableError:
         return False
     return dtype.kind == "f" and not _is_halves(shape, dtype)
 
 
+def _array(path: Path, limits: Limits | None = None) -> np.ndarray:
+    """The array of an .npy file, or of an .npz that holds one, or one called `kspace` or `maps`."""
+    if suffix_of(path) != ".npz":
+        return read_npy(path, limits)
+    held = read_npz(path, limits)
+    named = [name for name in ("kspace", "maps") if name in held] or list(held)
+    if len(named) != 1:
+        what = f"the arrays {', '.join(held)}" if held else "no array"
+        raise UnreadableError(
+            f"{path} holds {what}: give a file with one array, or call the one that is meant kspace or maps"
+        )
+    return held[named[0]]
+
+
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an .npy file. UnreadableError, naming it, if it has none."""
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError, EOFError, SyntaxError, tokenize.TokenError) as error:
-        raise corrupt(path, error) from None
-    return array.shape, array.dtype
+    """Shape and type of an .npy or .npz file. UnreadableError, naming it, if it has none."""
+    if suffix_of(path) == ".npz":
+        array = _array(path)
+        return array.shape, array.dtype
+    return npy_header(path)
 
 
 def _count(path: Path, complex_: bool, limits: Limits) -> int | None:

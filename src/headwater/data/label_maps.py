@@ -8,20 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from headwater.notes import note
 
 from .arrays import read_npy
 from .lossless import grey_step, lossless
-from .orientation import Grid, turned
+from .orientation import Grid, distinct, turned
 from .pictures import Limits, UnreadableError, centre_box
+from .pixels import grid_of, upright
 from .resize import nearest, vote
 
 UNLABELLED = 255
 BLACK_AND_WHITE = (0, UNLABELLED)
 """Values of label maps of two classes that are made to be looked at."""
+_HIGHEST = (1 << 31) - 1
+"""Largest value of a label map."""
 _NAMED = 8
 """Values that a sentence names before it breaks off."""
 
@@ -66,9 +69,23 @@ def read_labels(
                 "is black and white: white (255) counts as unlabelled, unless you give values=(0, 255)", path
             )
     labels = _classes(turned(stored, turn), values, path)
+    del stored  # of a large map, as much as all that follows
     if classes is not None and int(labels.max()) >= classes:
         raise UnreadableError(f"{path} has label {int(labels.max())}: use 0 to {classes - 1}")
-    return _resized(labels, size) if size else labels
+    return (resized(labels, size) if size else labels).long()
+
+
+def read_ids(
+    path: Path | str, size: tuple[int, int] | None = None, *, limits: Limits | None = None, turn: int = 1
+) -> Tensor:
+    """Read numbers that tell one thing from the next, such as instances: int64 (H, W), as they are stored.
+
+    Files, `size`, `limits` and `turn` as for `read_labels`, but that a pixel of a resized map has the number
+    under its middle. Raises UnreadableError if the file cannot be read.
+    """
+    stored, _ = _numbers(Path(path), limits)
+    ids = torch.from_numpy(np.array(turned(stored, turn), np.int64))
+    return nearest(_middle(ids, size), *size) if size else ids
 
 
 @dataclass
@@ -96,7 +113,7 @@ class Held:
 
     def add(self, path: Path, stored: Grid, palette: bytes = b"") -> None:
         """Count in a file: its numbers (H, W), and RGB bytes of its palette, if it has one."""
-        held = np.unique(stored).tolist()
+        held = distinct(stored).tolist()
         self.values = dict(sorted({**dict.fromkeys(held, path), **self.values}.items()))
         for value in held if palette else ():
             colour = palette[3 * value : 3 * value + 3]
@@ -164,14 +181,14 @@ def _words(values: Iterable[int]) -> str:
 
 
 def label_numbers(image: Image.Image, where: str, step: int = 1) -> Grid:
-    """Numbers int64 (H, W) that a picture holds as a label map: palette indices, or grey values over `step`.
+    """Whole numbers (H, W) that a picture holds as a label map: palette indices, or grey values over `step`.
 
     Raises UnreadableError for colours, which no numbering tells.
     """
     if image.mode in ("P", "PA"):
         image = image if image.mode == "P" else image.getchannel(0)
     elif image.mode in ("LA", "RGB", "RGBA"):
-        bands = np.asarray(image)[..., : 1 if image.mode == "LA" else 3]
+        bands = grid_of(image)[..., : 1 if image.mode == "LA" else 3]
         if (bands != bands[..., :1]).any():
             found = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
             names = ", ".join(f"#{bytes(colour).hex()}" for colour in found[:3])
@@ -181,10 +198,12 @@ def label_numbers(image: Image.Image, where: str, step: int = 1) -> Grid:
                 "no numbers tell which class is which: save an index-coloured PNG or a grey one that "
                 "holds 0, 1, 2, ... for the classes"
             )
-        return bands[..., 0].astype(np.int64)
+        return np.ascontiguousarray(bands[..., 0])
     elif image.mode not in ("L", "1", "I") and not image.mode.startswith("I;16"):
         raise UnreadableError(f"{where} has mode {image.mode}: save an index-coloured PNG")
-    return np.asarray(image).astype(np.int64) // step
+    numbers = grid_of(image)
+    numbers = numbers.astype(np.uint8) if numbers.dtype == bool else numbers
+    return numbers if step == 1 else numbers // step
 
 
 def whole_numbers(array: Grid, where: str) -> Grid:
@@ -192,14 +211,16 @@ def whole_numbers(array: Grid, where: str) -> Grid:
     whole = array.dtype.kind in "iub" or (array.dtype.kind == "f" and bool((array == np.round(array)).all()))
     if not whole or array.size == 0 or array.min() < -1:
         raise UnreadableError(f"{where} holds no whole numbers from 0 on: give the class of every pixel")
+    if array.max() > _HIGHEST:
+        raise UnreadableError(f"{where} holds {array.max():.9g}, which numbers no class: give 0, 1, 2, ...")
     labels = array.astype(np.int64)
     return np.where(labels == -1, UNLABELLED, labels)
 
 
 def _numbers(path: Path, limits: Limits | None) -> tuple[Grid, bytes]:
-    """What a file stores, as it is seen: int64 (H, W), and RGB bytes of its palette, if it has one."""
+    """What a file stores, as it is seen: whole numbers (H, W), and RGB bytes of its palette, if any."""
     if path.suffix.lower() == ".npy":
-        array = read_npy(path, limits)
+        array = read_npy(path, limits, plane=True)
         array = array[0] if array.ndim == 3 and len(array) == 1 else array
         if array.ndim != 2:
             raise UnreadableError(f"{path} has shape {array.shape}: give a label map of shape (H, W)")
@@ -207,14 +228,18 @@ def _numbers(path: Path, limits: Limits | None) -> tuple[Grid, bytes]:
     with lossless(path, "label maps", limits) as image:
         step = grey_step(image, path)
         palette = bytes(image.getpalette("RGB") or ()) if image.mode == "P" else b""
-        return label_numbers(ImageOps.exif_transpose(image), str(path), step), palette
+        return label_numbers(upright(image), str(path), step), palette
 
 
 def _classes(stored: Grid, values: Sequence[int], where: object) -> Tensor:
     """Class of every pixel, -1 where there is none, of what is stored."""
     if not values:
-        return torch.from_numpy(np.where(stored == UNLABELLED, -1, stored))
-    found, place = np.unique(stored, return_inverse=True)
+        if stored.dtype == np.uint8:
+            numbers = np.arange(256, dtype=np.int16)
+            numbers[UNLABELLED] = -1
+            return torch.from_numpy(_looked_up(numbers, stored))
+        return torch.from_numpy(np.where(stored == UNLABELLED, -1, stored.astype(np.int64)))
+    found = distinct(stored)
     numbers = {value: k for k, value in enumerate(values)}
     numbers.setdefault(UNLABELLED, -1)
     strange = [value for value in found.tolist() if value not in numbers]
@@ -223,14 +248,33 @@ def _classes(stored: Grid, values: Sequence[int], where: object) -> Tensor:
             f"{where} holds the value {named(strange)}, which is not among the values of classes "
             f"{named(values)}: name the value of every class by --label-values"
         )
-    classes = np.array([numbers[value] for value in found.tolist()], np.int64)
-    return torch.from_numpy(classes[place].reshape(stored.shape))
+    most = max(numbers.values())
+    classes = np.array([numbers[value] for value in found.tolist()], np.int16 if most < 1 << 15 else np.int64)
+    if stored.dtype in (np.uint8, np.uint16):
+        table = np.zeros(1 << 8 * stored.itemsize, classes.dtype)
+        table[found] = classes
+        return torch.from_numpy(_looked_up(table, stored))
+    return torch.from_numpy(classes[np.searchsorted(found, stored)])
 
 
-def _resized(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    left, top, right, bottom = centre_box(labels.shape[1], labels.shape[0], size[1] / size[0])
-    labels = labels[top:bottom, left:right]
+def _looked_up(table: Grid, places: Grid) -> Grid:
+    """`table[places]`, some rows at a time: NumPy would make all places 64-bit numbers first."""
+    found = np.empty(places.shape, table.dtype)
+    step = max(1, (1 << 20) // places.shape[1])
+    for top in range(0, len(places), step):
+        found[top : top + step] = table[places[top : top + step]]
+    return found
+
+
+def _middle(grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """The part of a grid (H, W) that is resized: its middle, of the proportions of `size`."""
+    left, top, right, bottom = centre_box(grid.shape[1], grid.shape[0], size[1] / size[0])
+    return grid[top:bottom, left:right]
+
+
+def resized(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Label maps int64 (H, W), -1 where unlabelled, in another size: the middle, by majority vote."""
+    labels = _middle(labels, size)
     if labels.shape[0] >= size[0] and labels.shape[1] >= size[1]:
-        # Shifted by one, so that unlabelled pixels vote too and lose ties.
-        return vote(labels + 1, *size) - 1
+        return vote(labels, *size)  # unlabelled pixels vote too, and lose ties
     return nearest(labels, *size)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .pictures import BROKEN, FORMATS, Limits, UnreadableError, opened
+from .pictures import FORMATS, Limits, UnreadableError, described, opened
 
 _LOSSLESS = ("PNG", "TIFF")
 _DEPTH_AT = 24
@@ -24,9 +24,9 @@ def lossless(
     what: the plural that the error names, of masks with its other way out. Raises UnreadableError.
     """
     try:
-        with Image.open(path) as image:
+        with described(path, FORMATS, limits) as image:
             loses = is_lossy(image) and ("may be" if image.format == "WEBP" else "is")
-    except (*BROKEN, Image.DecompressionBombError, Warning):
+    except UnreadableError:  # said again, of the formats that are wanted
         loses = False
     if loses and not lossy:
         way = "" if what != "masks" else ", or add --threshold 0.5 (threshold=0.5 in Python)"

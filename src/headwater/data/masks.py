@@ -7,16 +7,17 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from headwater.notes import note
 
 from .arrays import read_npy
 from .lossless import grey_step, is_lossy, lossless
-from .orientation import Grid, turned
+from .orientation import Grid, distinct, turned
 from .pictures import Limits, UnreadableError, centre_box
-from .resize import area, nearest
+from .pixels import grid_of, strips, upright
+from .resize import nearest, share
 
 ADVICE = "add --threshold {share:.2g} (threshold={share:.2g} in Python) to take {value:g} and more for white"
 
@@ -68,8 +69,8 @@ def read_known(
     """
     if white not in ("known", "hole"):
         raise ValueError(f"white must mean 'known' or 'hole', not {white!r}")
-    share = _share(Path(path), size, limits, threshold, turn)
-    return share > 1 - 1e-6 if white == "known" else share < 1e-6
+    white_part = _share(Path(path), size, limits, threshold, turn)
+    return white_part > 1 - 1e-6 if white == "known" else white_part < 1e-6
 
 
 def brightness(image: Image.Image, where: str, step: int = 1) -> tuple[Grid, float | None]:
@@ -80,17 +81,22 @@ def brightness(image: Image.Image, where: str, step: int = 1) -> tuple[Grid, flo
     Raises UnreadableError where two colours are equally bright, or transparency and colour disagree.
     """
     if image.mode == "1":
-        return np.asarray(image).astype(np.uint8), 1
+        return grid_of(image).astype(np.uint8), 1
     if image.mode.startswith("I;16"):
-        return np.asarray(image), 65535
+        return grid_of(image), 65535
     if image.mode in ("I", "F"):
-        return np.asarray(image), None if image.mode == "I" else 1
+        return grid_of(image), None if image.mode == "I" else 1
     if image.mode == "L" and "transparency" not in image.info:
-        return np.asarray(image) // step, 255 // step
-    pixels = np.asarray(image.convert("RGBA"))
-    luma, alpha = np.asarray(image.convert("RGB").convert("L")), pixels[..., 3]
+        return grid_of(image) // step, 255 // step
+    parts, colours = list[tuple[Grid, Grid]](), set[bytes]()
+    for strip in strips(image):
+        bright, pixels = np.asarray(strip.convert("RGB").convert("L")), np.asarray(strip.convert("RGBA"))
+        parts.append((bright, pixels[..., 3].copy()))
+        if len(colours) < 2 and bright.min() == bright.max():
+            colours |= _some_colours(pixels)
+    luma, alpha = (part[0] if len(part) == 1 else np.concatenate(part) for part in zip(*parts, strict=True))
     if alpha.min() == alpha.max():
-        _apart(pixels[..., :3], luma, where)
+        _apart(colours, luma, where)
         return luma, 255
     if luma.min() == luma.max():
         if luma.min() < 128:
@@ -100,7 +106,7 @@ def brightness(image: Image.Image, where: str, step: int = 1) -> tuple[Grid, flo
             )
         note("has one colour: what is opaque is taken for white, what is transparent for black", where)
         return alpha, 255
-    if len(np.unique(np.stack([luma, alpha], -1).reshape(-1, 2), axis=0)) > 2:
+    if len(distinct((luma.astype(np.uint16) << 8) | alpha)) > 2:
         raise UnreadableError(
             f"{where} has transparent parts and several colours: save it black and white without transparency"
         )
@@ -117,7 +123,7 @@ def white_of(
     noted. top: the value of white in files of its type, None if there is none; advice: how to give a
     threshold. Raises UnreadableError where it cannot be told.
     """
-    values = np.unique(grid)
+    values = distinct(grid)
     low, high = values[0].item(), values[-1].item()
     if isinstance(low, complex) or not np.isfinite(values).all():
         raise UnreadableError(f"{where} holds values that are no finite real numbers: save 0 and 1")
@@ -134,8 +140,8 @@ def white_of(
         return grid == high
     if len(values) <= 2 or top is None or low < 0 or high > top:
         raise UnreadableError(f"{found}: save black as 0 and white as {_white(top)}")
-    share = 0.5 if sides else (low + high) / 2 / top
-    how = advice.format(share=share, value=float(f"{share:.2g}") * top)
+    middle = 0.5 if sides else (low + high) / 2 / top
+    how = advice.format(share=middle, value=float(f"{middle:.2g}") * top)
     raise UnreadableError(f"{found}: save it so, or {how}")
 
 
@@ -165,13 +171,18 @@ def _white(top: float | None) -> str:
     return "255" if top in (None, 255) else f"1 or {top:g}" if top != 1 else "1"
 
 
-def _apart(colours: Grid, luma: Grid, where: str) -> None:
+def _some_colours(pixels: Grid) -> set[bytes]:
+    """Colours of RGBA pixels, two at least if there are so many."""
+    codes = np.ascontiguousarray(pixels).view(np.uint32)[..., 0] & np.frombuffer(b"\xff\xff\xff\0", np.uint32)
+    return {code.tobytes()[:3] for code in np.unique(codes)[:2]}
+
+
+def _apart(colours: set[bytes], luma: Grid, where: str) -> None:
     """UnreadableError if a picture has two colours or more, and all are equally bright."""
     if luma.min() != luma.max():
         return
-    found = np.unique(colours.reshape(-1, 3), axis=0)
-    if len(found) > 1:
-        names = " and ".join("#" + bytes(colour).hex() for colour in found[:2])
+    if len(colours) > 1:
+        names = " and ".join("#" + colour.hex() for colour in sorted(colours)[:2])
         raise UnreadableError(f"{where} has the colours {names}, equally bright: save it black and white")
 
 
@@ -181,22 +192,24 @@ def _share(
     """Share of white in every target pixel: float64 (H, W) in [0, 1]."""
     loses = False
     if path.suffix.lower() == ".npy":
-        grid = read_npy(path, limits)
+        grid = read_npy(path, limits, plane=True)
         grid = grid[0] if grid.ndim == 3 and len(grid) == 1 else grid
         if grid.ndim != 2 or grid.size == 0:
             raise UnreadableError(f"{path} has shape {grid.shape}: give a mask of shape (H, W)")
+        if grid.dtype.kind not in "biufc":
+            raise UnreadableError(f"{path} has type {grid.dtype}: save a mask of 0 and 1")
         grid, top = numbered(grid)
     else:
         with lossless(path, "masks", limits, lossy=threshold is not None) as image:
             step = grey_step(image, path)
             loses = is_lossy(image)
-            grid, top = brightness(ImageOps.exif_transpose(image), str(path), step)
+            grid, top = brightness(upright(image), str(path), step)
     if loses and threshold is not None:  # of what a lossy file holds, no value is what was drawn
         white = above(grid, top, threshold, str(path), str(path))
     else:
         white = white_of(grid, top, str(path), threshold)
-    mask = torch.from_numpy(turned(white, turn)).double()
-    return _boxed(mask, *size) if size else mask
+    mask = torch.from_numpy(turned(white, turn))
+    return _boxed(mask, *size) if size else mask.double()
 
 
 def numbered(grid: Grid) -> tuple[Grid, float | None]:
@@ -214,5 +227,5 @@ def _boxed(mask: Tensor, height: int, width: int) -> Tensor:
     left, top, right, bottom = centre_box(mask.shape[1], mask.shape[0], width / height)
     mask = mask[top:bottom, left:right]
     if mask.shape[0] >= height and mask.shape[1] >= width:
-        return area(mask, height, width)
-    return nearest(mask, height, width)
+        return share(mask, height, width)
+    return nearest(mask, height, width).double()

@@ -17,7 +17,7 @@ import torch
 from headwater.notes import note
 
 from .arrays import checked, corrupt
-from .pictures import Limits, UnreadableError
+from .pictures import Limits, UnreadableError, unpacking
 from .volumes import Volume, spacing
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
@@ -77,13 +77,15 @@ def read_volume(path: Path | str, limits: Limits | None = None) -> Volume:
     if name := other_scan(path):
         raise refused_scan(path, name)
     try:
-        with _image(path) as (image, available, pixdim):
+        with _image(path) as (image, size, available, pixdim):
             shape = _shape(image, path)
             if math.prod(shape) * 8 > limits.array_bytes:
                 raise UnreadableError(f"{path} has shape {shape}, over the limit: crop or shrink it")
             stored = math.prod(shape) * image.get_data_dtype().itemsize
             if stored > available:
                 raise UnreadableError(f"{path} is cut short (its header promises {stored} bytes): replace it")
+            if not limits.unpacks(stored, size):
+                raise UnreadableError(unpacking(path, stored, size, limits))
             affine = _affine(image.header, pixdim, path)
             turn = orientations.io_orientation(affine)
             as_is = bool((turn == [[0, 1], [1, 1], [2, 1]]).all())
@@ -101,21 +103,23 @@ def read_volume(path: Path | str, limits: Limits | None = None) -> Volume:
 
 
 @contextmanager
-def _image(path: Path) -> Iterator[tuple[Any, int, np.ndarray]]:
-    """The file as nibabel's image, of which the header alone is read; the bytes that its values can have; and
-    the voxel size as it stands in the header, (3,), which nibabel would mend in silence."""
+def _image(path: Path) -> Iterator[tuple[Any, int, int, np.ndarray]]:
+    """The file as nibabel's image, of which the header alone is read; the bytes of the file with its values;
+    the bytes that they can have in it; and the voxel size as it stands in the header, (3,), which nibabel
+    would mend in silence."""
     import nibabel
     from nibabel.fileholders import FileHolder
 
     header = _sibling(path, ".hdr") if _plain_suffix(path) == ".img" else path
     with _unpacked(header) as file:
-        start = file.read(352)
+        start = file.read(544)
         file.seek(0)
         size, pair = _kind(start, path)
         order = "<" if struct.unpack("<i", start[:4])[0] == size else ">"
         pixdim = np.frombuffer(
             start, f"{order}f4" if size == 348 else f"{order}f8", 3, 80 if size == 348 else 112
         )
+        _check_extensions(start, size, order, path)
         cls = {
             (348, False): nibabel.Nifti1Image,
             (348, True): nibabel.Nifti1Pair,
@@ -125,14 +129,14 @@ def _image(path: Path) -> Iterator[tuple[Any, int, np.ndarray]]:
         if not pair:
             with _silent():
                 image = cls.from_file_map({"image": FileHolder(fileobj=file)})
-            yield image, _room(header), pixdim
+            yield image, header.stat().st_size, _room(header), pixdim
             return
         data = path if _plain_suffix(path) == ".img" else _sibling(path, ".img")
         with _unpacked(data) as values:
             holders = {"header": FileHolder(fileobj=file), "image": FileHolder(fileobj=values)}
             with _silent():
                 image = cls.from_file_map(holders)
-            yield image, _room(data), pixdim
+            yield image, data.stat().st_size, _room(data), pixdim
 
 
 @contextmanager
@@ -182,6 +186,16 @@ def _kind(start: bytes, path: Path) -> tuple[int, bool]:
             f"{path} is an Analyze file, which does not say its left from its right: convert it to NIfTI"
         )
     raise UnreadableError(f"{path} is not a NIfTI file: convert it")
+
+
+def _check_extensions(start: bytes, size: int, order: str, path: Path) -> None:
+    """UnreadableError where what is said to lie between header and values is too long: it is read at once."""
+    if size == 348:
+        ends = struct.unpack_from(f"{order}f", start, 108)[0]
+    else:
+        ends = struct.unpack_from(f"{order}q", start, 168)[0] if len(start) >= 540 else 0
+    if not ends <= _BEYOND:
+        raise UnreadableError(f"{path} says that its values begin at byte {ends:g}: get another copy")
 
 
 def _plain_suffix(path: Path) -> str:

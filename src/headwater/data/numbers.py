@@ -31,9 +31,13 @@ _UNIT = re.compile(r"[+-−]?\d[\d.,]*(?:\s+|(?=[°µ$€£%]))(\D+)")
 _INFINITE = re.compile(r"[+-−]?(inf|infinity|∞|1\.#inf)", re.IGNORECASE)
 
 
+LONGEST = 400
+"""Letters of a cell that may be a number or a time."""
+
+
 def is_empty(cell: str) -> bool:
     """Whether a cell says that there is no value."""
-    return cell.lower() in EMPTY
+    return len(cell) < LONGEST and cell.lower() in EMPTY
 
 
 def tidy(cell: str) -> str:
@@ -46,6 +50,8 @@ def mark_of(cell: str) -> str | None:
     """What a cell says of the decimal sign: it is "." or ","; "" it has none; "?." or "?," the sign between
     digits may also part thousands. None: the cell is no number.
     """
+    if len(cell) > LONGEST:
+        return None
     found = _CELL.fullmatch(cell) or _CELL.fullmatch(tidy(cell))
     if found is None:
         return None
@@ -172,6 +178,8 @@ class Reader:
     def refusal(self, column: str, row: int, cell: str) -> UnreadableError:
         """Why a cell is no number."""
         where = self.where(row, column)
+        if len(cell) > LONGEST:
+            return UnreadableError(f"{where}: a cell of {len(cell)} letters is no number: correct it")
         if _INFINITE.fullmatch(cell):
             return UnreadableError(f"{where}: {cell} is not finite: leave it empty")
         if _UNIT.fullmatch(cell):
@@ -252,7 +260,7 @@ def _like_a_code(value: float) -> bool:
 
 def is_all_words(cells: Sequence[str]) -> bool:
     """Whether a column without a single number holds words, and no numbers with a unit or infinite ones."""
-    said = [cell for cell in cells if not is_empty(cell)]
+    said = [cell[:LONGEST] for cell in cells if not is_empty(cell)]
     units = {match[1].strip() if (match := _UNIT.fullmatch(cell)) else None for cell in said}
     return not (len(units) == 1 and None not in units) and not any(map(_INFINITE.fullmatch, said))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
-from .arrays import read_npy
-from .pictures import BROKEN
+from .arrays import npy_header
+from .pictures import UnreadableError, described
 
 Grid = np.ndarray[Any, Any]
 
@@ -46,18 +46,39 @@ def layout_of(path: Path) -> Layout | None:
     """How the picture or .npy array of a file lies, without decoding it; None where that cannot be said."""
     try:
         if path.suffix.lower() == ".npy":
-            shape = read_npy(path).shape
+            shape, _ = npy_header(path)
             return Layout((shape[-2], shape[-1])) if len(shape) > 1 else None
-        with Image.open(path) as image:
+        with described(path) as image:
             # Pillow decodes a PNG to look for tags behind its pixels: do so only where there may be some.
-            plain = image.format == "PNG" and not any(part in path.read_bytes() for part in _HOLDS_TAGS)
+            plain = image.format == "PNG" and not _holds_tags(path)
             tag = _UNTURNED if plain else image.getexif().get(ExifTags.Base.Orientation, _UNTURNED)
             tag = tag if tag in range(1, 9) else _UNTURNED
             found = Layout((image.height, image.width), tag)
             # Of a TIFF Pillow gives the size as it is seen.
             return Layout(found.seen, tag) if image.format == "TIFF" else found
-    except (*BROKEN, Image.DecompressionBombError, Warning):
+    except UnreadableError:
         return None  # whoever reads the file says why
+
+
+def distinct(grid: Grid) -> Grid:
+    """What NumPy's `unique` finds in a grid, of small types without a sorted copy."""
+    if grid.dtype not in (np.uint8, np.uint16):
+        return np.unique(grid)
+    there, flat = np.zeros(1 << 8 * grid.itemsize, bool), grid.reshape(-1)
+    for start in range(0, len(flat), 1 << 20):
+        there[flat[start : start + (1 << 20)]] = True
+    return np.flatnonzero(there).astype(grid.dtype)
+
+
+def _holds_tags(path: Path) -> bool:
+    """Whether a PNG may have an orientation tag."""
+    longest, end = max(map(len, _HOLDS_TAGS)) - 1, b""
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            if any(tag in end + part for tag in _HOLDS_TAGS):
+                return True
+            end = part[-longest:]
+    return False
 
 
 def turned(grid: Grid, tag: int) -> Grid:

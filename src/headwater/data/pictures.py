@@ -5,9 +5,8 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from headwater.errors import UserError
+from headwater.limits import Limits, raised
 from headwater.notes import note
 
+from . import webp
+from .bands import band_sizes, read_bands
 from .formats import FOREIGN, named
 from .levels import UnreadableError, Window, black_and_white
 from .listing import files_below, suffix_of
@@ -27,6 +29,11 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff")
 _DATA = (".pdf", ".hdr", ".npy", ".npz", ".nii", ".nii.gz", ".mat", ".h5")
 """Suffixes of data that lie in a folder of pictures by accident, or await conversion."""
+
+_STRIP = 1 << 21
+"""Pixels that are worked on at once, of pictures that have more."""
+_BYTES = {"1": 1, "L": 1, "P": 1, "LA": 4, "PA": 4, "I;16": 2, "I;16B": 2, "I;16L": 2}
+"""Bytes of a pixel in Pillow's memory, by the picture's mode; 4 in all others."""
 
 # What Pillow and its decoders are known to raise on broken files.
 BROKEN = (
@@ -42,18 +49,6 @@ BROKEN = (
     struct.error,
     zlib.error,
 )
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an input file may cost, checked before anything of that size is allocated."""
-
-    file_bytes: int = 512 * 1024**2
-    """Largest file on disk, in bytes."""
-    pixels: int = 64_000_000
-    """Largest picture, width x height. Pillow itself refuses more than 89 million."""
-    array_bytes: int = 4 * 1024**3
-    """Largest decoded array, in bytes."""
 
 
 def list_pictures(folder: Path | str) -> list[Path]:
@@ -99,7 +94,11 @@ def list_pairs(pictures: Path | str, companions: Path | str) -> list[tuple[Path,
 
 
 def read_picture(
-    path: Path | str, shape: tuple[int, int, int], limits: Limits | None = None, window: Window | None = None
+    path: Path | str,
+    shape: tuple[int, int, int],
+    limits: Limits | None = None,
+    window: Window | None = None,
+    bands: Sequence[int] = (),
 ) -> Tensor:
     """Read one picture as float32 (C, H, W) in [-1, 1].
 
@@ -113,6 +112,8 @@ def read_picture(
         limits: caps on file size and pixels.
         window: the values of the file that become black and white, what lies beyond is cut; None
             takes them from the type of its pixels where that says it.
+        bands: of a TIFF of more than four bands those to read, counted from 1, one for each channel; other
+            files have none to choose from.
 
     Raises:
         UnreadableError: if the file is missing, too large, of another format, corrupt, has
@@ -123,14 +124,23 @@ def read_picture(
     channels, height, width = shape
     if channels not in (1, 3) or height < 1 or width < 1:
         raise ValueError(f"a picture has shape (1 or 3, height, width), not {shape}")
-    with opened(path, FORMATS, limits) as image:
-        found = pixels_of(turned(image), str(path), channels)
-        low, high = levels_of(found, str(path), window)
-        planes = [_fitted(Image.fromarray(p), height, width) for p in found.cut(window and (low, high))]
+    found = _decoded(Path(path), channels, limits, bands)
+    low, high = levels_of(found, str(path), window)
+    planes = [_fitted(plane, height, width, window and (low, high)) for plane in found.planes]
     # Of whole ranges the black is 0, and a quotient alone gives what it always gave.
     unit = torch.from_numpy(np.stack([(p - low if low else p) / (high - low) for p in planes])).clamp(0, 1)
     unit = 1 - unit if found.inverted else unit
     return (unit if len(unit) == channels else unit.repeat(channels, 1, 1)) * 2 - 1
+
+
+def _decoded(path: Path, channels: int, limits: Limits | None, bands: Sequence[int]) -> Pixels:
+    if band_sizes(path) is not None:
+        return Pixels(read_bands(path, bands, channels, (limits or Limits()).array_bytes))
+    if bands:
+        note("has no bands to choose from: its colours are read", path)
+    with opened(path, FORMATS, limits) as image:
+        plain = image.mode in ("1", "L") and "transparency" not in image.info
+        return pixels_of(turned(image), str(path), 1 if plain else channels)
 
 
 def levels_of(found: Pixels, where: str, window: Window | None) -> Window:
@@ -141,7 +151,13 @@ def levels_of(found: Pixels, where: str, window: Window | None) -> Window:
             "uint16 array (.npy)"
         )
     window = None if found.spared else window
-    levels = black_and_white(np.stack(found.planes), where, window, lossless=found.lossless)
+    values = found.planes[0]
+    if len(found.planes) > 1 and values.dtype != np.uint8:  # bands of a scene
+        values = np.stack(found.planes)
+    elif len(found.planes) > 1:  # of 8 bits no more is asked than how far they go
+        ends = [end for plane in found.planes for end in (plane.min(), plane.max())]
+        values = np.array(ends, np.uint8)
+    levels = black_and_white(values, where, window, lossless=found.lossless)
     if found.inverted and window is not None:
         note("says that its low values are white, so the window's low end is white", where)
     return levels
@@ -153,21 +169,29 @@ def picture_shape(path: Path | str, limits: Limits | None = None) -> tuple[int, 
     Raises:
         UnreadableError: as `read_picture`.
     """
+    if (sizes := band_sizes(Path(path))) is not None:
+        return (3, *sizes[1:])
     with opened(path, FORMATS, limits) as image:
         seen = turned(image)
         return (1 if is_gray(seen) else 3, seen.height, seen.width)
 
 
 @contextmanager
-def opened(path: Path | str, formats: tuple[str, ...], limits: Limits | None = None) -> Iterator[Image.Image]:
-    """A decoded single-page picture after every check; decoder failures become UnreadableError."""
+def described(
+    path: Path | str, formats: tuple[str, ...] = FORMATS, limits: Limits | None = None
+) -> Iterator[Image.Image]:
+    """A picture of which only the header has been read, after every check that needs no more.
+
+    Nothing but the decoders of these formats sees the file. Failures become UnreadableError.
+    """
     path, limits = Path(path), limits or Limits()
     if not path.is_file():
         what = "is a folder: give a file" if path.is_dir() else "does not exist: check the path"
         raise UnreadableError(f"{path} {what}")
-    if path.stat().st_size > limits.file_bytes:
+    size = path.stat().st_size
+    if size > limits.file_bytes:
         raise UnreadableError(
-            f"{path} has {path.stat().st_size} bytes, more than {limits.file_bytes}: shrink it"
+            f"{path} has {size} bytes, more than {limits.file_bytes}: shrink it, or {raised('file_bytes')}"
         )
     try:
         with warnings.catch_warnings():
@@ -175,24 +199,59 @@ def opened(path: Path | str, formats: tuple[str, ...], limits: Limits | None = N
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # A file and not its path: Pillow maps files with a path, and turned TIFF come out scrambled.
-            with path.open("rb") as file, Image.open(file, formats=formats) as image:
-                if image.width * image.height > limits.pixels:
-                    raise UnreadableError(
-                        f"{path} has {image.width}x{image.height} pixels, more than"
-                        f" {limits.pixels}: shrink it"
-                    )
-                _one_frame(image, path)
-                remember(image)
-                image.load()
-                yield image
+            with path.open("rb") as file:
+                _check_webp(file.read(webp.START), size, path, limits)
+                file.seek(0)
+                with Image.open(file, formats=formats) as image:
+                    _check_size(image, size, path, limits)
+                    yield image
     except UnreadableError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableError(f"{path} is larger than a picture may be: shrink it") from None
     except Image.UnidentifiedImageError:
         raise UnreadableError(f"{path} {named(path, formats)}") from None
+    except PermissionError:
+        raise UnreadableError(f"{path} may not be read: check its permissions") from None
     except BROKEN as error:
         raise UnreadableError(f"{path} is corrupt ({_short(error)}): replace it") from None
+
+
+@contextmanager
+def opened(path: Path | str, formats: tuple[str, ...], limits: Limits | None = None) -> Iterator[Image.Image]:
+    """A decoded single-page picture after every check; decoder failures become UnreadableError."""
+    with described(path, formats, limits) as image:
+        _one_frame(image, Path(path))
+        remember(image)
+        image.load()
+        yield image
+
+
+def _check_size(image: Image.Image, size: int, path: Path, limits: Limits) -> None:
+    """UnreadableError for more pixels than a picture may have, or many more bytes than its file has."""
+    if image.width * image.height > limits.pixels:
+        raise UnreadableError(
+            f"{path} has {image.width}x{image.height} pixels, more than {limits.pixels}: shrink it, or "
+            f"{raised('pixels')}"
+        )
+    unpacked = image.width * image.height * _BYTES.get(image.mode, 4)
+    if not limits.unpacks(unpacked, size):
+        raise UnreadableError(unpacking(path, unpacked, size, limits))
+
+
+def _check_webp(start: bytes, size: int, path: Path, limits: Limits) -> None:
+    """The same of a WebP file, before it is opened: its decoder keeps two pictures of four bytes a pixel."""
+    found = webp.size_of(start)
+    if found is not None and not limits.unpacks(8 * found[0] * found[1], size):
+        raise UnreadableError(unpacking(path, 8 * found[0] * found[1], size, limits))
+
+
+def unpacking(path: Path, unpacked: int, size: int, limits: Limits) -> str:
+    """The sentence for a file that unpacks to much more than itself."""
+    return (
+        f"{path} has {size} bytes and unpacks to {unpacked}, more than {limits.packed} times as many: use "
+        f"another copy, or {raised('packed')}"
+    )
 
 
 def centre_box(width: int, height: int, aspect: float) -> tuple[int, int, int, int]:
@@ -218,11 +277,28 @@ def _by_stem(root: Path) -> dict[str, Path]:
     return found
 
 
-def _fitted(plane: Image.Image, height: int, width: int) -> np.ndarray:
-    box = centre_box(plane.width, plane.height, width / height)
+def _fitted(plane: np.ndarray, height: int, width: int, window: Window | None) -> np.ndarray:
+    """A plane (H, W) of numbers in float32, cut to a window, its centre resized to (height, width)."""
+    rows, columns = plane.shape
+    box = centre_box(columns, rows, width / height)
     shrinks = box[2] - box[0] >= width and box[3] - box[1] >= height
     how = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
-    return np.asarray(plane.resize((width, height), how, box=box), dtype=np.float32)
+    step = max(1, _STRIP // columns)
+
+    def strip(top: int, bottom: int) -> Image.Image:
+        values = np.asarray(plane[top:bottom], dtype=np.float32)
+        return Image.fromarray(values if window is None else values.clip(*window))
+
+    if rows <= step or not shrinks:  # a large picture is not made larger still
+        return np.asarray(strip(0, rows).resize((width, height), how, box=box), dtype=np.float32)
+    # Pillow resizes along rows first, into numbers of the same type: so strips are resized so, then all.
+    narrow = np.empty((rows, width), np.float32)
+    for top in range(0, rows, step):
+        bottom = min(top + step, rows)
+        part = strip(top, bottom).resize((width, bottom - top), how, box=(box[0], 0, box[2], bottom - top))
+        narrow[top:bottom] = np.asarray(part)
+    whole = Image.fromarray(narrow).resize((width, height), how, box=(0, box[1], width, box[3]))
+    return np.asarray(whole, dtype=np.float32)
 
 
 def _one_frame(image: Image.Image, path: Path) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from headwater.notes import note
 
-from .levels import UnreadableError, Window, answer
+from .levels import UnreadableError, answer
 
 _PHOTOMETRIC = 262
 """The tag of TIFF that says what the values mean; 0 is white at 0."""
+_STRIP = 1 << 21
+"""Pixels of a part of a picture."""
 _KEPT = "headwater"
 """Under which a picture's `info`, which copies share, keeps what decoding forgets."""
 _DEEP = ("I", "F")
@@ -58,11 +60,6 @@ class Pixels:
     spared: bool = False
     """Whether only the upper 8 of its 16 bits were decoded."""
 
-    def cut(self, window: Window | None) -> list[np.ndarray[Any, Any]]:
-        """The planes in float32, what lies beyond a window being cut to it."""
-        flat = [np.asarray(plane, dtype=np.float32) for plane in self.planes]
-        return flat if window is None else [plane.clip(*window) for plane in flat]
-
 
 def pixels_of(image: Image.Image, where: str, channels: int) -> Pixels:
     """A decoded picture in 1 (gray) or 3 (RGB) planes of 8 bits, or one plane of what 16 and 32 bits it has.
@@ -74,13 +71,23 @@ def pixels_of(image: Image.Image, where: str, channels: int) -> Pixels:
     """
     stored = remember(image)
     if is_deep(image):
-        values, clear = np.asarray(image), image.info.get("transparency")
+        values, clear = grid_of(image), image.info.get("transparency")
         if isinstance(clear, int):  # white of the same type
             values = np.where(values == clear, np.iinfo(values.dtype).max, values).astype(values.dtype)
         return Pixels([values], stored.inverted, stored.lossless)
     _say_profile(image, where)
-    image = on_white(_screen(image, where)).convert("L" if channels == 1 else "RGB")
-    planes = [np.asarray(band) for band in image.split()]
+    mode = "L" if channels == 1 else "RGB"
+    planes = list[np.ndarray[Any, Any]]()
+    top = 0
+    for part in strips(image):
+        bands = [np.asarray(band) for band in on_white(_screen(part, where)).convert(mode).split()]
+        if part is image:
+            planes = bands
+            break
+        planes = planes or [np.empty((image.height, image.width), np.uint8) for _ in bands]
+        for plane, band in zip(planes, bands, strict=True):
+            plane[top : top + len(band)] = band
+        top += len(bands[0])
     if stored.deep:
         _check_spare(planes, where)
     return Pixels(planes, lossless=stored.lossless, spared=stored.deep)
@@ -89,7 +96,27 @@ def pixels_of(image: Image.Image, where: str, channels: int) -> Pixels:
 def turned(image: Image.Image) -> Image.Image:
     """The picture as it is seen: its orientation tag is applied."""
     remember(image)
-    return ImageOps.exif_transpose(image)
+    return upright(image)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The same, whatever it is for; one that is not turned is given back, not copied."""
+    tag = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return ImageOps.exif_transpose(image) if tag in range(2, 9) else image
+
+
+def grid_of(image: Image.Image) -> np.ndarray[Any, Any]:
+    """The numbers of a picture as NumPy reads them, (H, W) or (H, W, bands), of a large one part by part."""
+    grid, top = None, 0
+    for part in strips(image):
+        numbers = np.asarray(part)
+        if part is image:
+            return numbers
+        grid = np.empty((image.height, *numbers.shape[1:]), numbers.dtype) if grid is None else grid
+        grid[top : top + len(numbers)] = numbers
+        top += len(numbers)
+    assert grid is not None
+    return grid
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -100,6 +127,16 @@ def is_deep(image: Image.Image) -> bool:
 def is_gray(image: Image.Image) -> bool:
     """Whether it has no colours."""
     return is_deep(image) or image.mode in ("1", "L", "LA", "La")
+
+
+def strips(image: Image.Image) -> Iterator[Image.Image]:
+    """A picture in parts from top to bottom: what is made of one on the way takes little memory."""
+    step = max(1, _STRIP // image.width)
+    if image.height <= step:
+        yield image
+        return
+    for top in range(0, image.height, step):
+        yield image.crop((0, top, image.width, min(top + step, image.height)))
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -15,6 +15,9 @@ class Reading:
     on a pixel counts as white."""
     window: tuple[float, float] | None = None
     """In pictures and volumes with units of their own: the values that become black and white."""
+    bands: tuple[int, ...] = ()
+    """In TIFF files of more than four bands: the bands to read, counted from 1, in the order of the channels,
+    such as 3 2 1."""
     label_values: tuple[int, ...] = ()
     """In label maps that are not numbered 0, 1, 2, ...: the value of each class, in the order of classes."""
     missing: tuple[float, ...] = ()
@@ -36,6 +39,7 @@ UNSAID = Reading()
 ASKED_OF = {
     "threshold": ("mask",),
     "window": ("images", "measured"),
+    "bands": ("images", "measured"),
     "label_values": ("labels",),
     "missing": ("series",),
     "drawn_on": ("mask", "labels"),

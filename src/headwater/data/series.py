@@ -91,10 +91,15 @@ class Table:
         return self.filled(values, tuple(columns))
 
     @property
+    def begin(self) -> datetime | None:
+        """The date of the first row; None if times are plain numbers."""
+        begin = (self.way or way_of(self.stamps[:1])).read(self.stamps[0]) if self.stamps else None
+        return begin if isinstance(begin, datetime) else None
+
+    @property
     def first_day(self) -> str:
         """The day whose midnight `times` count from, YYYY-MM-DD; "" if they are plain numbers."""
-        begin = (self.way or way_of(self.stamps[:1])).read(self.stamps[0]) if self.stamps else None
-        return f"{begin:%Y-%m-%d}" if isinstance(begin, datetime) else ""
+        return f"{self.begin:%Y-%m-%d}" if self.begin else ""
 
     def extended(self, rows: int) -> Table:
         """With so many empty rows after the last, at the usual step: the future, for a forecast.

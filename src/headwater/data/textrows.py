@@ -7,9 +7,13 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+from headwater.errors import shown
+from headwater.limits import Limits, raised
 
 from .pictures import UnreadableError
 
@@ -26,12 +30,14 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """What files in other encodings of Unicode begin with; the longer ones first."""
+_NAME = 400
+"""Letters of a line in which a name of a picture may end: to look for it takes the square of that."""
 _PICTURE = r"[^,;|\t]*\.(?:png|jpe?g|webp|tiff?|bmp|gif)"
 _TABLE = re.compile(rf"\s*[\"']?{_PICTURE}(?:#\d+)?[\"']?\s*[,;|\t]", re.IGNORECASE)
 _NUMBERED = re.compile(rf"({_PICTURE})#\d+", re.IGNORECASE)
 
 
-def as_lines(path: Path, fields: Sequence[str]) -> bytes | None:
+def as_lines(path: Path, fields: Sequence[str], limits: Limits) -> bytes | None:
     """The file as lines that `open_texts` reads, each a row; None if it is of such lines already.
 
     fields: names of the field that holds the text.
@@ -41,17 +47,27 @@ def as_lines(path: Path, fields: Sequence[str]) -> bytes | None:
     with path.open("rb") as file:
         head = file.read(1 << 16)
     if suffix in (".csv", ".tsv"):
-        return _lines(_cells(decoded(path.read_bytes(), str(path)), path, fields))
+        return _lines(_cells(_all_of(path, limits), path, fields))
     foreign = head.startswith(tuple(mark for mark, _ in _MARKS))
     inside = suffix == ".json" or (suffix != ".txt" and head.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] == b"[")
     if not (foreign or inside or (b"\r" in head and b"\n" not in head) or b"\0" in head):
         if suffix == ".txt":
             _no_table(head, path)
         return None
-    text = decoded(path.read_bytes(), str(path))
-    if inside and (rows := _whole(text, path, fields, lines=suffix != ".json")) is not None:
+    text = _all_of(path, limits)
+    if inside and (rows := _whole(text, path, fields, limits, lines=suffix != ".json")) is not None:
         return _lines(rows)
     return text.replace("\r\n", "\n").replace("\r", "\n").encode()
+
+
+def _all_of(path: Path, limits: Limits) -> str:
+    """The text of a whole file. UnreadableError if it is too large for that."""
+    if path.stat().st_size > limits.whole_text:
+        raise UnreadableError(
+            f"{path} has {path.stat().st_size} bytes, more than {limits.whole_text}: split it, or "
+            f"{raised('text_bytes')}"
+        )
+    return decoded(path.read_bytes(), str(path))
 
 
 def decoded(raw: bytes, where: str, whole: bool = True) -> str:
@@ -72,6 +88,7 @@ def name_of(found: Mapping[str, Any]) -> str | None:
     for key in ("name", "file", *PICTURES, "id"):
         value = found.get(key)
         given = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        given = given if key not in PICTURES or len(given) <= _NAME else ""
         if given and (key not in PICTURES or re.fullmatch(rf"{_PICTURE}(?:#\d+)?", given, re.IGNORECASE)):
             return _tidy(given)
     return None
@@ -79,7 +96,7 @@ def name_of(found: Mapping[str, Any]) -> str | None:
 
 def _tidy(name: str) -> str:
     """`./a//b` is `a/b`; Flickr's `x.jpg#0` is the first text of `x.jpg`."""
-    numbered = _NUMBERED.fullmatch(name)
+    numbered = _NUMBERED.fullmatch(name) if len(name) <= _NAME else None
     name = (numbered[1] if numbered else name).replace("\\", "/")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return ("/" if name.startswith("/") else "") + "/".join(parts)
@@ -91,7 +108,7 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 def _no_table(head: bytes, path: Path) -> None:
     """Names of pictures beside their texts, in a .txt file, would be taken for a part of the texts."""
-    lines = [line for line in head.decode("utf-8", "replace").splitlines() if line.strip()][:4]
+    lines = [line[:_NAME] for line in head.decode("utf-8", "replace").splitlines() if line.strip()][:4]
     if lines and all(_TABLE.match(line) for line in lines[1:] or lines):
         raise UnreadableError(
             f"{path} has names of pictures beside its texts ({lines[-1][:60]!r}): call it .csv, or .tsv if "
@@ -110,10 +127,13 @@ def _cells(text: str, path: Path, fields: Sequence[str]) -> list[dict[str, str]]
         return csv.reader(source, delimiter=between, skipinitialspace=True)
 
     marks = "\t" if path.suffix.lower() == ".tsv" else ",;\t|"
-    heads = {mark: [cell.strip() for cell in next(split([first], mark), [])] for mark in marks}
+    try:
+        heads = {mark: [cell.strip() for cell in next(split([first], mark), [])] for mark in marks}
+    except csv.Error as error:
+        raise UnreadableError(f"{path}, line 1, is no row of a table ({error})") from None
     mark = max(heads, key=lambda m: (any(f in heads[m] for f in fields), len(heads[m])))
     names, rows = heads[mark], list[dict[str, str]]()
-    twice = next((name for name in names if name and names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if name and count > 1), None)
     if twice is not None:
         raise UnreadableError(
             f"{path} has two columns called {twice!r}: rename one, or write a row for each text"
@@ -137,19 +157,23 @@ def _cells(text: str, path: Path, fields: Sequence[str]) -> list[dict[str, str]]
     return rows
 
 
-def _whole(text: str, path: Path, fields: Sequence[str], lines: bool) -> list[dict[str, Any]] | None:
+def _whole(
+    text: str, path: Path, fields: Sequence[str], limits: Limits, lines: bool
+) -> list[dict[str, Any]] | None:
     """The rows of a JSON file; None if it is one object a line.
 
     lines: whether it may be so, whatever is wrong with it: its own lines are then found out one by one.
     """
     try:
         found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         first = next((line for line in text.splitlines() if line.strip()), "")
         if lines or (first.lstrip()[:1] == "{" and _is_object(first)):
             return None
         place = f" (line {error.lineno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
         raise UnreadableError(f"{path} is not valid JSON{place}: correct it") from None
+    if isinstance(found, list) and len(found) > limits.items:
+        raise UnreadableError(f"{path} holds more than {limits.items} rows: split it, or {raised('items')}")
     rows = _listed(found, fields) if isinstance(found, list) else _named(found, path, fields)
     if not rows:
         raise UnreadableError(f"{path} holds no row: write a list of objects, each with a text")
@@ -159,7 +183,7 @@ def _whole(text: str, path: Path, fields: Sequence[str], lines: bool) -> list[di
 def _is_object(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return False
 
 
@@ -200,9 +224,9 @@ def _coco(
     try:
         files = {image["id"]: image["file_name"] for image in images}
         return [{"file": files[a["image_id"]], fields[0]: a["caption"]} for a in annotations]
-    except (KeyError, TypeError) as error:
-        missing = cast(Any, error).args[0]
+    except (KeyError, TypeError, IndexError) as error:
+        why = f"{shown(error.args[0])} is missing" if isinstance(error, KeyError) else "they are other values"
         raise UnreadableError(
-            f"{path} has images and annotations, but not as COCO's captions ({missing!r} is missing): give "
+            f"{path} has images and annotations, but not as COCO's captions ({why}): give "
             "the file with image_id and caption, captions_train2017.json"
         ) from None

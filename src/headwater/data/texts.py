@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from headwater.errors import UserError
+from headwater.errors import UserError, shown
+from headwater.limits import raised
 from headwater.notes import note
 
 from .listing import files_below
@@ -17,6 +19,8 @@ from .pictures import Limits, UnreadableError
 from .textrows import FIELDED, as_lines, decoded, name_of
 from .wording import says_nothing
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a pair that JSON writes as \\ud800, and no text in UTF-8 can hold."""
 _LINE = 1 << 20
 """Most bytes of one text."""
 _OF_LINES = (".jsonl", ".ndjson", ".txt")
@@ -74,7 +78,11 @@ class TextFile:
         listed = isinstance(value, list) and value and all(isinstance(v, str) for v in value)
         good = isinstance(value, str) and (self.results or not says_nothing(value))
         if not ((listed and self.results) or good):
-            raise UnreadableError(f"{where}: {self.field!r} is {value!r}: write a text")
+            raise UnreadableError(f"{where}: {self.field!r} is {shown(value)}: write a text")
+        if any(_SURROGATE.search(str(text)) for text in (value if isinstance(value, list) else [value])):
+            raise UnreadableError(
+                f"{where}: {self.field!r} holds half of a character (U+D800 to U+DFFF): mend it"
+            )
         return value
 
 
@@ -139,29 +147,43 @@ def open_texts(
         raise UnreadableError(f"{path} has more than {most} bytes: split it")
     if suffix not in (*FIELDED, ".txt"):
         raise UnreadableError(f"{path} is no source of texts: give a .jsonl, .json, .csv, .tsv or .txt file")
-    content = as_lines(path, fields)
+    content = as_lines(path, fields, limits)
     names, starts, lines, parts = list[str](), list[int](), list[int](), list[int]()
     field, start, numbered = "" if suffix == ".txt" else None, 0, True
-    with path.open("rb") if content is None else io.BytesIO(content) as file:
-        for number, raw in enumerate(file, 1):
-            if not _blank(raw):
+    with path.open("rb", 1 << 20) if content is None else io.BytesIO(content) as file:
+        for number, (raw, size) in enumerate(_beginnings(file), 1):
+            if size > _LINE or not _blank(raw):
                 found = _peeked(raw) if field != "" else {}
                 field = _field(found, fields, path) if field is None and found else field
                 name = _name(found, number, path)
                 numbered &= name is None
                 value = found.get(field or "")
                 many = range(len(value)) if isinstance(value, list) and value and not results else [-1]
+                if len(names) + len(many) > limits.items:
+                    raise UnreadableError(
+                        f"{path} holds more than {limits.items} texts: split it, or {raised('items')}"
+                    )
                 for part in many:
                     names.append(name or f"{number:06d}")
                     starts.append(start)
                     lines.append(number)
                     parts.append(part)
-            start += len(raw)
+            start += size
     if not starts:
         raise UnreadableError(f"{path} is empty: write one text a line into it")
     # Without a single good row nothing is known of the field: that is found out when one is read.
     field = fields[0] if field is None else field
     return TextFile(path, names, field, starts, lines, parts, numbered, content, results)
+
+
+def _beginnings(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Of each line what a text may have at most and a byte more, which is too much, and how long it is."""
+    while raw := file.readline(_LINE + 1):
+        size, end = len(raw), raw
+        while len(end) > _LINE and not end.endswith(b"\n"):
+            end = file.readline(_LINE + 1)
+            size += len(end)
+        yield raw, size
 
 
 def _named_field(path: Path, fields: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
@@ -201,6 +223,8 @@ def _name(found: dict[str, Any], number: int, path: Path) -> str | None:
     name = name_of(found)
     if name is None:
         return None
+    if len(name) > 400:
+        raise UserError(f"{path}, line {number}, has a name of {len(name)} characters: choose a shorter one")
     plain = not name.startswith("/") and name and ".." not in name.split("/")
     if not plain or not name.isprintable() or len(name.encode()) > 200:
         raise UserError(
@@ -221,7 +245,7 @@ def _row(raw: bytes, where: str) -> dict[str, Any]:
     text = _text(raw, where)
     try:
         found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON, or a number of too many digits
         if text.rstrip()[-1:] == ",":
             raise UnreadableError(f"{where} ends in a comma: remove it, or write a .json list") from None
         raise UnreadableError(f"{where} is not valid JSON: write one object a line") from None

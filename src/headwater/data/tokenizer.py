@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from headwater.data.pretrained import pretrained
+from headwater.data.tokenizer_json import is_harmless
 from headwater.data.wording import plain, says_nothing, short
 from headwater.errors import UserError, need
 from headwater.notes import note_some, some
@@ -130,7 +131,7 @@ class Tokenizer:
         self.model.no_padding()
         self.model.no_truncation()
         told = list(texts) if self.model.normalizer is not None else [plain(text) for text in texts]
-        return self.model.encode_batch(told, add_special_tokens=False)
+        return _guarded(self.model.encode_batch, told, add_special_tokens=False)
 
     def read(
         self, texts: Sequence[str], length: int | None, noun: str = "texts", *, must: bool = False
@@ -191,7 +192,7 @@ class Tokenizer:
             ids = ids.masked_fill((ids == self.sep).cumsum(1) > 0, self.pad)
         marks = {self.pad, self.cls, self.sep, self.mask}
         rows = [[i for i in row if i not in marks] for row in ids.tolist()]
-        return [self.model.decode(row, skip_special_tokens=False) for row in rows]
+        return [_guarded(self.model.decode, row, skip_special_tokens=False) for row in rows]
 
     def to_json(self) -> str:
         """The whole tokenizer as one JSON text."""
@@ -207,15 +208,27 @@ class Tokenizer:
         try:
             about = json.loads(text)
             format, marks = about["format"], [about["marks"][mark] for mark in SPECIALS]
-            # The library raises bare Exception for what it cannot read.
-            model = lib.Tokenizer.from_str(about["model"])
-        except Exception:
+            if not is_harmless(json.loads(about["model"])):
+                raise broken
+            model = _guarded(lib.Tokenizer.from_str, about["model"])
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError):
             raise broken from None
         need(format == _FORMAT, "this tokenizer has another format: read it with a newer headwater")
         size = model.get_vocab_size()
         if not all(isinstance(i, int) and 0 <= i < size for i in marks):
             raise broken
+        need(max(model.get_vocab().values()) < size, f"{broken}")
         return cls(model, *marks)
+
+
+def _guarded(function: Any, *given: Any, **options: Any) -> Any:
+    """A call of the library, which raises bare Exception for what it cannot do, BaseException for a panic."""
+    try:
+        return function(*given, **options)
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise UserError(f"this tokenizer is damaged ({str(error)[:100]}): fit again") from None
 
 
 def _within(places: Sequence[int], span: tuple[int, int]) -> bool:

@@ -12,7 +12,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.data.series import Table
+from headwater.data.windows import Draws
 from headwater.errors import need
 from headwater.modes import evaluating
 from headwater.sampling import best_device
@@ -58,8 +59,9 @@ class Kind:
     """How an argument or result of a method is stored in files."""
 
     name: Literal[
-        "images", "measured", "mask", "labels", "map", "scores", "texts", "series", "kspace", "magnitude"
-    ]
+        "images", "measured", "mask", "labels", "ids", "map", "maps", "scores", "texts", "series", "draws",
+        "kspace", "magnitude", "complex",
+    ]  # fmt: skip
     help: str
     apart: bool = False
     """Whether its items have no partners among those of other arguments: there may be any number of them."""
@@ -83,8 +85,13 @@ Measured = Annotated[
 Mask = Annotated[Tensor, Kind("mask", "one lossless mask for all pictures, or a folder with one per picture")]
 """bool (B or 1, 1, H, W); the argument's name says what True means."""
 
-Labels = Annotated[Tensor, Kind("labels", "a folder of label pictures, the pixel value being the class")]
+Labels = Annotated[
+    Tensor, Kind("labels", "a folder of label pictures, the pixel value being the class, or a shipped set")
+]
 """int64 (B, H, W)."""
+
+Ids = Annotated[Tensor, Kind("ids", "a folder of maps of whole numbers that tell one thing from the next")]
+"""int64 (B, H, W): numbers of instances, which say nothing but whether two pixels belong together."""
 
 Map = Annotated[Tensor, Kind("map", "a folder of .npy files and pictures of them")]
 """float32 (B, 1, H, W), any range."""
@@ -110,12 +117,26 @@ Series = Annotated[
 ]
 """B tables, each of its own length, NaN where a cell is empty."""
 
+Samples = Annotated[
+    list[Draws], Kind("draws", "a folder of .npz files with the draws of each series' empty cells")
+]
+"""B arrays float32 (samples, M): draws of the M empty cells of a table, row by row."""
+
 Volumes = Annotated[
     list[Tensor],
     Kind("kspace", "complex .npy or fastMRI .h5 k-space, or real .npy sinograms, or a folder of them"),
 ]
 """B tensors complex64 (H, W) or (coils, H, W), each of its own size, zero where nothing was measured; where a
 method says so (slices, H, W), or sinograms float32 (views, detectors)."""
+
+CoilMaps = Annotated[
+    list[Tensor],
+    Kind("maps", "complex .npy, .npz or .h5 coil maps, one file for all slices or a folder with one each"),
+]
+"""B or 1 tensors complex64 (coils, H, W): what each coil sees of an image."""
+
+Complex = Annotated[list[Tensor], Kind("complex", "a folder of complex .npy files")]
+"""B tensors complex64 (..., H, W), in units of their own."""
 
 Magnitude = Annotated[list[Tensor], Kind("magnitude", "NIfTI, .npy or fastMRI .h5 pictures, or a folder")]
 """B tensors float32 (H, W), or volumes (slices, H, W), in units of their own."""
@@ -133,7 +154,8 @@ def check_mask(known: Tensor, image: Tensor) -> None:
 class Method:
     """Base of all methods. Subclasses are final frozen dataclasses.
 
-    A method with a `prior` reads pictures, masks and label maps at the prior's shape. One without says which
+    A method with a `prior` reads pictures, masks and label maps at the prior's shape, but larger pictures as
+    they are stored where its field `tiled` is true: it cuts them into tiles itself. One without says which
     shape it wants by a field or property `shape`, (C, H, W), and what its `fit` returns likewise;
     where neither does, the first picture's is taken.
 
@@ -196,6 +218,13 @@ _FAR = 8.0
 """How far from 0 a value of pictures in [-1, 1] may lie: strong noise does, and what no step has clipped."""
 
 
+def says_class(given: Mapping[str, Any]) -> bool:
+    """Whether the arguments of a method's function say which class a prior of classes is to draw: an argument
+    `classes`, or the method's own field `label`."""
+    said = given.get("classes"), getattr(given.get("self"), "label", None)
+    return any(value is not None for value in said)
+
+
 def _limit(prior: Any) -> float | None:
     """How far from 0 the values of pictures may lie; None where the prior's data have no bounds."""
     config = getattr(prior, "config", None)
@@ -228,7 +257,7 @@ def _welcoming(function: Callable[..., Any]) -> Callable[..., Any]:
                 found = CONVERSIONS["references" if kind.several else kind.name](value, name)
                 given.arguments[name] = tensor(found, name, limit) if kind.name in _PICTURES else found
             elif name in _TRAINED:
-                if value is not None and hasattr(value, "ready"):
+                if value is not None and hasattr(value, "ready") and not says_class(given.arguments):
                     value.ready()
                 given.arguments[name] = _moved(value, keywords.get("device") or best_device())
         with evaluating(*(v for k, v in given.arguments.items() if k in _TRAINED)):

@@ -111,7 +111,7 @@ def _from_pillow(picture: Any, name: str) -> Tensor:
         low, high = levels_of(found, name, None)
     except UnreadableError as error:
         raise UserError(f"{error}; or give an array in [-1, 1]") from None
-    planes = torch.from_numpy(np.stack(found.cut(None)))
+    planes = torch.from_numpy(np.stack([np.asarray(plane, np.float32) for plane in found.planes]))
     unit = ((planes - low if low else planes) / (high - low)).clamp(0, 1)
     return ((1 - unit if found.inverted else unit) * 2 - 1)[None]
 
@@ -193,11 +193,14 @@ CONVERSIONS: dict[str, Callable[[Any, str], Any]] = {
     "measured": images,
     "mask": mask,
     "labels": labels,
+    "ids": labels,
     "map": maps,
     "scores": numbers,
     "texts": texts,
     "references": references,
     "kspace": slices,
+    "maps": slices,
+    "complex": slices,
     "magnitude": slices,
 }
 """By the name of a `Kind`, or `references` where an item may have several: (what was given, the argument's

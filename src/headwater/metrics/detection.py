@@ -111,6 +111,19 @@ def best_dice(scores: Tensor, positive: Tensor) -> tuple[float, float]:
     return float(overlap[at]), float(levels[at])
 
 
+def dice_over(scores: Tensor, positive: Tensor, thresholds: Tensor) -> Tensor:
+    """Dice of `score >= threshold` for each of N pictures and K thresholds: float64 (N, K).
+
+    scores and bool positive: (N, ...) of one shape. NaN where a picture has neither.
+    """
+    s, p = scores.detach().flatten(1).double(), positive.flatten(1)
+    columns = []
+    for threshold in thresholds.double():
+        hit = s >= threshold
+        columns.append(2 * (hit & p).sum(1).double() / (hit.sum(1) + p.sum(1)))
+    return torch.stack(columns, 1)
+
+
 def _sweep(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Falling distinct thresholds, and cumulative true and false positives at each (float64)."""
     s, p = scores.detach().flatten().double(), positive.flatten()

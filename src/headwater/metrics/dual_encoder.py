@@ -109,6 +109,7 @@ def train_dual_encoder(
     lr: float = 3e-3,
     progress: bool = False,
     radius: float = 0.0,
+    text_tower: DualEncoder | None = None,
 ) -> DualEncoder:
     """A `DualEncoder` trained by a symmetric contrastive loss on images (N,C,S,S) in [-1, 1] and their texts.
 
@@ -120,6 +121,8 @@ def train_dual_encoder(
     radius: learn from pictures that were moved so far (Euclidean, in [-1, 1]) to where the loss is large, by
     one step from a random place within (Wong et al. 2020); more than twice the time. Gradients of networks
     trained so look more like what they stand for (Engstrom et al. 2019).
+    text_tower: an encoder whose text tower and temperature are taken and stay, so that both see pictures in
+    one space.
     """
     side = images.shape[-1]
     if images.ndim != 4 or len(images) != len(texts) or len(texts) < 2:
@@ -132,7 +135,14 @@ def train_dual_encoder(
     same = torch.tensor([numbers[text] for text in texts], device=images.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = DualEncoder(images.shape[1], side, _vocabulary(texts), width, dim).to(images.device)
+        vocabulary = list(text_tower.vocabulary) if text_tower else _vocabulary(texts)
+        net = DualEncoder(images.shape[1], side, vocabulary, width, dim).to(images.device)
+        if text_tower:
+            net.embedding, net.hidden, net.log_scale = (
+                text_tower.embedding,
+                text_tower.hidden,
+                text_tower.log_scale,
+            )
         generator = torch.Generator().manual_seed(seed)
         optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-2)
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)

@@ -29,6 +29,25 @@ def iou(counts: Tensor) -> Tensor:
     return hit / (counts.sum(0) + counts.sum(1) - hit)
 
 
+def scores(counts: Tensor, eps: float = 0.0) -> dict[str, Tensor]:
+    """What a matrix of `confusion` says: precision, recall, f1 and iou of each class (classes,), and the
+    accuracy, a scalar; 0 where nothing was there to be right about. eps is added to every denominator.
+    """
+    hit, counts = counts.diagonal().double(), counts.double()
+
+    def share(part: Tensor, whole: Tensor) -> Tensor:
+        return torch.where(whole + eps > 0, part / (whole + eps), 0.0)
+
+    precision, recall = share(hit, counts.sum(0)), share(hit, counts.sum(1))
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": share(2 * precision * recall, precision + recall),
+        "iou": share(hit, counts.sum(0) + counts.sum(1) - hit),
+        "accuracy": share(hit.sum(), counts.sum()),
+    }
+
+
 def mean_iou(prediction: Tensor, truth: Tensor, classes: int, ignore: int | None = None) -> float:
     """Mean intersection over union, the standard rule.
 

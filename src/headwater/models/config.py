@@ -13,7 +13,7 @@ from headwater.core import schedule
 from headwater.core.denoiser import Denoiser
 from headwater.core.prediction import Target, Variance
 from headwater.core.process import Diffusion
-from headwater.errors import UserError, need
+from headwater.errors import UserError, need, shown
 from headwater.models.schema import build, nearest
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.wrappers import OfClass, OnUnitRange, Preconditioned
@@ -108,7 +108,7 @@ class PriorConfig:
     """Everything about a prior but its weights."""
 
     network: dict[str, Any]
-    """`kind` ("adm", "ncsnpp", or "unet2d" for diffusers' UNet2DModel) and the fields of its config."""
+    """`kind` ("adm", "level", "ncsnpp", or "unet2d" for diffusers' UNet2DModel), fields of its config."""
     shape: tuple[int, int, int]
     """Channels, height, width of one picture."""
     process: ProcessConfig = field(default_factory=ProcessConfig)
@@ -167,7 +167,10 @@ class PriorConfig:
         """The noise law. Raises UserError for an unknown one."""
         options = dict(self.noise)
         kind = options.pop("kind", "white")
-        need(kind in NOISES, f"unknown noise {kind!r}{nearest(str(kind), NOISES)}")
+        need(
+            isinstance(kind, str) and kind in NOISES,
+            f"unknown noise {shown(kind)}{nearest(str(kind)[:100], NOISES)}",
+        )
         return build(NOISES[kind], options, "noise")
 
     def build_network(self) -> nn.Module:
@@ -178,7 +181,9 @@ class PriorConfig:
             return _unet2d(options)
         if kind == "ncsnpp":
             return _ncsnpp(options)
-        need(kind == "adm", f"unknown network {kind!r}: choose one of adm, ncsnpp, unet2d")
+        if kind == "level":
+            return _level(options)
+        need(kind == "adm", f"unknown network {kind!r}: choose one of adm, level, ncsnpp, unet2d")
         config = build(UNetConfig, options, "network")
         _bounded(config.widths, config.num_res_blocks)
         return UNet(config)
@@ -194,6 +199,13 @@ class PriorConfig:
                     "predicts score, eps or x0: set centred to true, or correct the process"
                 )
             network, process = OnUnitRange(network, predicts), replace(process, sigma=2 * process.sigma)
+        if self.network.get("kind") == "level":
+            need(
+                self.process.kind in ("vp", "vp_sde"),
+                "a network that is told how much of the data is left goes with a process that preserves the "
+                "variance: correct the process",
+            )
+            process = replace(process, label=process.alpha)
         if self.told is not None:
             network = OfClass(network, self.told)
         return Denoiser(network, process, predicts, self.variance, dtype=dtype)
@@ -221,6 +233,19 @@ def _ncsnpp(options: dict[str, Any]) -> nn.Module:
     _bounded([config.nf * m for m in config.ch_mult], config.num_res_blocks)
     need(config.num_scales <= MOST_STEPS, f"network: num_scales is at most {MOST_STEPS}; correct the config")
     return NCSNpp(config)
+
+
+def _level(options: dict[str, Any]) -> nn.Module:
+    """SR3's network without a picture that it sees, told sqrt(abar); DDPM-CD's prior is of this kind."""
+    from headwater.nets.level_unet import LevelUNet, LevelUNetConfig
+
+    config = build(LevelUNetConfig, options, "network")
+    _bounded([config.model_channels * m for m in config.channel_mult], config.num_res_blocks)
+    need(
+        config.in_channels == config.out_channels,
+        "network: a prior's network reads and answers as many channels; correct the config",
+    )
+    return LevelUNet(config)
 
 
 def _bounded(widths: Sequence[int], blocks: int) -> None:

@@ -34,8 +34,8 @@ def convert(
     known = ("headwater", "adm", "diffusers")
     need(to in known, f"unknown format {to!r}{nearest(str(to), known)}")
     prior, target = Prior.from_pretrained(src, **overrides), Path(dst)
-    score = prior.config.network.get("kind") == "ncsnpp"
-    need(to == "headwater" or not score, f"{src} is a score network, which only our own folders can hold")
+    ours = prior.config.network.get("kind") in ("ncsnpp", "level")
+    need(to == "headwater" or not ours, f"{src} has a network that only our own folders can hold")
     if to == "headwater":
         prior.save_pretrained(target)
     elif to == "diffusers":

@@ -68,6 +68,8 @@ class Layout:
     """Of a tensor in the file: ours. Two that become one must hold the same numbers."""
     further: Parts = field(default_factory=dict)
     """Parts that the file does not hold."""
+    unused: Callable[[str], bool] = lambda name: False
+    """Whether a tensor in the file is none of ours, such as a table of what the settings say."""
 
 
 def write(trained: Pretrained, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
@@ -118,7 +120,8 @@ def read_published(cls: type[P], weights: Path, settings: Mapping[str, Any]) -> 
     def networks() -> Parts:
         return {k: v for k, v in cls.networks(layout.config).items() if k not in layout.further}
 
-    fit = Fit(layout.name, advice="give the settings that it was made with, or another copy of it")
+    advice = "give the settings that it was made with, or another copy of it"
+    fit = Fit(layout.name, advice=advice, unused=layout.unused)
     parts: Any = filled(networks, weights, fit, cls.frozen)
     parts |= {**layout.further, "source": str(weights), "file_hash": file_hash(weights)}
     return cls(config=layout.config, **parts)
@@ -186,6 +189,8 @@ class Fit:
     """What to do where they do not fit."""
     hidden: str = ""
     """What sentences leave out of names: where in `filled` the network stands."""
+    unused: Callable[[str], bool] = lambda name: False
+    """Which tensors of the file, by name, are left out, whatever they hold."""
 
 
 def filled(networks: Callable[[], Parts], weights: Path, how: Fit = Fit(), frozen: bool = False) -> Parts:
@@ -204,7 +209,8 @@ def filled(networks: Callable[[], Parts], weights: Path, how: Fit = Fit(), froze
         return Entry(entry.dtype, _flattened(entry.shape)) if how.flat(name) else entry
 
     held = contents(weights, how.under)
-    entries = {new: shape(k, e) for k, e in held.entries.items() if (new := how.rename(k)) is not None}
+    used = {name: entry for name, entry in held.entries.items() if not how.unused(name)}
+    entries = {new: shape(k, e) for k, e in used.items() if (new := how.rename(k)) is not None}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on layers without numbers
@@ -217,6 +223,8 @@ def filled(networks: Callable[[], Parts], weights: Path, how: Fit = Fit(), froze
         note(held.remark, weights)
     state: dict[str, Tensor] = {}
     for name, value in load_state(weights, how.under).items():
+        if how.unused(name):
+            continue
         new = how.rename(name)
         value = value.reshape(_flattened(tuple(value.shape))) if how.flat(name) else value
         known = torch.zeros_like(value) if new is None and value.is_floating_point() else value

@@ -140,6 +140,8 @@ def _of_file(path: Path) -> Report:
     words = "score-SDE weights"
     if found is None and (found := classifier_network(shapes)):
         words = "guided-diffusion classifier"
+    if found is None and (found := sources.level_of_weights(path)):
+        words = "DDPM-CD weights"
     if found is None:
         words = "guided-diffusion weights"
         try:

@@ -53,12 +53,18 @@ def snapshot(path: Path) -> Path:
     inner, main = path / "snapshots", path / "refs" / "main"
     if not inner.is_dir() or (path / CONFIG).exists() or (path / INDEX).exists():
         return path
-    named = inner / main.read_text(encoding="utf-8").strip() if main.is_file() else None
+    named = inner / _revision(main) if main.is_file() else None
     if named is not None and named.is_dir():
         return named
     held = sorted(p.name for p in inner.iterdir() if p.is_dir())
     need(len(held) == 1, f"{inner} holds {len(held)} snapshots ({', '.join(held[:3])}): give one of them")
     return inner / held[0]
+
+
+def _revision(main: Path) -> str:
+    """The commit that a branch of the hub's cache stands for."""
+    with main.open("rb") as file:
+        return file.read(200).decode("utf-8", "replace").strip(" \r\n\0")
 
 
 def find(folder: Path) -> Place:

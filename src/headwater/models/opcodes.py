@@ -1,14 +1,15 @@
 """A dry run of a checkpoint's pickle: what it would build, without building or calling anything.
 
-Only the instructions that state dicts need are known. Every global outside a closed table is refused by
-name, and tensors become their type, shape and place in the file, so sizes can be checked beforehand.
-The instruction set is that of Python's pickletools documentation.
+Only the instructions that state dicts need are known, each takes bounded time, and no key of a dict is hashed
+but texts and numbers, whose hashes nobody can choose to be alike. Every global outside a closed table is
+refused by name, and tensors become their type, shape and place in the file, so sizes can be checked
+beforehand. The instruction set is that of Python's pickletools documentation.
 """
 
 from __future__ import annotations
 
 import math
-import pickletools
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,10 @@ from headwater.errors import UserError, need
 
 MOST_INSTRUCTIONS = 1_500_000
 RANK_LIMIT = 8
+_MOST_ARGUMENTS = 16
+_ONE_HASH = (1 << 61) - 1
+"""Whole numbers below this have hashes of their own."""
+_STOP = ord(".")
 
 STORAGES = {
     "torch.DoubleStorage": torch.float64,
@@ -67,7 +72,28 @@ class Malformed(Exception):
     """The pickle is broken or is not that of a state dict."""
 
 
-_MARK = object()
+_DOES = {
+    ord(code): name
+    for code, name in (
+        *(
+            ("\x80", "_skip_1"),
+            ("\x95", "_skip_8"),
+            ("(", "_mark"),
+            ("}", "_empty_dict"),
+            ("]", "_empty_list"),
+        ),
+        *((")", "_empty_tuple"), ("N", "_none"), ("\x88", "_true"), ("\x89", "_false"), ("J", "_binint")),
+        *(("K", "_binint1"), ("M", "_binint2"), ("\x8a", "_long1"), ("I", "_int"), ("L", "_long")),
+        *(("G", "_binfloat"), ("F", "_float"), ("X", "_binunicode"), ("\x8c", "_short_binunicode")),
+        *(("V", "_unicode"), ("U", "_short_binstring"), ("T", "_binstring"), ("t", "_tuple"), ("l", "_list")),
+        *(("d", "_dict"), ("\x85", "_tuple1"), ("\x86", "_tuple2"), ("\x87", "_tuple3"), ("p", "_put")),
+        *(("q", "_binput"), ("r", "_long_binput"), ("\x94", "_memoize"), ("g", "_get"), ("h", "_binget")),
+        *(("j", "_long_binget"), ("s", "_setitem"), ("u", "_setitems"), ("a", "_append"), ("e", "_appends")),
+        *(("c", "_global"), ("i", "_inst"), ("\x93", "_stack_global"), ("Q", "_binpersid"), ("R", "_reduce")),
+        ("b", "_build"),
+    )
+}
+"""The instructions that state dicts need, by their byte."""
 
 
 def foretell(raw: bytes, where: str) -> tuple[Any, dict[str, Storage]]:
@@ -76,7 +102,7 @@ def foretell(raw: bytes, where: str) -> tuple[Any, dict[str, Storage]]:
     Raises UserError naming the global when one is not in the table, and for anything malformed.
     """
     try:
-        return _Machine(where).run(raw)
+        return _Machine(raw, where).run()
     except UserError:
         raise
     except Exception:  # a hostile file can fail in as many ways as there are instructions
@@ -86,79 +112,203 @@ def foretell(raw: bytes, where: str) -> tuple[Any, dict[str, Storage]]:
 
 
 class _Machine:
-    def __init__(self, where: str) -> None:
-        self.where = where
+    """Each instruction takes a time that is bounded by what it adds to the stack or takes off it."""
+
+    def __init__(self, raw: bytes, where: str) -> None:
+        self.raw, self.at, self.where = raw, 0, where
         self.stack: list[Any] = []
+        self.below: list[list[Any]] = []
+        """What lies under each mark."""
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
         self.table: dict[str, Callable[..., Any]] = {
             "collections.OrderedDict": lambda: {},
-            "torch._utils._rebuild_tensor_v2": self._tensor,
-            "torch._utils._rebuild_tensor": self._tensor,
+            "torch._utils._rebuild_tensor_v2": self._rebuilt,
+            "torch._utils._rebuild_tensor": self._rebuilt,
             "torch._utils._rebuild_parameter": lambda tensor, *rest: tensor,
-            "torch.Size": lambda values: tuple(values),
+            "torch.Size": lambda values: tuple(values[: RANK_LIMIT + 1]),
         }
 
-    def run(self, raw: bytes) -> tuple[Any, dict[str, Storage]]:
-        for count, (code, value, _) in enumerate(pickletools.genops(raw)):
-            if count > MOST_INSTRUCTIONS:
-                raise Malformed
-            if code.name == "STOP":
+    def run(self) -> tuple[Any, dict[str, Storage]]:
+        raw, does = self.raw, {code: getattr(self, name) for code, name in _DOES.items()}
+        for _ in range(MOST_INSTRUCTIONS):
+            code = raw[self.at]
+            self.at += 1
+            if code == _STOP:
                 return self.stack[-1], self.storages
-            self._step(code.name, value)
+            does[code]()
         raise Malformed
 
-    def _step(self, name: str, value: Any) -> None:
-        stack = self.stack
-        match name:
-            case "PROTO" | "FRAME":
-                pass
-            case "MARK":
-                stack.append(_MARK)
-            case "EMPTY_DICT":
-                stack.append({})
-            case "EMPTY_LIST":
-                stack.append([])
-            case "EMPTY_TUPLE":
-                stack.append(())
-            case "NONE":
-                stack.append(None)
-            case "NEWTRUE" | "NEWFALSE":
-                stack.append(name == "NEWTRUE")
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "INT" | "LONG" | "BINFLOAT" | "FLOAT":
-                stack.append(value)
-            case "BINUNICODE" | "SHORT_BINUNICODE" | "UNICODE" | "SHORT_BINSTRING" | "BINSTRING":
-                stack.append(value)
-            case "TUPLE" | "LIST" | "DICT":
-                items = self._to_mark()
-                pairs = dict(zip(items[::2], items[1::2], strict=True)) if name == "DICT" else {}
-                stack.append({"TUPLE": tuple(items), "LIST": items, "DICT": pairs}[name])
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack[-int(name[-1]) :] = [tuple(stack[-int(name[-1]) :])]
-            case "BINPUT" | "LONG_BINPUT" | "PUT":
-                self.memo[value] = stack[-1]
-            case "MEMOIZE":
-                self.memo[len(self.memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET" | "GET":
-                stack.append(self.memo[value])
-            case "SETITEM" | "SETITEMS":
-                self._set(self._to_mark() if name == "SETITEMS" else self._take(2))
-            case "APPEND" | "APPENDS":
-                self._extend(self._to_mark() if name == "APPENDS" else self._take(1))
-            case "GLOBAL" | "INST":
-                stack.append(self._known(str(value).replace(" ", ".", 1)))
-            case "STACK_GLOBAL":
-                stack.append(self._known(".".join(self._take(2))))
-            case "BINPERSID":
-                stack.append(self._storage(*stack.pop()))
-            case "REDUCE":
-                self._call(*self._take(2))
-            case "BUILD":  # attributes of an OrderedDict, as in a state dict's _metadata
-                stack.pop()
-                if not isinstance(stack[-1], dict):
-                    raise Malformed
-            case _:
-                raise Malformed
+    # What follows an instruction in the file.
+
+    def _bytes(self, count: int) -> bytes:
+        taken = self.raw[self.at : self.at + count]
+        if len(taken) < count:
+            raise Malformed
+        self.at += count
+        return taken
+
+    def _number(self, size: int) -> int:
+        return int.from_bytes(self._bytes(size), "little")
+
+    def _line(self) -> bytes:
+        end = self.raw.index(b"\n", self.at)
+        line = self.raw[self.at : end]
+        self.at = end + 1
+        return line
+
+    # Instructions, called as pickletools calls them.
+
+    def _skip_1(self) -> None:
+        self._bytes(1)
+
+    def _skip_8(self) -> None:
+        self._bytes(8)
+
+    def _mark(self) -> None:
+        self.below.append(self.stack)
+        self.stack = []
+
+    def _empty_dict(self) -> None:
+        self.stack.append({})
+
+    def _empty_list(self) -> None:
+        self.stack.append([])
+
+    def _empty_tuple(self) -> None:
+        self.stack.append(())
+
+    def _none(self) -> None:
+        self.stack.append(None)
+
+    def _true(self) -> None:
+        self.stack.append(True)
+
+    def _false(self) -> None:
+        self.stack.append(False)
+
+    def _binint(self) -> None:
+        self.stack.append(int.from_bytes(self._bytes(4), "little", signed=True))
+
+    def _binint1(self) -> None:
+        self.stack.append(self._number(1))
+
+    def _binint2(self) -> None:
+        self.stack.append(self._number(2))
+
+    def _long1(self) -> None:
+        self.stack.append(int.from_bytes(self._bytes(self._number(1)), "little", signed=True))
+
+    def _int(self) -> None:
+        line = self._line()
+        self.stack.append(line == b"01" if line in (b"00", b"01") else int(line))
+
+    def _long(self) -> None:
+        self.stack.append(int(self._line().removesuffix(b"L")))
+
+    def _binfloat(self) -> None:
+        self.stack.append(struct.unpack(">d", self._bytes(8))[0])
+
+    def _float(self) -> None:
+        self.stack.append(float(self._line()))
+
+    def _binunicode(self) -> None:
+        self.stack.append(self._bytes(self._number(4)).decode("utf-8", "surrogatepass"))
+
+    def _short_binunicode(self) -> None:
+        self.stack.append(self._bytes(self._number(1)).decode("utf-8", "surrogatepass"))
+
+    def _unicode(self) -> None:
+        self.stack.append(self._line().decode("raw-unicode-escape"))
+
+    def _short_binstring(self) -> None:
+        self.stack.append(self._bytes(self._number(1)).decode("latin-1"))
+
+    def _binstring(self) -> None:
+        self.stack.append(self._bytes(self._number(4)).decode("latin-1"))
+
+    def _tuple(self) -> None:
+        items = self._to_mark()  # first, since it is another stack after that
+        self.stack.append(tuple(items))
+
+    def _list(self) -> None:
+        items = self._to_mark()
+        self.stack.append(items)
+
+    def _dict(self) -> None:
+        items = self._to_mark()
+        self.stack.append({})
+        self._set(items)
+
+    def _tuple1(self) -> None:
+        self.stack.append(tuple(self._take(1)))
+
+    def _tuple2(self) -> None:
+        self.stack.append(tuple(self._take(2)))
+
+    def _tuple3(self) -> None:
+        self.stack.append(tuple(self._take(3)))
+
+    def _put(self) -> None:
+        self._keep(int(self._line()[:12]))
+
+    def _binput(self) -> None:
+        self._keep(self._number(1))
+
+    def _long_binput(self) -> None:
+        self._keep(self._number(4))
+
+    def _memoize(self) -> None:
+        self._keep(len(self.memo))
+
+    def _get(self) -> None:
+        self.stack.append(self.memo[int(self._line()[:12])])
+
+    def _binget(self) -> None:
+        self.stack.append(self.memo[self._number(1)])
+
+    def _long_binget(self) -> None:
+        self.stack.append(self.memo[self._number(4)])
+
+    def _setitem(self) -> None:
+        self._set(self._take(2))
+
+    def _setitems(self) -> None:
+        self._set(self._to_mark())
+
+    def _append(self) -> None:
+        self._extend(self._take(1))
+
+    def _appends(self) -> None:
+        self._extend(self._to_mark())
+
+    def _global(self) -> None:
+        module, name = self._line().decode(), self._line().decode()
+        self.stack.append(self._known(f"{module}.{name}"))
+
+    def _inst(self) -> None:
+        self._global()  # names what is asked for
+        raise Malformed
+
+    def _stack_global(self) -> None:
+        self.stack.append(self._known(".".join(self._take(2))))
+
+    def _binpersid(self) -> None:
+        self.stack.append(self._storage(*self._few(self._take(1)[0])))
+
+    def _reduce(self) -> None:
+        called, args = self._take(2)
+        if not isinstance(called, Global) or called.name not in self.table:
+            raise Malformed
+        self.stack.append(self.table[called.name](*self._few(args)))
+
+    def _build(self) -> None:
+        """Attributes of an OrderedDict, as in a state dict's _metadata."""
+        self._take(1)
+        if not isinstance(self.stack[-1], dict):
+            raise Malformed
+
+    # What they have in common.
 
     def _take(self, n: int) -> list[Any]:
         if len(self.stack) < n:
@@ -168,15 +318,27 @@ class _Machine:
         return taken
 
     def _to_mark(self) -> list[Any]:
-        at = len(self.stack) - 1 - self.stack[::-1].index(_MARK)
-        items = self.stack[at + 1 :]
-        del self.stack[at:]
+        items, self.stack = self.stack, self.below.pop()
         return items
 
-    def _set(self, items: list[Any]) -> None:
-        if type(self.stack[-1]) is not dict:
+    def _keep(self, number: int) -> None:
+        self.memo[number] = self.stack[-1]
+
+    def _few(self, args: Any) -> tuple[Any, ...]:
+        if type(args) is not tuple or len(args) > _MOST_ARGUMENTS:
             raise Malformed
-        self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
+        return args
+
+    def _set(self, items: list[Any]) -> None:
+        held, keys = self.stack[-1], items[::2]
+        if type(held) is not dict:
+            raise Malformed
+        # Of others, such as tuples of tuples, the hash may take for ever, or be that of all other keys.
+        right = all(type(key) is str or (type(key) is int and abs(key) < _ONE_HASH) for key in keys)
+        need(
+            right, f"{self.where} has keys that are neither texts nor small numbers: save plain state_dict()"
+        )
+        held.update(zip(keys, items[1::2], strict=True))
 
     def _extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
@@ -191,11 +353,6 @@ class _Machine:
         )
         return Global(name)
 
-    def _call(self, called: Any, args: Any) -> None:
-        if not isinstance(called, Global) or called.name not in self.table:
-            raise Malformed
-        self.stack.append(self.table[called.name](*args))
-
     def _storage(self, kind: str, dtype: Global, key: str, location: str, count: int, *view: None) -> Storage:
         plain = kind == "storage" and type(key) is str and type(count) is int and count >= 0
         storage = Storage(STORAGES[dtype.name], key, count)
@@ -204,12 +361,12 @@ class _Machine:
         self.storages[key] = storage
         return storage
 
-    def _tensor(
+    def _rebuilt(
         self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *rest: Any
     ) -> Entry:
-        numbers = (offset, *shape, *stride)
         if len(shape) != len(stride) or len(shape) > RANK_LIMIT:
             raise Malformed
+        numbers = (offset, *shape, *stride)
         if any(type(n) is not int or n < 0 for n in numbers):
             raise Malformed
         size = math.prod(shape)

@@ -13,12 +13,14 @@ from headwater.errors import need
 from headwater.models.config import PriorConfig, ProcessConfig
 from headwater.models.schema import build, nearest
 from headwater.nets.adm import UNetConfig
+from headwater.nets.level_unet import LevelUNetConfig
 from headwater.nets.ncsnpp import NCSNppConfig
 
 PROCESS = {f.name for f in dataclasses.fields(ProcessConfig)} - {"kind"}
 PRIOR = {"shape", "predicts", "variance", "noise", "clip", "classes", "label", "process"}
 ADM = {f.name for f in dataclasses.fields(UNetConfig)}
 NCSNPP = {f.name for f in dataclasses.fields(NCSNppConfig)}
+LEVEL = {f.name for f in dataclasses.fields(LevelUNetConfig)}
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def overridden(config: PriorConfig, overrides: Mapping[str, Any]) -> PriorConfig
         names = fields()
     elif config.network.get("kind") == "ncsnpp":
         names = NCSNPP
+    elif config.network.get("kind") == "level":
+        names = LEVEL
     sorted_ = sort(overrides, names)
     changed = replace(
         config,

@@ -1,8 +1,8 @@
 """What a published weights file does not say: whose structure it has, its process, its pictures.
 
 Sources: the READMEs and configurations of openai/guided-diffusion, yandex-research/ddpm-segmentation,
-yang-song/score_sde_pytorch and HJ-harry/score-MRI; architectures are in `nets.adm_published` and
-`nets.ncsnpp_published`.
+yang-song/score_sde_pytorch, HJ-harry/score-MRI and wgcban/ddpm-cd; architectures are in
+`nets.adm_published` and `nets.ncsnpp_published`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.adm_classifier import Classifier, ClassifierConfig
 from headwater.nets.adm_published import CLASSIFIERS, UNETS
 from headwater.nets.infer import infer_classifier_config
+from headwater.nets.level_unet import LevelUNetConfig, infer_level_unet, seen_names
 from headwater.nets.ncsnpp import NCSNpp, NCSNppConfig
 from headwater.nets.ncsnpp_published import SCORE_NETWORKS
 from headwater.notes import note
 
-Published = UNetConfig | ClassifierConfig | NCSNppConfig
+Known = UNetConfig | ClassifierConfig | NCSNppConfig
+Published = Known | LevelUNetConfig
 Shapes = Mapping[str, Sequence[int]]
 
-NETWORKS: dict[str, Published] = {**UNETS, **CLASSIFIERS, **SCORE_NETWORKS}
+NETWORKS: dict[str, Known] = {**UNETS, **CLASSIFIERS, **SCORE_NETWORKS}
 """Every published network by name: the stem of its file, or the path of score-SDE's configuration."""
 
 _LINEAR = ProcessConfig()
@@ -83,6 +85,23 @@ def score_prior(config: NCSNppConfig) -> PriorConfig:
     return PriorConfig(network, shape, process, predicts="score", clip=False)
 
 
+def level_network(shapes: Shapes, groups: int = 32) -> LevelUNetConfig | None:
+    """The network with these names and shapes that is told how much of the data is left, as DDPM-CD keeps it;
+    None for another one, or one that sees a picture beside."""
+    try:
+        apart = "init_conv.weight" in shapes
+        own = {seen_names(name) if apart else name: shape for name, shape in shapes.items()}
+        found = infer_level_unet(own, groups)
+    except ValueError:
+        return None
+    return found if found.in_channels == found.out_channels else None
+
+
+def level_prior(config: LevelUNetConfig, shape: tuple[int, int, int]) -> PriorConfig:
+    """The prior around such a network, on the chain of DDPM-CD's configurations."""
+    return PriorConfig(as_fields(config), shape, ProcessConfig(T=2000, low=1e-6, high=1e-2))
+
+
 def classifier_network(shapes: Shapes) -> ClassifierConfig | None:
     """Guided diffusion's classifier with these names and shapes; None when there is none."""
     try:
@@ -109,7 +128,7 @@ def load_published(name: str, weights: str | Path) -> nn.Module:
     return fill(network, load_state(path))
 
 
-def built(config: Published) -> nn.Module:
+def built(config: Known) -> nn.Module:
     """The network of a configuration, with fresh weights."""
     if isinstance(config, UNetConfig):
         return UNet(config)
@@ -128,5 +147,10 @@ def refuse_upsampler(config: UNetConfig, path: Path) -> None:
 
 def as_fields(config: Published) -> dict[str, Any]:
     """Kind and fields, as config.json has them."""
-    kinds = {UNetConfig: "adm", ClassifierConfig: "adm-classifier", NCSNppConfig: "ncsnpp"}
+    kinds = {
+        UNetConfig: "adm",
+        ClassifierConfig: "adm-classifier",
+        NCSNppConfig: "ncsnpp",
+        LevelUNetConfig: "level",
+    }
     return {"kind": kinds[type(config)], **dataclasses.asdict(config)}

@@ -108,8 +108,9 @@ def read(path: Path) -> Told:
         values = {"beta_start": 0.00085, "beta_end": 0.012, **values}
     try:
         process = chain(schedule.betas_of_scheduler(values))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+    except (ValueError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        why = str(error).splitlines()[0][:200]
+        raise UserError(f"{path}: its betas cannot be computed ({why}): correct it") from None
     return Told(
         process,
         TARGETS[target],

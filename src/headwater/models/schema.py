@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, Union
 
 import numpy as np
 
-from headwater.errors import UserError, need
+from headwater.errors import UserError, need, shown
 
 C = TypeVar("C")
 
@@ -31,14 +31,15 @@ def build(cls: type[C], values: Mapping[str, Any], where: str) -> C:
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # pyright: ignore[reportArgumentType]
     for name in values:
-        need(name in fields, f"{where}: unknown field {name!r}{nearest(name, fields)}")
+        if name not in fields:
+            raise UserError(f"{where}: unknown field {shown(name)}{nearest(str(name)[:100], fields)}")
     for name, field in fields.items():
         free = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         need(name in values or not free, f"{where}: the field {name!r} is missing; write it")
     given = {name: fit(value, hints[name], f"{where}: {name}") for name, value in values.items()}
     try:
         return cls(**given)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, ZeroDivisionError) as error:
         raise UserError(f"{where}: {error}") from None
 
 
@@ -67,7 +68,10 @@ def fit(value: Any, hint: Any, where: str) -> Any:
     if hint is Any:
         return value
     if origin is Literal:
-        need(value in inner, f"{where} is {value!r}: choose one of {', '.join(map(repr, inner))}")
+        need(
+            isinstance(value, str | int) and value in inner,
+            f"{where} is {shown(value)}: choose one of {', '.join(map(repr, inner))}",
+        )
         return value
     if origin in (Union, types.UnionType):
         return _first(value, inner, where)
@@ -81,14 +85,22 @@ def fit(value: Any, hint: Any, where: str) -> Any:
         return build(hint, value, where)  # pyright: ignore[reportArgumentType]
     kinds = (int, float) if hint is float else (hint,)
     right = isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
-    need(right, f"{where} is {value!r}: give a value of type {getattr(hint, '__name__', hint)}")
-    return hint(value)
+    need(right, f"{where} is {shown(value)}: give a value of type {getattr(hint, '__name__', hint)}")
+    try:
+        return hint(value)
+    except OverflowError:  # a whole number that no float is as large as
+        raise UserError(f"{where} is {shown(value)}: give a number below 1e308") from None
 
 
 def _first(value: Any, hints: tuple[Any, ...], where: str) -> Any:
     if value is None and type(None) in hints:
         return None
     error = UserError(f"{where} has no value")
+    objects = [hint for hint in hints if dataclasses.is_dataclass(hint)]
+    if isinstance(value, dict) and len(objects) > 1:  # what is wrong is said of the one that is meant
+        hints = (
+            min(objects, key=lambda hint: len(value.keys() ^ {f.name for f in dataclasses.fields(hint)})),
+        )
     for hint in hints:
         if hint is not type(None):
             try:
@@ -99,7 +111,7 @@ def _first(value: Any, hints: tuple[Any, ...], where: str) -> Any:
 
 
 def _tuple(value: Any, inner: tuple[Any, ...], where: str) -> tuple[Any, ...]:
-    need(isinstance(value, list | tuple), f"{where} is {value!r}: give a list")
+    need(isinstance(value, list | tuple), f"{where} is {shown(value)}: give a list")
     if inner[-1] is Ellipsis:
         return tuple(fit(v, inner[0], where) for v in value)
     need(len(value) == len(inner), f"{where} has {len(value)} entries: give {len(inner)}")

@@ -19,6 +19,8 @@ from headwater.models.published import (
     as_fields,
     chain_of,
     classifier_network,
+    level_network,
+    level_prior,
     published_names,
     refuse_upsampler,
     score_network,
@@ -28,6 +30,7 @@ from headwater.models.schema import nearest
 from headwater.models.state import AVERAGED_NESTS, contents
 from headwater.nets.adm import UNetConfig
 from headwater.nets.infer import HEADS, infer_config
+from headwater.nets.level_unet import LevelUNetConfig, seen_names
 from headwater.notes import note
 
 SIDES = {
@@ -38,6 +41,8 @@ SIDES = {
     (0.5, 1, 1, 2, 2, 4, 4): 512,
 }
 """Picture size by channel multipliers, as guided-diffusion's training script chooses them."""
+LEVEL_SIDES: Mapping[tuple[float, ...], int] = {(1, 2, 4, 8, 8): 256}
+"""The same of networks that are told a level, as DDPM-CD's configuration has it."""
 
 
 def shipped() -> list[str]:
@@ -86,7 +91,7 @@ def _with_scheduler(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_weights(path: Path, overrides: Mapping[str, Any] | None = None) -> Prior:
-    """A prior from guided-diffusion's weights, or a published score network's (score-SDE, Score-MRI).
+    """A prior from weights of guided-diffusion, score-SDE, Score-MRI or DDPM-CD.
 
     The architecture is read from names and shapes. Not in the file, and so assumed and noted: what goes with
     the published network of that structure (`published`), and otherwise a linear chain of 1,000 steps, noise
@@ -103,7 +108,9 @@ def from_weights(path: Path, overrides: Mapping[str, Any] | None = None) -> Prio
         )
         return diffusers.read(path.parent, overrides, path)
     found = config_of_weights(path, overrides or {})
-    fit = folder.Fit(under=found.under, advice="leave out what was said of its network, or get another copy")
+    fit = folder.Fit(
+        found.rename, found.under, advice="leave out what was said of its network, or get another copy"
+    )
     network = folder.filled_network(found.config.build_network, path, fit)
     for remark in found.remarks:
         note(remark, path)
@@ -119,6 +126,8 @@ class Found:
     """What the names of its tensors begin with in the file."""
     remarks: tuple[str, ...] = ()
     """What was assumed or left out, in sentences."""
+    rename: folder.Rename = lambda name: name
+    """From the names of its tensors to ours."""
 
 
 def config_of_weights(path: Path, overrides: Mapping[str, Any]) -> Found:
@@ -130,6 +139,17 @@ def config_of_weights(path: Path, overrides: Mapping[str, Any]) -> Found:
         remark = "the file says nothing of its process: that of the published network like it is assumed"
         config = overridden(score_prior(score), said)
         return Found(config, under, (*left, *(() if "process" in said else (remark,))))
+    level = level_of_weights(path, int(said.get("groups", 32)))
+    if level is not None:
+        config = overridden(level_prior(level, _shape(level, path, said.get("shape"), LEVEL_SIDES)), said)
+        config.check_side(len(level.channel_mult), str(path))
+        remark = (
+            "the file does not say how it was trained, so assumed as in DDPM-CD's configuration: "
+            f"{config.process.range()} of {config.process.T} steps, {config.network['groups']} groups in "
+            f"each norm, pictures of {'x'.join(map(str, config.shape))}"
+        )
+        apart = "init_conv.weight" in _shapes(path, under)
+        return Found(config, under, (*left, remark), seen_names if apart else lambda name: name)
     given = sort(said, ADM)
     network = network_of_weights(path, given.network)
     refuse_upsampler(network, path)
@@ -175,7 +195,7 @@ def chosen(path: Path) -> tuple[str, tuple[str, ...]]:
     held = contents(path).entries
     roots = [
         name.removesuffix(anchor)
-        for anchor in ("input_blocks.0.0.weight", "all_modules.0.W")
+        for anchor in ("input_blocks.0.0.weight", "all_modules.0.W", "noise_level_mlp.1.weight")
         for name in held
         if name == anchor or name.endswith(f".{anchor}")
     ]
@@ -218,15 +238,25 @@ def network_of_weights(path: Path, overrides: Mapping[str, Any]) -> UNetConfig:
         raise UserError(f"{path} is no guided-diffusion network ({str(error).rstrip('.')})") from None
 
 
+def level_of_weights(path: Path, groups: int = 32) -> LevelUNetConfig | None:
+    """The network behind a weights file that is told a level; None when it is another one."""
+    return level_network(_shapes(path, chosen(path)[0]), groups)
+
+
 def _shapes(path: Path, under: str) -> dict[str, tuple[int, ...]]:
     return {name: entry.shape for name, entry in contents(path, under).entries.items()}
 
 
-def _shape(network: UNetConfig, path: Path, given: Any) -> tuple[int, int, int]:
+def _shape(
+    network: UNetConfig | LevelUNetConfig,
+    path: Path,
+    given: Any,
+    sides: Mapping[tuple[float, ...], int] = SIDES,
+) -> tuple[int, int, int]:
     if given is not None:
         need(len(tuple(given)) == 3, f"shape is {given!r}: give channels, height and width")
         return tuple(given)
-    side = SIDES.get(tuple(network.channel_mult))
+    side = sides.get(tuple(network.channel_mult))
     if side is None:
         raise UserError(
             f"{path} does not say how large its pictures are: say it by headwater convert PRIOR NEW --shape "

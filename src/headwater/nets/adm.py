@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from headwater.nets.adm_blocks import (
+    Block,
     EncoderConfig,
     GroupNorm32,
     ResBlock,
@@ -51,15 +52,16 @@ class UNetConfig(EncoderConfig):
 class UNet(nn.Module):
     """Noise (and variance) predictor: (B,C,H,W), (B,), optional labels (B,) -> (B,out,H,W)."""
 
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, config: UNetConfig, block: Block = ResBlock) -> None:
+        """block: what the residual blocks of the middle and the decoder are."""
         super().__init__()
         self.config = config
         self.time_embed = time_mlp(config.model_channels)
         if config.num_classes is not None:
             self.label_emb = nn.Embedding(config.num_classes, 4 * config.model_channels)
         self.input_blocks, skips = encoder(config)
-        self.middle_block = middle(config)
-        self.output_blocks = decoder(config, skips)
+        self.middle_block = middle(config, block)
+        self.output_blocks = decoder(config, skips, block)
         self.out = nn.Sequential(
             GroupNorm32(config.widths[0]),
             nn.SiLU(),
@@ -129,24 +131,24 @@ class UNet(nn.Module):
         return emb if y is None else emb + self.label_emb(y)
 
 
-def decoder(config: UNetConfig, skips: Sequence[int]) -> nn.ModuleList:
+def decoder(config: UNetConfig, skips: Sequence[int], block: Block = ResBlock) -> nn.ModuleList:
     """All output blocks, deepest first; `skips` are the encoder's output channels."""
     remaining = list(skips)
     width = config.widths[-1]
     blocks = []
     for level, out in reversed(list(enumerate(config.widths))):
         for i in range(config.num_res_blocks + 1):
-            block = Stage(ResBlock(config, width + remaining.pop(), out))
+            stage = Stage(block(config, width + remaining.pop(), out))
             width = out
             if 2**level in config.attention_resolutions:
-                block.append(attention(config, width, config.decoder_heads))
+                stage.append(attention(config, width, config.decoder_heads))
             if level and i == config.num_res_blocks:
-                block.append(upsample(config, width))
-            blocks.append(block)
+                stage.append(upsample(config, width, block))
+            blocks.append(stage)
     return nn.ModuleList(blocks)
 
 
-def upsample(config: UNetConfig, width: int) -> nn.Module:
+def upsample(config: UNetConfig, width: int, block: Block = ResBlock) -> nn.Module:
     if config.resblock_updown:
-        return ResBlock(config, width, width, Upsample(width, convolve=False))
+        return block(config, width, width, Upsample(width, convolve=False))
     return Upsample(width, config.conv_resample)

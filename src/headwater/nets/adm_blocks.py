@@ -7,6 +7,7 @@ arXiv 2105.05233, section 3. Parameter names follow openai/guided-diffusion (MIT
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -320,13 +321,17 @@ def downsample(config: EncoderConfig, width: int) -> nn.Module:
     return Downsample(width, config.conv_resample)
 
 
-def middle(config: EncoderConfig) -> Stage:
+Block = Callable[..., nn.Module]
+"""`ResBlock`, or what takes its arguments and stands in its place."""
+
+
+def middle(config: EncoderConfig, block: Block = ResBlock) -> Stage:
     """Residual block, attention, residual block at the coarsest level."""
     width = config.widths[-1]
     return Stage(
-        ResBlock(config, width, width),
+        block(config, width, width),
         attention(config, width, config.num_heads),
-        ResBlock(config, width, width),
+        block(config, width, width),
     )
 
 

@@ -37,6 +37,8 @@ class CSDIConfig:
     """In the attention layers, while training."""
     given: Literal["input", "pasted"] = "input"
     """Whether the given cells are an input of the network, or only pasted into x (unconditional)."""
+    calendar: int = 0
+    """Numbers that say of each time where in the day, week and year it lies; the paper has none."""
 
     def __post_init__(self) -> None:
         sizes = (self.features, self.layers, self.channels, self.heads, self.feature_dim)
@@ -44,13 +46,14 @@ class CSDIConfig:
         need(self.channels % self.heads == 0, "channels must be a multiple of heads")
         even = all(2 <= n <= 1 << 12 and n % 2 == 0 for n in (self.step_dim, self.time_dim))
         need(even and self.step_dim >= 4, "step_dim and time_dim are even numbers, step_dim at least 4")
+        need(0 <= self.calendar <= 64, "calendar is a number of channels from 0 to 64")
         need(0 <= self.dropout < 1, "dropout lies from 0 to below 1")
         need(self.given in ("input", "pasted"), "given is 'input' or 'pasted'")
 
     @property
     def side_dim(self) -> int:
         """Channels of the side information."""
-        return self.time_dim + self.feature_dim + (self.given == "input")
+        return self.time_dim + self.feature_dim + (self.given == "input") + self.calendar
 
 
 class CSDINet(nn.Module):
@@ -66,10 +69,11 @@ class CSDINet(nn.Module):
         self.embed_layer = nn.Embedding(config.features, config.feature_dim)
         self.diffmodel = _Residuals(config)
 
-    def side_info(self, times: Tensor, known: Tensor) -> Tensor:
-        """Time embedding, column embedding and mask, (B, K, L, side_dim).
+    def side_info(self, times: Tensor, known: Tensor, dates: Tensor | None = None) -> Tensor:
+        """Time embedding, column embedding, mask and dates, (B, K, L, side_dim).
 
         times (B, L), in steps of the series, need not be even. known (B, K, L) bool: the given cells.
+        dates (B, L, calendar): where in the day, week and year they lie, if the network reads that.
         """
         dtype = self.embed_layer.weight.dtype
         batch, features, length = known.shape
@@ -78,11 +82,13 @@ class CSDINet(nn.Module):
         parts = [time, column]
         if self.config.given == "input":
             parts.append(known.to(dtype)[..., None])
+        if dates is not None:
+            parts.append(dates.to(dtype)[:, None].expand(-1, features, -1, -1))
         return torch.cat(parts, -1)
 
-    def side(self, times: Tensor, known: Tensor) -> list[Tensor]:
+    def side(self, times: Tensor, known: Tensor, dates: Tensor | None = None) -> list[Tensor]:
         """What each layer adds because of the side information, (B, K, L, 2 channels) each."""
-        info = self.side_info(times, known)
+        info = self.side_info(times, known, dates)
         return [projection(info) for projection in self.diffmodel.projections()]
 
     def forward(

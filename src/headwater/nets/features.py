@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from headwater.nets.adm import UNet
+from headwater.nets.level_unet import LevelUNet
 from headwater.nets.ncsnpp import NCSNpp
 from headwater.nets.wrappers import Wrapped
 
@@ -33,9 +34,9 @@ def activations(
     `torch.no_grad()` for features), and threads may share the network.
 
     Args:
-        network: our `UNet`; or a diffusers `UNet2DModel` or an `NCSNpp`, whose residual blocks are counted in
-            the same way, attention and resampling included (of an `NCSNpp` those of the middle and the
-            decoder); or a wrapper of one, which is called as the wrapper is.
+        network: our `UNet`; or a diffusers `UNet2DModel`, an `NCSNpp` or a `LevelUNet`, whose residual blocks
+            are counted in the same way, attention and resampling included (of an `NCSNpp` those of the
+            middle and the decoder); or a wrapper of one, which is called as the wrapper is.
         x: (B,C,H,W); timesteps: (B,), in the network's own numbering; y: (B,) labels if any.
 
     Returns:
@@ -77,12 +78,12 @@ def block_names(network: nn.Module) -> list[str]:
 
 
 def _blocks(network: nn.Module) -> dict[str, nn.Module]:
-    return network.blocks() if isinstance(network, NCSNpp) else diffusers_blocks(network)
+    return network.blocks() if isinstance(network, NCSNpp | LevelUNet) else diffusers_blocks(network)
 
 
 def _as_known(network: nn.Module, cond: dict[str, Any]) -> dict[str, Any]:
     """The conditions by the names that the network knows them by: diffusers calls labels otherwise."""
-    return cond if isinstance(network, NCSNpp) else {"class_labels": cond.get("y")}
+    return cond if isinstance(network, NCSNpp | LevelUNet) else {"class_labels": cond.get("y")}
 
 
 def from_stages(stages: Iterable[tuple[str, Tensor]], wanted: Iterable[str]) -> dict[str, Tensor]:

@@ -146,7 +146,8 @@ def decoder_levels(shapes: Shapes, blocks: int) -> tuple[int, dict[str, bool]]:
         for j in (1, 2):
             if f"output_blocks.{i}.{j}.conv.weight" in shapes:
                 return i + 1, {"conv_resample": True}
-            if f"output_blocks.{i}.{j}.in_layers.0.weight" in shapes:
+            up = f"output_blocks.{i}.{j}"  # a residual block, whose first convolution SPADE's has elsewhere
+            if any(f"{up}.in_layers.{k}.weight" in shapes for k in (1, 2)):
                 return i + 1, {"resblock_updown": True}
     # Pooling has no parameters: its encoder block leaves a gap in the numbering.
     for i in gaps(shapes, shapes.count("input_blocks")):

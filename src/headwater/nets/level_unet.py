@@ -1,4 +1,5 @@
-"""A U-Net that is told how much of the data is left: SR3's, which DDPM-CD and DARL share.
+"""A U-Net that is told how much of the data is left: SR3's, which DDPM-CD and DARL share. DARL's is told the
+timestep, a number from 0, in its stead.
 
 Sources: Saharia et al. 2021, arXiv 2104.07636, sec. 2.1 and appendix A; for what the paper leaves open the
 unofficial Janspiry/Image-Super-Resolution-via-Iterative-Refinement (Apache-2.0), whose parameter names this
@@ -8,8 +9,10 @@ network has, so that its checkpoints load.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +20,9 @@ from torch import Tensor, nn
 
 from headwater.errors import need
 from headwater.nets.upsampling import twice
+
+TABLES = re.compile(r"(betas|(log_one_minus_|sqrt_\w*)?alphas_cumprod\w*|posterior_\w+)")
+"""Names of what the reference codes' diffusions keep beside this network: tables that their settings say."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,11 @@ class LevelUNetConfig(LevelArchitecture):
     """Architecture and channels."""
 
     in_channels: int = 6
-    """Channels of the picture that is seen and of the noisy one."""
+    """Channels of the picture that is seen, if any, and of the noisy one."""
     out_channels: int = 3
+    told: Literal["level", "timestep"] = "level"
+    """What the network is told: the level sqrt(abar), or the timestep, whose layers have other names and an
+    activation before each block's."""
 
     def __post_init__(self) -> None:
         enough = self.num_res_blocks >= 1 and len(self.channel_mult) >= 1 and self.groups >= 1
@@ -59,15 +68,20 @@ class LevelUNetConfig(LevelArchitecture):
 
 
 class LevelUNet(nn.Module):
-    """eps = f([picture, x], a): (B, C, H, W), signal levels a = sqrt(abar) (B,), features (B, C', H, W)."""
+    """eps = f([picture, x], a): (B, C, H, W), signal levels a = sqrt(abar) or timesteps (B,), features
+    (B, C', H, W)."""
 
     def __init__(self, config: LevelUNetConfig) -> None:
         super().__init__()
         self.config = c = config
         width, factor = c.model_channels, 1
-        self.noise_level_mlp = nn.Sequential(
+        embedding = nn.Sequential(
             Sinusoids(width), nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width)
         )
+        if c.told == "level":
+            self.noise_level_mlp = embedding
+        else:
+            self.time_mlp = embedding
         downs: list[nn.Module] = [nn.Conv2d(c.in_channels, width, 3, padding=1)]
         held, last, dim = [width], len(c.channel_mult) - 1, width
         for level, mult in enumerate(c.channel_mult):
@@ -92,6 +106,16 @@ class LevelUNet(nn.Module):
         self.downs, self.ups = nn.ModuleList(downs), nn.ModuleList(ups)
         self.final_conv = Normed(c.groups, dim, c.out_channels)
 
+    def blocks(self) -> dict[str, nn.Module]:
+        """The module that ends each block, in the order of computation, named and counted as in guided
+        diffusion: attention belongs to its block, and making larger to the last block of a level."""
+        decoder: list[nn.Module] = []
+        for part in self.ups:
+            decoder[len(decoder) - isinstance(part, Up) :] = [part]
+        found: dict[str, nn.Module] = {f"input_blocks.{i}": part for i, part in enumerate(self.downs)}
+        found["middle_block"] = self.mid[-1]
+        return found | {f"output_blocks.{i}": part for i, part in enumerate(decoder)}
+
     def encode(self, image: Tensor) -> Tensor:
         """What `forward` takes as `features`: the picture itself, whose channels come first."""
         return image
@@ -110,7 +134,8 @@ class LevelUNet(nn.Module):
             x.shape[-2] % fold == 0 and x.shape[-1] % fold == 0,
             f"pictures are {x.shape[-2]} x {x.shape[-1]}: resize them to multiples of {fold} pixels a side",
         )
-        told = self.noise_level_mlp(level.to(x.dtype))
+        embedding = self.noise_level_mlp if self.config.told == "level" else self.time_mlp
+        told = embedding(level.to(x.dtype))
         h = x if features is None else torch.cat([features.to(x.dtype), x], dim=1)
         held: list[Tensor] = []
         for i, part in enumerate(self.downs):
@@ -171,13 +196,19 @@ class Residual(nn.Module):
 
     def __init__(self, config: LevelUNetConfig, channels: int, out: int) -> None:
         super().__init__()
-        self.noise_func = Told(config.model_channels, out)
+        if config.told == "level":
+            self.noise_func = Told(config.model_channels, out)
+        else:
+            self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(config.model_channels, out))
+        self.config = config
         self.block1 = Normed(config.groups, channels, out)
         self.block2 = Normed(config.groups, out, out, config.dropout)
         self.res_conv = nn.Identity() if channels == out else nn.Conv2d(channels, out, 1)
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        return self.res_conv(x) + self.block2(self.noise_func(self.block1(x), told))
+        h = self.block1(x)
+        h = self.noise_func(h, told) if self.config.told == "level" else h + self.mlp(told)[:, :, None, None]
+        return self.res_conv(x) + self.block2(h)
 
 
 class Attention(nn.Module):
@@ -229,12 +260,22 @@ class Up(nn.Module):
         return self.conv(twice(x))
 
 
+def seen_names(name: str) -> str:
+    """A name in DDPM-CD's reference code, whose first convolution stands apart, as SR3's has it."""
+    if name.startswith("init_conv."):
+        return f"downs.0.{name.removeprefix('init_conv.')}"
+    head, _, rest = name.removeprefix("downs.").partition(".")
+    return f"downs.{int(head) + 1}.{rest}" if name.startswith("downs.") else name
+
+
 def infer_level_unet(shapes: Mapping[str, Sequence[int]], groups: int = 32) -> LevelUNetConfig:
     """The sizes behind a checkpoint's names and shapes, which do not tell the groups of the norms.
 
     Raises ValueError where these are not such a network's.
     """
-    if not {"downs.0.weight", "noise_level_mlp.1.weight", "final_conv.block.3.weight"} <= shapes.keys():
+    embedded = {"noise_level_mlp.1.weight": "level", "time_mlp.1.weight": "timestep"}
+    told = next((kind for name, kind in embedded.items() if name in shapes), None)
+    if told is None or not {"downs.0.weight", "final_conv.block.3.weight"} <= shapes.keys():
         raise ValueError("these are not the names of a network that is told a noise level")
     width, reads = int(shapes["downs.0.weight"][0]), int(shapes["downs.0.weight"][1])
     widths: list[list[int]] = [[]]
@@ -260,4 +301,5 @@ def infer_level_unet(shapes: Mapping[str, Sequence[int]], groups: int = 32) -> L
         groups=groups,
         in_channels=reads,
         out_channels=int(shapes["final_conv.block.3.weight"][0]),
+        told=told,  # pyright: ignore[reportArgumentType]
     )

@@ -162,14 +162,31 @@ def _uniform(row: Tensor, generator: torch.Generator) -> None:
     row.uniform_(generator=generator)
 
 
+LONGEST_WAVE, SHORTEST_WAVE = 512, 0.125
+"""Pixels of the first and the last octave, at most and at least."""
+
+
 def check_octaves(octaves: int, persistence: float, wavelength: float) -> None:
-    """ValueError unless the parameters of an octave sum make sense."""
+    """ValueError unless the parameters of an octave sum make sense.
+
+    What a field costs grows with the square of the wavelength, and with the lattices of the shortest one.
+    """
     if octaves < 1:
         raise ValueError(f"octaves is {octaves}: use 1 or more.")
     if not persistence > 0:
         raise ValueError(f"persistence is {persistence}: use a positive number.")
     if not wavelength > 0:
         raise ValueError(f"wavelength is {wavelength}: use a positive number of pixels.")
+    if wavelength > LONGEST_WAVE:
+        raise ValueError(f"wavelength is {wavelength:g}: use {LONGEST_WAVE} pixels at most.")
+    # Compared without a power, which a thousand octaves would make too large for a float.
+    if octaves - 1 > math.log2(wavelength / SHORTEST_WAVE):
+        raise ValueError(
+            f"the last of {octaves} octaves from wavelength {wavelength:g} is shorter than {SHORTEST_WAVE} "
+            "pixels: use fewer octaves."
+        )
+    if persistence > 1e3:
+        raise ValueError(f"persistence is {persistence:g}: use 1000 at most.")
 
 
 @final
@@ -244,11 +261,12 @@ def _filter(law: PowerLaw, height: int, width: int, dtype: torch.dtype) -> tuple
     # Even lengths with small factors; any lag inside the picture then stays `radius` from its images.
     torus = (16 * math.ceil((height + radius) / 16), 16 * math.ceil((width + radius) / 16))
     rows, columns = (torch.arange(-radius, radius + 1, dtype=torch.float64) for _ in range(2))
-    distance = torch.hypot(rows[:, None], columns)
-    total = torch.zeros_like(distance)
-    for i in range(law.octaves):
-        wave = law.wavelength / 2**i
-        total += law.persistence ** (2 * i) * octave_covariance(distance / wave)
+    total = torch.zeros(len(rows), len(columns), dtype=torch.float64)
+    for some, part in zip(rows.split(_ROWS), total.split(_ROWS), strict=True):
+        distance = torch.hypot(some[:, None], columns)
+        for i in range(law.octaves):
+            wave = law.wavelength / 2**i
+            part += law.persistence ** (2 * i) * octave_covariance(distance / wave)
     total /= total[radius, radius].clone()
     # Wrapped onto the torus by adding, which keeps its transform a spectrum: never negative.
     wrapped = torch.zeros(torus, dtype=torch.float64)
@@ -277,6 +295,8 @@ def octave_covariance(distance: Tensor) -> Tensor:
     return torch.lerp(table[left], table[left + 1], place - left)
 
 
+_ROWS = 512
+"""Rows of the covariance that are computed at once: it is large for long waves."""
 _REACH = 2 * math.sqrt(2)
 
 

@@ -64,15 +64,32 @@ class Purpose(IntEnum):
     PICTURED_NOISE = 0x5049_4303
     PICTURED_SAMPLES = 0x5049_4304
     PICTURED_MIRRORS = 0x5049_4305
+    PALETTE_TASKS = 0x5041_4C01
+    PALETTE_HOLES = 0x5041_4C02
+    SDM_WEIGHTS = 0x5344_4D01
+    SDM_BATCHES = 0x5344_4D02
+    """Timesteps, mirrors and dropped maps of a batch."""
+    SDM_NOISE = 0x5344_4D03
+    SDM_SAMPLES = 0x5344_4D04
     DOMAIN_WEIGHTS = 0x4547_5301
     DOMAIN_TIMESTEPS = 0x4547_5302
     DOMAIN_NOISE = 0x4547_5303
     """What EGSDE's classifier of domains is trained with."""
+    DARL_WEIGHTS = 0x4441_5201
+    DARL_BATCHES = 0x4441_5202
+    DARL_NOISE = 0x4441_5203
+    DARL_TREES = 0x4441_5204
+    DARL_FAKES = 0x4441_5205
+    """What DARL's discriminators are shown of earlier fakes."""
     CLASSIFIER_MEMBER = 0x4D454D42
     """A member of DDPM-Seg's ensemble."""
     FEATURE_FIELD = 0x4649454C44
     """The one noise field with which DDPM-Seg reads features."""
     CLUSTERS = 0x434C5553
+    CHANGE_WEIGHTS = 0x4443_4401
+    CHANGE_TRAINING = 0x4443_4402
+    """Noise at which DDPM-CD reads the features that it learns from."""
+    CHANGE_NOISE = 0x4443_4403
 
     # Baselines and attacks.
     AUTOREGRESSIVE_WEIGHTS = 0x4152_3031
@@ -81,6 +98,8 @@ class Purpose(IntEnum):
     PGD = 0x5354415254
     APGD = 0x41504744
     ATTACK = 0x41
+    RESTART = 0x5253_5401
+    SQUARE = 0x5351_5501
     VOTE = 0x56
     CERTIFY = 0x43455254
     FIXED = 0x46

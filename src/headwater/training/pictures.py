@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -63,11 +63,10 @@ def gather(recipe: Recipe, on_error: Literal["stop", "skip"] = "stop", progress:
         return _shipped(name, split or recipe.split, recipe)
     need(not recipe.augmented, f"augmented is for brain and photos, not for {recipe.data}: leave it out")
     labels = "auto" if recipe.class_conditional else "none"
-    found = open_dataset(recipe.data, recipe.shape, on_error=on_error, labels=labels, window=recipe.window)
+    how: Any = {"on_error": on_error, "window": recipe.window, "bands": recipe.bands}
+    found = open_dataset(recipe.data, recipe.shape, labels=labels, **how)
     if recipe.class_conditional and not found.classes:
-        found = open_dataset(
-            recipe.data, recipe.shape, on_error=on_error, labels="folders", window=recipe.window
-        )
+        found = open_dataset(recipe.data, recipe.shape, labels="folders", **how)
     return _gathered(found, progress)
 
 

@@ -17,6 +17,7 @@ from headwater.errors import UserError, need
 from headwater.models.config import PriorConfig, ProcessConfig
 from headwater.models.schema import build
 from headwater.nets.adm_blocks import UNetArchitecture
+from headwater.plain_yaml import read_yaml
 from headwater.training.config import TrainerConfig
 
 PRIOR_TRAINING = TrainerConfig(
@@ -37,6 +38,8 @@ class Recipe:
     """Channels, height and width of a picture; 4 channels are two neighbouring complex slices."""
     window: tuple[float, float] | None = None
     """In pictures and volumes with units of their own: the values that become black and white."""
+    bands: tuple[int, ...] = ()
+    """In TIFF files of more than four bands: the bands to read, counted from 1, one for each channel."""
     augment: tuple[Literal["flip", "hue", "brain"], ...] = ()
     """Random changes of each picture at each visit: mirror, turn the hue, another head."""
     augmented: int = 0
@@ -84,7 +87,7 @@ class Recipe:
     def load(cls, path: str | Path, **changes: Any) -> Self:
         """Read a YAML recipe; keywords replace fields. UserError names an unknown key."""
         try:
-            found = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+            found = read_yaml(Path(path), _Loader)
         except OSError as error:
             raise UserError(f"cannot read the recipe {path}: {error.strerror}") from None
         except yaml.YAMLError as error:

@@ -47,6 +47,14 @@ class Kspace(Family):
         return [Heat(torch.log1p(1e3 * plane / plane.max().clamp_min(1e-30))) for plane in planes]
 
 
+class Complex(Kspace):
+    """complex64 (..., H, W): pictures with their phase."""
+
+    def cells(self, items: Sequence[Tensor]) -> list[Cell]:
+        """The magnitude, the mean over all axes but the last two."""
+        return [_unit(item.abs().reshape(-1, *item.shape[-2:]).mean(0)) for item in items]
+
+
 @dataclass(frozen=True, eq=False)
 class Magnitude(Family):
     """float32 (H, W), or volumes (slices, H, W), whose middle slice is shown."""

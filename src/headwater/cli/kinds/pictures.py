@@ -13,11 +13,11 @@ from torch import Tensor
 
 from headwater.atomic import write_file
 from headwater.cli.kinds.family import Family, Files, Items, Request, Shape, picture_files, relative, stem
-from headwater.data import UnreadableError, open_dataset, save_labels, save_mask, save_picture, shipped
+from headwater.data import UnreadableError, open_dataset, save_labels, save_mask, save_picture
 from headwater.data.arrays import read_npy
-from headwater.data.datasets import Dataset
+from headwater.data.datasets import Dataset, is_shipped, shipped_maps
 from headwater.data.formats import format_of
-from headwater.data.label_maps import BLACK_AND_WHITE, UNLABELLED, Held, read_labels
+from headwater.data.label_maps import BLACK_AND_WHITE, UNLABELLED, Held, read_ids, read_labels, resized
 from headwater.data.levels import check_window
 from headwater.data.listing import files_below
 from headwater.data.masks import read_known, read_mask
@@ -53,16 +53,21 @@ class Images(Family):
         if not _loose(ask.where):
             data = open_dataset(ask.where, ask.shape, labels="none", window=window)
             return _Stored(data, [data.name(i) for i in range(len(data))], data.shape)
-        shape = ask.shape or _stored(ask.path)
-        return picture_files(ask, lambda path: read_picture(path, shape, window=window), shape)
+        shape, bands = ask.shape or _stored(ask.path), ask.reading.bands
+        return picture_files(ask, lambda path: read_picture(path, shape, None, window, bands), shape)
 
     def files(self, key: str, name: str) -> list[str]:
         return [f"{key}/{stem(name)}.png"]
 
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
+        """Of several pictures (n, C, H, W) the first at its place, the others in folders numbered from 2."""
         (file,) = self.files(key, name)
-        save_picture(item, out / file)
+        for i, one in enumerate(item if item.ndim == 4 else item[None], 1):
+            save_picture(one, out / (file if i == 1 else self.files(f"{key}-{i}", name)[0]))
         return ""
+
+    def cells(self, items: Sequence[Tensor]) -> list[Cell]:
+        return [torch.cat(list(item), -1) if item.ndim == 4 else item for item in items]
 
 
 class Measured(Images):
@@ -72,7 +77,8 @@ class Measured(Images):
         if not _loose(ask.where):
             return super().open(replace(ask, shape=None))
         window = check_window(ask.reading.window)
-        return picture_files(ask, lambda path: read_picture(path, picture_shape(path), window=window))
+        bands = ask.reading.bands
+        return picture_files(ask, lambda path: read_picture(path, picture_shape(path), None, window, bands))
 
 
 @dataclass(frozen=True)
@@ -124,10 +130,24 @@ class Masks(Family):
         return [item.reshape(item.shape[-2:]) for item in items]
 
 
+@dataclass(frozen=True)
+class _StoredMaps:
+    """Label maps of a shipped set."""
+
+    names: list[str]
+    maps: Tensor
+    size: tuple[int, int] | None
+
+    def __getitem__(self, row: int) -> Tensor:
+        return resized(self.maps[row], self.size) if self.size else self.maps[row]
+
+
 class Labels(Family):
     """int64 (H, W), `UNLABELLED` where no class is given."""
 
     def open(self, ask: Request) -> Items:
+        if is_shipped(ask.where) and not ask.made:
+            return _StoredMaps(*shipped_maps(ask.where), ask.shape[1:] if ask.shape else None)
         names, paths = _grids(ask, "label map")
         size, said = ask.shape[1:] if ask.shape else None, ask.reading.label_values
         values = tuple(range(UNLABELLED)) if ask.made else Held.by(paths).settled(ask.flag, said, ask.classes)
@@ -152,6 +172,15 @@ class Labels(Family):
         used = [item[item != UNLABELLED] for item in items]
         count = max((int(labels.max()) + 1 for labels in used if len(labels)), default=1)
         return [Classes(torch.where(item == UNLABELLED, -1, item), count) for item in items]
+
+
+class Ids(Labels):
+    """int64 (H, W), numbers that tell one thing from the next, as they are stored."""
+
+    def open(self, ask: Request) -> Items:
+        names, paths = _grids(ask, "map of numbers")
+        size = ask.shape[1:] if ask.shape else None
+        return Drawn(names, paths, lambda path, turn: read_ids(path, size, turn=turn))
 
 
 class Maps(Family):
@@ -186,7 +215,7 @@ def save_npy(path: Path, value: Tensor) -> None:
 
 def _map(path: Path, shape: Shape | None) -> Tensor:
     """A map of finite numbers (1, H, W), of the height and width that are worked at."""
-    array = read_npy(path)
+    array = read_npy(path, plane=True)
     array = array[None] if array.ndim == 2 else array
     size = array.shape[-2:] if shape is None else shape[1:]
     if array.shape != (1, *size):
@@ -221,7 +250,7 @@ def _stored(path: Path) -> Shape:
 def _loose(where: str) -> bool:
     """Whether these are pictures that are read one by one: a folder, or a single picture."""
     path = Path(where).expanduser()
-    if where.partition(":")[0].removesuffix("-hue") in shipped.names():
+    if is_shipped(where):
         return False
     if path.is_file():
         return path.suffix.lower() in SUFFIXES or format_of(path) in FORMATS

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from headwater.cli.kinds.family import Family, Items, Request
-from headwater.errors import need
+from headwater.errors import UserError, need
+from headwater.limits import Limits, raised
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,19 @@ def _line(*cells: str) -> str:
 def read_scores(path: Path) -> tuple[list[str], list[float]]:
     """Names and numbers of a CSV file with one item a line. UserError names a line that holds no number."""
     names, values = [], []
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            try:
-                values.append(float(row[-1]))
-                names.append(row[0])
-            except (ValueError, IndexError):
-                need(number == 1, f"{path}, line {number}, has no number at its end: correct it")
+    size, most = path.stat().st_size, Limits().text_bytes
+    need(size <= most, f"{path} has {size} bytes, more than {most}: split it, or {raised('text_bytes')}")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.reader(file), 1):
+                try:
+                    values.append(float(row[-1]))
+                    names.append(row[0])
+                except (ValueError, IndexError):
+                    need(number == 1, f"{path}, line {number}, has no number at its end: correct it")
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is no CSV file of names and numbers in UTF-8 ({error}): save it again"
+        ) from None
     need(bool(names), f"{path} holds no scores: give a CSV file of names and numbers")
     return names, values

@@ -15,7 +15,7 @@ from headwater.core.sampler import State
 from headwater.core.transition import NoiseSource, Transition
 from headwater.core.views import View
 from headwater.errors import need
-from headwater.methods.base import Mask, Paper, Volumes
+from headwater.methods.base import CoilMaps, Mask, Paper, Volumes
 from headwater.methods.medical.diffuse_recon.volumes import Windows
 from headwater.methods.medical.shared.reconstructs import (
     MAGNITUDES,
@@ -114,6 +114,7 @@ class DiffuseRecon(Reconstructs):
         prior: Prior,
         kspace: Volumes,
         known: Mask | None = None,
+        maps: CoilMaps | None = None,
         *,
         operator: Operator | None = None,
         **how: Unpack[RunOptions],
@@ -124,16 +125,19 @@ class DiffuseRecon(Reconstructs):
             along a readout, zeros where nothing was measured: (H, W) or (coils, H, W), or for pairs
             neighbours (slices, H, W) of one coil.
         known: bool (n or 1, 1, H, W), True = measured; without it, what is not 0 counts as measured.
+        maps: n or 1 tensors complex64 (coils, H, W) of the prior's size; without them they come from the
+            centre of k-space.
         operator: any other linear measurement of images (B, 1, H, W); `kspace` is then what it measured.
-        Returns n pictures float32 (H, W), or n volumes (slices, H, W), twice. Raises UserError for other
+        Returns n pictures (H, W), or n volumes (slices, H, W). Raises UserError for other
         sizes, k-space without anything measured, or a centre too small for coil maps.
         """
         if prior.shape[0] != 4:
-            return super().apply(prior, kspace, known, operator=operator, **how)
+            return super().apply(prior, kspace, known, maps, operator=operator, **how)
         run = Run(**how)
         need(
             operator is None, "a prior of pairs reads k-space: leave operator out, or take one of magnitudes"
         )
+        need(maps is None, "a prior of pairs knows one coil: leave maps out")
         need(self.samples >= 1, f"samples is {self.samples}: draw 1 sample or more")
         need(len(kspace) > 0, "there is no k-space: give at least one volume")
         self.check(prior)
@@ -145,7 +149,8 @@ class DiffuseRecon(Reconstructs):
             self._volume(prior, Windows.of(volume, known, i, prior.shape[1:], run.device), i, run)
             for i, volume in enumerate(kspace)
         ]
-        return Reconstruction([mean for mean, _ in found], [spread for _, spread in found])
+        images, spreads, samples = ([v[k] for v in found] for k in range(3))
+        return Reconstruction([v.abs() for v in images], spreads, images, samples)
 
     def sample(self, prior: Prior, scan: Rows, run: Run) -> Tensor:
         return self._coarse(prior, scan, run, lambda row: (run.first + row,))[:, :, 0]
@@ -153,15 +158,17 @@ class DiffuseRecon(Reconstructs):
     def refine(self, prior: Prior, scan: Rows, drawn: Tensor, run: Run) -> Tensor:
         return self._refined(prior, scan, drawn.mean(1)[:, None], run)[:, 0]
 
-    def _volume(self, prior: Prior, scan: Windows, number: int, run: Run) -> tuple[Tensor, Tensor]:
-        """Mean and spread of one volume, (slices, H, W): every pair of neighbours is a row of `scan`."""
+    def _volume(self, prior: Prior, scan: Windows, number: int, run: Run) -> tuple[Tensor, Tensor, Tensor]:
+        """Refined image and spread of one volume, (slices, H, W), and its samples, (samples, slices, H, W):
+        every pair of neighbours is a row of `scan`."""
         gain = brightness_gain(prior, scan, self.brightness, run).reshape(-1, 1, 1, 1)
         scaled = scan.scaled(gain)
         drawn = self._coarse(prior, scaled, run, lambda row: (run.first + number, row)) / gain[:, None].cpu()
         mean = scan.slices(drawn.mean(1))
         refined = self._refined(prior, scaled, scan.pairs(mean) * gain.cpu(), run) / gain.cpu()
         spread = drawn.abs().std(1) if self.samples > 1 else torch.zeros_like(drawn[:, 0].abs())
-        return scan.slices(refined).abs(), scan.slices(spread)
+        samples = torch.stack([scan.slices(one) for one in drawn.unbind(1)])
+        return scan.slices(refined), scan.slices(spread), samples
 
     def _denoiser(self, prior: Prior, real: bool) -> Denoises:
         """The prior as one of images: real, complex, or complex pairs."""

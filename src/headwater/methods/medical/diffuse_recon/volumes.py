@@ -47,6 +47,9 @@ class Windows:
     def scaled(self, gain: Tensor) -> Windows:
         return replace(self, y=self.y * gain.reshape(-1, 1, 1, 1))
 
+    def framed(self, images: Tensor) -> Tensor:
+        return images
+
     def operator(self, damping: float) -> Operator:
         return Sampled(_TRANSFORM, self.mask)
 

@@ -1,10 +1,16 @@
 """Does one magnitude prior reconstruct real, complex and multi-coil data? (Chung & Ye 2022, sec. 4)
 
-Held-out slices are reconstructed at 4x in all three cases, then under other sampling patterns. Written down
-before any result on the test head was seen: a case is won when the lower end of the 95 % interval of the
-gain in PSNR lies above 3 dB against zero filling, and above 0 against total variation; the spread is honest
-when its rank correlation with the error lies above 0; a pattern is won like a case, against zero filling.
-The claim holds if all of these are met, partly if some are.
+Held-out slices are reconstructed at 4x in all three cases, then under other sampling patterns, and once with
+noise in k-space. What is judged is one sample, as the paper draws, and the mean of all samples, each by the
+same rule: a case is won when the lower end of the 95 % interval of the gain in PSNR lies above 3 dB against
+zero filling, and above 0 against total variation; a pattern is won like a case, against zero filling; the
+noisy scan like a case, against both, total variation with the weight that is best with noise. The spread is
+honest when its rank correlation with the error of the mean lies above 0. The claim holds if all of these are
+met, partly if some are.
+
+A first version of the rule, measured and kept in the README, judged the mean alone and knew no noise. This
+one was written when single samples had been seen to fail in some cases, and before any figure of this claim
+with noise.
 """
 
 from __future__ import annotations
@@ -27,8 +33,10 @@ from headwater.report import Heat
 
 GAIN = 3.0
 """dB above zero filling that the claim asks for."""
-ZERO, TV, OURS = "zero-filled", "total variation", "Score-MRI"
+ZERO, TV, ONE, OURS = "zero-filled", "total variation", "one sample", "mean of samples"
 RANK = "rank correlation of spread and error"
+NOISY, NOISE = "coils, noise", 0.02
+"""Name of the scan with noise in k-space, and its standard deviation in each part of a coefficient."""
 
 _WEIGHTS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
@@ -46,13 +54,14 @@ class Settings:
     """Slices of the training head on which the weights of total variation are chosen."""
 
 
-def tv_weights(side: int, n: int) -> dict[Case, float]:
-    """The best of five weights for each case, in PSNR on some slices of the training head."""
+def tv_weights(side: int, n: int) -> dict[str, float]:
+    """The best of five weights for each case, and with noise, in PSNR on some slices of the training head."""
     truth, numbers = slices("train", side, n)
-    best: dict[Case, float] = {}
-    for case in CASES:
-        scan = acquire(case, truth, "train", numbers, "gaussian1d", 0)
-        best[case] = best_weight(case, *scan, truth, _WEIGHTS)
+    best: dict[str, float] = {}
+    scans: list[tuple[str, Case, float]] = [*((case, case, 0.0) for case in CASES), (NOISY, "coils", NOISE)]
+    for name, case, noise in scans:
+        scan = acquire(case, truth, "train", numbers, "gaussian1d", 0, noise=noise)
+        best[name] = best_weight(case, *scan, truth, _WEIGHTS)
     return best
 
 
@@ -61,18 +70,20 @@ def measure(settings: Settings, trial: Trial) -> None:
     prior = trial.once("prior", lambda: Prior.from_pretrained("brain"))
     weights = trial.once("weights", lambda: tv_weights(prior.shape[1], settings.tuning))
     truth, numbers = slices("test", prior.shape[1], settings.slices)
-    scans: dict[str, tuple[Case, Family]] = {case: (case, "gaussian1d") for case in CASES}
+    scans: dict[str, tuple[Case, Family, float]] = {case: (case, "gaussian1d", 0.0) for case in CASES}
     if trial.index == 0:
-        scans |= {family: ("coils", family) for family in settings.families}
+        scans |= {family: ("coils", family, 0.0) for family in settings.families}
+        scans[NOISY] = "coils", "gaussian1d", NOISE
     measured: dict[str, float] = {}
     trial.found.samples |= {"total_variation_weights": dict(weights), "acceleration": measured}
-    for name, (case, family) in scans.items():
-        kspace, mask = acquire(case, truth, "test", numbers, family, trial.seed)
+    for name, (case, family, noise) in scans.items():
+        kspace, mask = acquire(case, truth, "test", numbers, family, trial.seed, noise=noise)
         method = replace(settings.method, image="real") if case == "real" else settings.method
         result = method.apply(prior, list(kspace), mask, **trial.run(16))
         ours, spread = (torch.stack(list(v))[:, None] for v in (result.magnitude, result.uncertainty))
-        tv = reconstruct_by_tv(case, kspace, mask, weights[case])
-        arms = {ZERO: zero_filled(kspace), TV: tv, OURS: ours}
+        one = torch.stack([samples[0].abs() for samples in result.samples])[:, None]
+        tv = reconstruct_by_tv(case, kspace, mask, weights.get(name, weights[case]))
+        arms = {ZERO: zero_filled(kspace), TV: tv, ONE: one, OURS: ours}
         quality = {arm: psnr(image, truth, 1.0) for arm, image in arms.items()}
         for arm, image in arms.items():
             trial.found.add("PSNR", arm, quality[arm], name)
@@ -98,27 +109,31 @@ def measure(settings: Settings, trial: Trial) -> None:
         )
 
 
-def gain(results: Results[Settings], case: str) -> Comparison:
-    """PSNR against that of zero filling and 3 dB more."""
+def gain(results: Results[Settings], arm: str, case: str) -> Comparison:
+    """PSNR of an arm against that of zero filling and 3 dB more."""
     wanted = results.rows("PSNR", ZERO, case).astype(np.float32) + np.float32(GAIN)  # as PSNR is computed
-    what = f"dB above zero filling + {GAIN:g}, {case}"
-    return results.compare(what, ("PSNR", OURS, case), wanted.astype(np.float64))
+    what = f"dB of {arm} above zero filling + {GAIN:g}, {case}"
+    return results.compare(what, ("PSNR", arm, case), wanted.astype(np.float64))
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
-    """Three comparisons a case, one for each further pattern."""
+    """Of one sample and of the mean: two comparisons a case and with noise, one for each further pattern; and
+    the rank correlations."""
     found = []
-    for case in CASES:
-        tv = results.compare(f"dB above total variation, {case}", ("PSNR", OURS, case), ("PSNR", TV, case))
-        found += [gain(results, case), tv, results.compare(f"{RANK}, {case}", (RANK, OURS, case), 0.0)]
-    return found + [gain(results, family) for family in results.settings.families]
+    for arm in (ONE, OURS):
+        for case in (*CASES, NOISY):
+            ours, tv = ("PSNR", arm, case), ("PSNR", TV, case)
+            found.append(gain(results, arm, case))
+            found.append(results.compare(f"dB of {arm} above total variation, {case}", ours, tv))
+        found += [gain(results, arm, family) for family in results.settings.families]
+    return found + [results.compare(f"{RANK}, {case}", (RANK, OURS, case), 0.0) for case in CASES]
 
 
 CLAIM = Claim(
     "score-mri",
     "Accelerated MRI: Score-MRI",
     "Slices of a head that the prior never saw, a quarter of k-space measured, phase and 4 coils simulated; "
-    "one prior of magnitude pictures for all: real and complex data, coils, other sampling patterns.",
+    "one prior of magnitude pictures for all: real and complex data, coils, other sampling patterns, noise.",
     unit="slice",
     tiny=Settings(2, ScoreMRI(steps=4, highest=1.0, samples=2, brightness=0.8), ("uniform2d",), tuning=1),
     quick=Settings(2, ScoreMRI(steps=30, highest=1.0, snr=0.3, samples=4), ("poisson",)),

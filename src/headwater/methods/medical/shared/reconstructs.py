@@ -15,7 +15,7 @@ from headwater.core.transition import NoiseSource
 from headwater.core.views import View, exploding
 from headwater.data.stacking import out_of_range, stack_kspace
 from headwater.errors import need
-from headwater.methods.base import Magnitude, Mask, Method, Volumes
+from headwater.methods.base import CoilMaps, Complex, Magnitude, Mask, Method, Volumes
 from headwater.methods.medical.shared.scan import Combine, Image, Measured, Rows, Scan
 from headwater.metrics.image import magnitude_scores
 from headwater.models import Prior
@@ -27,10 +27,18 @@ from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What comes out, in the units of the k-space: mean and standard deviation over the samples."""
+    """What comes out, in the units of the k-space."""
 
     magnitude: Magnitude
+    """The mean over the samples, or what the method refines of it."""
     uncertainty: Magnitude
+    """Standard deviation over the samples."""
+    image: Complex
+    """The complex image with the phase that it was measured with, of which the mean over the samples is taken
+    as it is for the magnitude: (H, W), of coils apart (coils, H, W). Its magnitude is at most `magnitude`, as
+    phases that differ cancel."""
+    samples: Complex
+    """The samples themselves, one before the other: (samples, ...), each like `image`."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ class Reconstructs(Method):
         prior: Prior,
         kspace: Volumes,
         known: Mask | None = None,
+        maps: CoilMaps | None = None,
         *,
         operator: Operator | None = None,
         **how: Unpack[RunOptions],
@@ -87,8 +96,10 @@ class Reconstructs(Method):
             known: bool (n or 1, 1, H, W), True = measured; without it, what is not 0 counts as measured. With
             `by` radon: n sinograms float32 (views, detectors), and known of their size, without which all was
             measured.
+        maps: n or 1 tensors complex64 (coils, H, W) of the prior's size, which coil sees what; only their
+            ratio at a pixel counts. Without them they come from the centre of k-space.
         operator: any other linear measurement of images (B, 1, H, W); `kspace` is then what it measured.
-        Returns n pictures float32 (H, W) twice. Raises UserError for other sizes, k-space without anything
+        Returns n pictures. Raises UserError for other sizes, k-space without anything
         measured, or a centre too small for coil maps.
         """
         run = Run(**how)
@@ -101,24 +112,45 @@ class Reconstructs(Method):
             y, mask = stack_kspace(kspace, known, prior.shape[1:], run.device)
             one_coil = self.image != "real" or y.shape[1] == 1
             need(one_coil, "with several coils no image is real: set image to phased")
-            scan: Rows = Scan.of(y, mask, self.combine, self.image)
+            own = None if maps is None else self._own(maps, y)
+            scan: Rows = Scan.of(y, mask, self.combine, self.image, own)
         else:
+            need(maps is None, "coil maps go with k-space: leave maps out where something else was measured")
             scan = self._measured(prior, kspace, operator, run.device)
         gain = brightness_gain(prior, scan, self.brightness, run)
         scan = scan.scaled(gain)
         drawn = self.sample(prior, scan, run)
-        refined = self.refine(prior, scan, drawn, run)
+        refined, n = self.refine(prior, scan, drawn, run), len(kspace)
+
+        def back(images: Tensor) -> Tensor:
+            """Rows (R, ..., H, W) in the units of the scan, complex: (n, ..., H, W), coils before H."""
+            found = images / gain.reshape(-1, *[1] * (images.ndim - 1)).cpu()
+            found = scan.framed(found + 0j).to(torch.complex64).cpu()
+            return found if len(found) == n else found.unflatten(0, (n, -1)).movedim(1, -3)
 
         def magnitude(images: Tensor) -> Tensor:
-            found = images.abs() / gain.reshape(-1, *[1] * (images.ndim - 1)).cpu()
-            if len(found) == len(kspace):
-                return found
-            return found.unflatten(0, (len(kspace), -1)).square().sum(1).sqrt()  # coils apart
+            return images.abs() if len(drawn) == n else images.abs().square().sum(-3).sqrt()
 
-        found = magnitude(drawn)
+        every = back(drawn)
+        found, image = magnitude(every), every.mean(1) if refined is None else back(refined)
         spread = found.std(1) if self.samples > 1 else torch.zeros_like(found[:, 0])
-        best = found.mean(1) if refined is None else magnitude(refined)
-        return Reconstruction(list(best.cpu()), list(spread.cpu()))
+        best = found.mean(1) if refined is None else magnitude(image)
+        return Reconstruction(list(best), list(spread), list(image), list(every))
+
+    def _own(self, maps: Sequence[Tensor], y: Tensor) -> Tensor:
+        """Coil maps of the user's own, one for each slice of k-space (n, C, H, W). UserError where they do
+        not fit it."""
+        need(self.combine == "sense", "coils that are reconstructed apart need no maps: set combine to sense")
+        shapes, wanted = sorted({tuple(m.shape) for m in maps}), tuple(y.shape[1:])
+        need(
+            len(maps) in (1, len(y)) and shapes == [wanted],
+            f"maps are {len(maps)} of {shapes}: give 1 or {len(y)} complex ones of {wanted}, of the size "
+            "that the prior draws",
+        )
+        own = torch.stack([m.to(y.dtype) for m in maps]).to(y.device)
+        need(bool(own.isfinite().all()), "maps hold values that are not finite: replace them with 0")
+        need(bool(own.abs().amax((1, 2, 3)).gt(0).all()), "maps are 0 everywhere: give what each coil sees")
+        return own.expand(len(y), -1, -1, -1)
 
     def _scanner(self, prior: Prior, sinograms: Sequence[Tensor], known: Tensor | None) -> Radon | None:
         """The scanner that `by` names. UserError where it does not fit the sinograms (views, detectors)."""

@@ -49,6 +49,10 @@ class Rows(Protocol):
         """For each row the magnitudes of known pictures (N, 1, H, W), measured like it and made alike."""
         ...
 
+    def framed(self, images: Tensor) -> Tensor:
+        """Images (R, ..., H, W) with the phase that they were measured with."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Scan:
@@ -56,30 +60,45 @@ class Scan:
 
     y: (R, C, H, W) complex. mask: bool (R, 1, H, W). through: what multiplies the image before the Fourier
     transform: coil maps (R, C, H, W), or a phase of modulus 1 (R, 1, H, W) if there is one coil.
-    real: whether the image sought is real.
+    real: whether the image sought is real. phase: of modulus 1, (R, 1, H, W), what is left out of the images
+    sought; None leaves nothing out.
     """
 
     y: Tensor
     mask: Tensor
     through: Tensor
     real: bool = False
+    phase: Tensor | None = None
 
     @classmethod
-    def of(cls, y: Tensor, mask: Tensor, combine: Combine, image: Image) -> Scan:
+    def of(cls, y: Tensor, mask: Tensor, combine: Combine, image: Image, own: Tensor | None = None) -> Scan:
         """k-space (n, C, H, W) and masks as rows: n for `sense` and for one coil, n * C for `ssos`.
 
-        Maps, and with `phased` the smooth phase of the image, come from the centre of k-space. UserError
-        where that is too small for maps.
+        Maps, and with `phased` the smooth phase of the image, come from the centre of k-space; `own` maps
+        (n, C, H, W) are taken as they are, but for a sum of squares of 1 at every pixel that they see.
+        UserError where the centre is too small for maps.
         """
         if combine == "ssos":
             y, mask = y.flatten(0, 1)[:, None], mask.repeat_interleave(y.shape[1], 0)
-        maps = coil_maps(y, mask) if y.shape[1] > 1 else torch.ones_like(y)
-        if image == "phased":
-            maps = maps * phase_of((maps.conj() * low_resolution(y, mask)).sum(1, keepdim=True))
-        return cls(y, mask, maps, image == "real")
+        if own is not None:
+            maps = own / sum_of_squares(own).clamp_min(torch.finfo(torch.float32).tiny)
+        else:
+            maps = coil_maps(y, mask) if y.shape[1] > 1 else torch.ones_like(y)
+        if image != "phased":
+            return cls(y, mask, maps, image == "real")
+        phase = phase_of((maps.conj() * low_resolution(y, mask)).sum(1, keepdim=True))
+        return cls(y, mask, maps * phase, phase=phase)
 
     def rows(self, which: slice) -> Scan:
-        return replace(self, y=self.y[which], mask=self.mask[which], through=self.through[which])
+        phase = None if self.phase is None else self.phase[which]
+        return replace(self, y=self.y[which], mask=self.mask[which], through=self.through[which], phase=phase)
+
+    def framed(self, images: Tensor) -> Tensor:
+        if self.phase is None:
+            return images
+        return images * self.phase.reshape(
+            len(self.phase), *[1] * (images.ndim - 3), *self.phase.shape[-2:]
+        ).to(images.device)
 
     def scaled(self, gain: Tensor) -> Scan:
         return replace(self, y=self.y * gain.reshape(-1, 1, 1, 1))
@@ -116,6 +135,9 @@ class Measured:
 
     def scaled(self, gain: Tensor) -> Measured:
         return replace(self, y=self.y * gain.reshape(-1, *[1] * (self.y.ndim - 1)))
+
+    def framed(self, images: Tensor) -> Tensor:
+        return images
 
     def operator(self, damping: float) -> Operator:
         return self.a

@@ -11,9 +11,9 @@ from headwater.operators import resizing
 FACTOR, SIDE = 4, 32
 
 
-def held_out(n: int, seed: int, name: str = "emoji") -> Tensor:
-    """n held-out pictures of a shipped set (n, 3, 32, 32), others for every seed from 0 to 2."""
-    images = load(name, "test", SIDE).images
+def held_out(n: int, seed: int, name: str = "emoji", side: int = SIDE) -> Tensor:
+    """n held-out pictures of a shipped set (n, 3, side, side), others for every seed from 0 to 2."""
+    images = load(name, "test", side).images
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     return images[order.roll(-n * seed)[:n]]
 

@@ -12,6 +12,16 @@ bicubic interpolation and of the regression; its pictures fool their judge more 
 fool theirs; the regression's PSNR is higher. And 20 calls do as well as 100: the features are no more than
 5 % farther away. Reported beside: consistency with the small picture, and the judge of bicubic interpolation.
 Written before any figure was seen.
+
+The rule stands as it was for a first run, whose networks had seen too little (README.md); what follows is
+about training and was settled before the second, on 30 training emoji that were kept from learning. A network
+that answers the large picture, its norms in 8 groups, left less grain there and was nearer in features after
+500 updates (0.085) than one that answers v after 700 (0.106). Photographs are learnt from as crops at random
+places and scales. Each network is trained once and serves all three seeds, which bring other pictures, draws
+and judges: what is found is about these networks. The seeds share 78 held-out pictures of each set, the
+photographs' from three that no network saw. Judges learn three times as
+long as in the first run, from held-out emoji that are not tested and from two training photographs that the
+networks do not learn from.
 """
 
 from __future__ import annotations
@@ -23,8 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headwater.core.prediction import labels
-from headwater.data import load
+from headwater.data import Set, load
 from headwater.experiments.comparison import Condition
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.restoration.shared.claim_pictures import SIDE, held_out
@@ -32,7 +41,7 @@ from headwater.methods.restoration.sr3.method import SR3, FittedSR3, resized
 from headwater.metrics.classifier import flip, predict, train_classifier
 from headwater.metrics.image import psnr
 from headwater.models import Prior
-from headwater.nets.features import activations
+from headwater.models.likeness import feature_distance
 from headwater.nets.level_unet import LevelArchitecture, LevelUNet, LevelUNetConfig
 from headwater.noise import Purpose, derive
 from headwater.sampling import Run
@@ -43,22 +52,29 @@ MANY, FEW, REGRESSION, BICUBIC = "SR3, 100 calls", "SR3, 20 calls", "regression"
 LIKENESS, PSNR, FOOLED, AGREES = "distance of features", "PSNR", "fools its judge", "consistency"
 ALLOWED = 1.05
 """How much farther the features of few calls may be."""
-LEVEL, BLOCKS = 50, (2, 5)
-"""Timestep of the prior, and blocks of its decoder, at which features are read."""
+WATCHED = ("Bridge", "chelsea")
+"""Training photographs, by the beginning of their names: the judges learn from them, the networks do not."""
+RESERVED = 160
+"""Held-out emoji, the first of which are tested and the last of which the judges learn from."""
+LESSON = 1000
+"""Seed of what the judges learn from."""
+UPDATES = 1000
+"""Of every network."""
 
 
 def trainer(steps: int) -> TrainerConfig:
     """Batches of 16, and a learning rate that falls to 0."""
     return TrainerConfig(
-        steps, 16, lr=1e-3, warmup=min(100, steps // 4), decay="cosine", grad_clip=1.0, ema=0.99
-    )
+        steps, 16, lr=1e-3, warmup=min(100, steps // 4), decay="cosine", grad_clip=1.0, ema=0.995,
+        precision="bf16",
+    )  # fmt: skip
 
 
 METHOD = SR3(
-    factor=4, predicts="v", level_scale=1000, network=LevelArchitecture(32, (1, 2, 2), 1, (4,)),
-    steps=100, start=1e-4, end=0.12, training=trainer(700),
+    factor=4, predicts="x0", level_scale=1000, network=LevelArchitecture(32, (1, 2, 2), 1, (4,), groups=8),
+    shape=(3, SIDE, SIDE), steps=100, start=1e-4, end=0.12, training=trainer(UPDATES),
 )  # fmt: skip
-"""On training pictures, 500 updates that predict the noise drew other colours than the small ones have."""
+"""As the recipe `small`; why it is this, the head says."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +85,10 @@ class Settings:
     pictures: int
     """Held-out pictures of each set and seed."""
     judging: int
-    """Training pictures that judges learn from; the networks learn from the others."""
+    """Pictures that judges learn from."""
     sets: tuple[str, ...] = SETS
+    shipped: str = ""
+    """The network that ships, in place of one that is trained here; then nothing is regressed or judged."""
 
 
 def few(method: SR3) -> SR3:
@@ -80,17 +98,15 @@ def few(method: SR3) -> SR3:
 
 def regress(method: SR3, image: Tensor, run: Run) -> nn.Module:
     """The same network trained to answer the large picture at once: no noise is shown, the level is 0."""
-    channels, side = image.shape[1], image.shape[-1]
+    channels = image.shape[1]
     sizes = LevelUNetConfig(**asdict(method.network), in_channels=2 * channels, out_channels=channels)
-    seen = resized(method.small(image), side, side)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(run.seed, Purpose.PICTURED_WEIGHTS))
         network = LevelUNet(sizes)
+    pairs = method.pairs(image, run.seed)
 
     def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
-        draws = torch.Generator().manual_seed(derive(run.seed, Purpose.PICTURED_MIRRORS, number))
-        mirrored = (torch.rand(len(rows), generator=draws) < 0.5)[:, None, None, None]
-        low, high = (torch.where(mirrored, v[rows].flip(-1), v[rows]).to(run.device) for v in (seen, image))
+        low, high = (v.to(run.device) for v in pairs(rows, number))
         return F.mse_loss(regressed(network, low), high)
 
     return train(network, loss, len(image), method.training, run, {"arm": REGRESSION, **method.learnt()})
@@ -101,21 +117,6 @@ def regressed(network: nn.Module, seen: Tensor) -> Tensor:
     return network(torch.zeros_like(seen), torch.zeros(len(seen), device=seen.device), features=seen)
 
 
-@torch.no_grad()
-def features(prior: Prior, image: Tensor) -> list[Tensor]:
-    """What the prior sees in pictures (B, C, H, W), each vector of a pixel brought to length 1."""
-    noise = prior.noise.stream([0])(image[:1]).expand_as(image)  # one field for all
-    x = prior.process.combine(image, noise, LEVEL)
-    told = labels(prior.process.label, LEVEL, x)
-    return [F.normalize(v, dim=1) for v in activations(prior.network, x, told, BLOCKS).values()]
-
-
-def distance(prior: Prior, image: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared distance of the features of each picture from those of its truth, (B,)."""
-    pairs = zip(features(prior, image), features(prior, truth), strict=True)
-    return torch.stack([(a - b).square().sum(1).mean((1, 2)) for a, b in pairs]).mean(0)
-
-
 def measure(settings: Settings, trial: Trial) -> None:
     """Train both networks on each set, enlarge, and judge."""
     for name in settings.sets:
@@ -124,41 +125,80 @@ def measure(settings: Settings, trial: Trial) -> None:
 
 def _measure(name: str, settings: Settings, trial: Trial) -> None:
     prior = trial.once(f"prior of {name}", lambda: Prior.from_pretrained(name))
-    pictures = load(name, "train", SIDE).images
-    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(trial.seed))
-    judging, learning = pictures[order[: settings.judging]], pictures[order[settings.judging :]]
-    truth, method = held_out(settings.pictures, trial.seed, name), settings.method
-    fitted = trial.train(f"SR3, {name}", lambda run: method.fit(learning, **run))
-    network = trial.train(f"regression, {name}", lambda run: regress(method, learning, run))
-    arms, small = enlargers(method, fitted, network, trial), method.small(truth)
-    found = {arm: enlarge(small) for arm, enlarge in arms.items()}
+    truth, method = held_out(settings.pictures, trial.seed, name), on(name, settings.method)
+    small = method.small(truth)
+    arms = trial.once(f"arms of {name}", lambda: enlargers(name, method, settings.shipped, trial))
+    found = {arm: enlarge(small, trial.run(64)) for arm, enlarge in arms.items()}
+
+    def taught(arm: str) -> tuple[Tensor, Tensor]:
+        return trial.once((arm, name), lambda: lesson(name, settings.judging, method, arms[arm]))
+
     for arm, image in found.items():
-        trial.found.add(LIKENESS, arm, distance(prior, image, truth), name)
+        trial.found.add(LIKENESS, arm, feature_distance(prior, image, truth), name)
         trial.found.add(PSNR, arm, psnr(image, truth), name)
         trial.found.add(AGREES, arm, (method.small(image) - small).square().mean((1, 2, 3)), name)
-        if arm != FEW:
-            learnt = arms[arm](method.small(judging))
-            trial.found.add(FOOLED, arm, fooled(judging, learnt, image, trial), name)
-    columns = {"small": resized(small, SIDE, SIDE), **found, "truth": truth}
-    rows = [[column[i] for column in columns.values()] for i in range(min(5, len(truth)))]
+        if arm != FEW and not settings.shipped:
+            trial.found.add(FOOLED, arm, fooled(*taught(arm), image, trial), name)
+    pixels = small.repeat_interleave(method.factor, 2).repeat_interleave(method.factor, 3)
+    columns = {"small": pixels, **found, "truth": truth}
+    rows = [[column[i] for column in columns.values()] for i in range(min(6, len(truth)))]
     trial.section.pictures(list(columns), rows, caption=f"The first held-out {name} of the first seed.")
 
 
-def enlargers(
-    method: SR3, fitted: FittedSR3, network: nn.Module, trial: Trial
-) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Every arm as a function of small pictures."""
+def on(name: str, method: SR3) -> SR3:
+    """The method on a set: photographs ship larger, so that crops can be drawn of them."""
+    return replace(method, crop=SIDE if name == "photos" else 0)
 
-    def at_once(small: Tensor) -> Tensor:
-        with torch.no_grad():
-            return regressed(network, resized(small, SIDE, SIDE)).clamp(-1, 1)
+
+def learning(name: str) -> Tensor:
+    """Pictures that the networks learn from."""
+    pictures = load(name, "train", None if name == "photos" else SIDE)
+    return pictures.images[~_watched(pictures)] if name == "photos" else pictures.images
+
+
+def judging(name: str, n: int) -> Tensor:
+    """n pictures that judges learn from: neither learnt from by the networks nor tested."""
+    if name != "photos":
+        return held_out(RESERVED, 0, name)[-n:]
+    pictures = load(name, "train", SIDE)
+    return pictures.images[_watched(pictures)][:n]
+
+
+def _watched(pictures: Set) -> Tensor:
+    return torch.tensor([(caption or "").startswith(WATCHED) for caption in pictures.names or ()])
+
+
+def enlargers(
+    name: str, method: SR3, shipped: str, trial: Trial
+) -> dict[str, Callable[[Tensor, Run], Tensor]]:
+    """Every arm as a function of small pictures. A network serves all seeds: see the head."""
+
+    def drawn(method: SR3, fitted: FittedSR3) -> Callable[[Tensor, Run], Tensor]:
+        return lambda small, run: method.apply(small, fitted, **run)
+
+    def bicubic(small: Tensor, run: Run) -> Tensor:
+        return resized(small, SIDE, SIDE)
+
+    if shipped:
+        fitted = FittedSR3.from_pretrained(shipped)
+        return {MANY: drawn(method, fitted), FEW: drawn(few(method), fitted), BICUBIC: bicubic}
+    pictures = learning(name)
+    fitted = trial.train(f"SR3, {name}", lambda run: method.fit(pictures, **run), 1)
+    network = trial.train(f"regression, {name}", lambda run: regress(method, pictures, run), 1)
+
+    @torch.no_grad()
+    def at_once(small: Tensor, run: Run) -> Tensor:
+        return regressed(network, bicubic(small, run)).clamp(-1, 1)
 
     return {
-        MANY: lambda small: method.apply(small, fitted, **trial.run(64)),
-        FEW: lambda small: few(method).apply(small, fitted, **trial.run(64)),
-        REGRESSION: at_once,
-        BICUBIC: lambda small: resized(small, SIDE, SIDE),
-    }
+        MANY: drawn(method, fitted), FEW: drawn(few(method), fitted), REGRESSION: at_once, BICUBIC: bicubic,
+    }  # fmt: skip
+
+
+def lesson(name: str, n: int, method: SR3, enlarge: Callable[[Tensor, Run], Tensor]) -> tuple[Tensor, Tensor]:
+    """What a judge learns from: pictures as they are, and as an arm enlarges them."""
+    real = judging(name, n)
+    return real, enlarge(method.small(real), Run(LESSON, 64, progress=False))
 
 
 def fooled(real: Tensor, enlarged: Tensor, tested: Tensor, trial: Trial) -> Tensor:
@@ -167,21 +207,22 @@ def fooled(real: Tensor, enlarged: Tensor, tested: Tensor, trial: Trial) -> Tens
     It learnt from other pictures as they are, and as an arm enlarged them.
     """
     classes = torch.cat([torch.ones(len(real)), torch.zeros(len(enlarged))]).long()
-    judge = train_classifier(torch.cat([real, enlarged]), classes, trial.seed, epochs=8, augment=flip)
+    judge = train_classifier(torch.cat([real, enlarged]), classes, trial.seed, epochs=24, augment=flip)
     return predict(judge, tested)[:, 1]
 
 
 def rule(results: Results[Settings]) -> list[Condition]:
-    """The rule at the head of this file."""
+    """The rule at the head of this file; a run with the shipped network has no more than parts of it."""
     found: list[Condition] = []
     for name in results.settings.sets:
-        for measure, ours, other, required in (
+        conditions = [
             (LIKENESS, MANY, BICUBIC, True),
             (LIKENESS, MANY, REGRESSION, True),
             (FOOLED, MANY, REGRESSION, True),
             (FOOLED, MANY, BICUBIC, False),
             (PSNR, REGRESSION, MANY, True),
-        ):
+        ]
+        for measure, ours, other, required in conditions[:1] if results.settings.shipped else conditions:
             what = f"{measure} of {name}, {ours} against {other}"
             found.append(results.compare(what, (measure, ours, name), (measure, other, name), required))
         allowed = ALLOWED * results.rows(LIKENESS, MANY, name)
@@ -193,12 +234,12 @@ def rule(results: Results[Settings]) -> list[Condition]:
 CLAIM = Claim(
     "sr3",
     "Four times larger: SR3",
-    "Small pictures enlarged by a diffusion that sees them, by the same network trained to regress, and "
-    "bicubically.",
+    "Small pictures enlarged by a diffusion that sees them, by the same network trained to regress (at full "
+    "effort), and bicubically.",
     unit="picture",
     tiny=Settings(replace(METHOD, steps=5, training=trainer(2)), 2, 8, ("emoji",)),
-    quick=Settings(replace(METHOD, steps=20, training=trainer(60)), 8, 64, ("emoji",)),
-    full=Settings(METHOD, 32, 64),
+    quick=Settings(METHOD, 12, 0, ("emoji",), "sr3-emoji"),
+    full=Settings(METHOD, 26, 56),
     measures={
         LIKENESS: Measure("smaller", "To the truth's, as the shipped prior of the set sees them."),
         FOOLED: Measure("larger", "Probability of being real, says a judge trained on other pictures."),
@@ -209,4 +250,5 @@ CLAIM = Claim(
     rule=rule,
     new_units=True,
     quick_seeds=1,
+    quick_proves=False,
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, Unpack
 
@@ -11,9 +10,10 @@ import torch
 from torch import Tensor
 
 from headwater.core.denoiser import Error
+from headwater.data import augment
 from headwater.errors import need
 from headwater.methods.base import Images, Measured, Method, Paper
-from headwater.methods.restoration.sr3.pictured import (
+from headwater.methods.restoration.shared.pictured import (
     Betas,
     Pictured,
     PicturedConfig,
@@ -22,16 +22,14 @@ from headwater.methods.restoration.sr3.pictured import (
 )
 from headwater.metrics.image import psnr, ssim
 from headwater.models.folder import Layout, Shapes, prefixed
-from headwater.nets.level_unet import LevelArchitecture, LevelUNetConfig, infer_level_unet
+from headwater.nets.level_unet import TABLES, LevelArchitecture, LevelUNetConfig, infer_level_unet
 from headwater.noise import Purpose, derive
 from headwater.operators import resizing
 from headwater.sampling import Run, RunOptions
 from headwater.training import TrainerConfig
 
-TABLE = re.compile(r"(betas|(log_one_minus_|sqrt_\w*)?alphas_cumprod\w*|posterior_\w+)")
-"""Names of what the reference code's diffusion keeps beside its network."""
 
-
+@dataclass(frozen=True, eq=False)
 class FittedSR3(Pictured):
     """What `SR3.fit` returns."""
 
@@ -54,10 +52,9 @@ class FittedSR3(Pictured):
         config = PicturedConfig(network, shape, betas, factor=int(settings.get("factor", 8)))
 
         def name(given: str) -> str | None:
-            # Beside the network its file holds the tables of the chain, which the settings say.
-            return None if TABLE.fullmatch(given) else prefixed(given.removeprefix("denoise_fn."))
+            return prefixed(given.removeprefix("denoise_fn."))
 
-        return Layout(config, name)
+        return Layout(config, name, unused=lambda given: bool(TABLES.fullmatch(given)))
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class SR3(Method):
     Deviates from the reference code: a timestep is drawn for each picture, not the batch; every picture of
     a batch is returned (there the last one); the average of the weights is used (there it is "not used now");
     levels may be multiplied before they are told (`level_scale`), as a sinusoid of a number between 0 and 1
-    tells little.
+    tells little; the network may answer v or the picture (`predicts`), and learn from crops (`crop`).
 
     >>> import headwater as hw
     >>> emoji, sizes = hw.load("emoji", "train", 16).images[:8], LevelArchitecture(32, (1, 1), 1, ())
@@ -104,8 +101,9 @@ class SR3(Method):
     """Number of timesteps of the chain that is trained on."""
     error: Error = "l1"
     """Size of the network's error: its absolute value, its square, or Huber's between the two."""
-    predicts: Literal["eps", "v"] = "eps"
-    """Target of the network: the noise, or v, which suits short trainings (Salimans & Ho 2022)."""
+    predicts: Literal["eps", "v", "x0"] = "eps"
+    """Target of the network: the noise as in the paper, v, or the large picture itself, which suits short
+    trainings of small networks: noise has to be answered to its exact size at every level."""
     level_scale: float = 1.0
     """What the level is multiplied by before the network is told it; 1 as the paper has it."""
     network: LevelArchitecture = field(
@@ -114,9 +112,12 @@ class SR3(Method):
     """Sizes of the U-Net, by default of the reference code's 16 to 128 pixels."""
     mirror: bool = True
     """Mirror half of the training pictures, left to right."""
+    crop: int = 0
+    """Side of the square crops that the network learns from, drawn anew for every batch at random places and
+    scales, from this many pixels (or half of the picture) to the whole picture; 0 learns from whole ones."""
     shape: tuple[int, int, int] | None = None
-    """Channels, height and width to which the command line brings the large pictures to train on; None: those
-    of the first one."""
+    """Channels, height and width to which the command line brings the pictures to train on, before crops are
+    drawn; None: those of the first one."""
     training: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(1_000_000, 256, lr=1e-4, warmup=10_000, ema=0.9999)
     )
@@ -143,8 +144,13 @@ class SR3(Method):
         """Learn from large pictures (N, C, H, W) in [-1, 1], which are made small here."""
         run = Run(**how)
         need(image.ndim == 4 and len(image) > 0, "there is no picture to learn from: give some")
-        channels, height, width = (int(n) for n in image.shape[1:])
-        seen = resized(self.small(image), height, width)
+        channels, *sides = (int(n) for n in image.shape[1:])
+        fits = 0 <= self.crop <= min(sides)
+        need(
+            fits, f"crop is {self.crop}: give a side of up to {min(sides)} pixels, as the pictures have, or 0"
+        )
+        height, width = (self.crop, self.crop) if self.crop else sides
+        self.small(image.new_empty(0, channels, height, width))  # says so where the factor does not fit
         network = LevelUNetConfig(**asdict(self.network), in_channels=2 * channels, out_channels=channels)
         betas = Betas(self.T)
         shape = (channels, height, width)
@@ -152,14 +158,22 @@ class SR3(Method):
             network, shape, betas, scale=self.level_scale, predicts=self.predicts, factor=self.factor
         )
         fitted = FittedSR3.fresh(config, derive(run.seed, Purpose.PICTURED_WEIGHTS))
+        pairs = self.pairs(image, run.seed)
+        return fit_pictured(fitted, pairs, len(image), self.error, self.training, run, self.learnt())
+
+    def pairs(self, image: Tensor, seed: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+        """What a batch shows, and what is to be drawn of it: pairs(rows, number), a function of both."""
 
         def pairs(rows: Tensor, number: int) -> tuple[Tensor, Tensor]:
-            draws = torch.Generator().manual_seed(derive(run.seed, Purpose.PICTURED_MIRRORS, number))
-            mirrored = ((torch.rand(len(rows), generator=draws) < 0.5) & self.mirror)[:, None, None, None]
-            low, high = (torch.where(mirrored, v[rows].flip(-1), v[rows]) for v in (seen, image))
-            return low, high
+            draws = torch.Generator().manual_seed(derive(seed, Purpose.PICTURED_MIRRORS, number))
+            mirrored = (torch.rand(len(rows), generator=draws) < 0.5) & self.mirror
+            large = image[rows]
+            if self.crop:
+                large = torch.stack([augment.crop(one, draws, self.crop) for one in large])
+            large = torch.where(mirrored[:, None, None, None], large.flip(-1), large)
+            return resized(self.small(large), *large.shape[-2:]), large
 
-        return fit_pictured(fitted, pairs, len(image), self.error, self.training, run, self.learnt())
+        return pairs
 
     def apply(self, image: Measured, fitted: FittedSR3, **how: Unpack[RunOptions]) -> Images:
         """Enlarge small pictures (B, C, h, w) in [-1, 1]. Picture i depends on the seed and i alone."""

@@ -12,7 +12,18 @@ import torch
 from torch import nn
 
 from headwater.attacks import APGD, PGD, Attack, Report, Threat, Transfer, suite, usual_attacks
-from headwater.attacks.report import APGD_EXACT, BLIND, CLEAN, EXACT, KNOWN, NAIVE, TRANSFER, WORST
+from headwater.attacks.report import (
+    APGD_EXACT,
+    BLIND,
+    CLEAN,
+    EXACT,
+    KNOWN,
+    NAIVE,
+    SINGLE,
+    SINGLE_WORST,
+    TRANSFER,
+    WORST,
+)
 from headwater.experiments.harness import Results, Trial
 from headwater.experiments.page import share
 from headwater.methods.robustness.shared.pictures import PICTURES, Labelled, Norm, Pictures
@@ -150,6 +161,8 @@ def note(trial: Trial, report: Report, arm: str, case: str = "") -> None:
     """Write down what a report says of an arm, under each attack; `case` is part of the measures' names."""
     for name, held in report.by_name.items():
         trial.found.add(f"{NOISE_KNOWN if name == KNOWN else name}{case}", arm, held)
+    for name, right in report.single_by_name.items():
+        trial.found.add(f"{name}{case}", arm, right)
     trial.found.samples.setdefault("reports", {})[f"{arm}{case}"] = report.to_dict()
 
 
@@ -195,20 +208,23 @@ def strongest(section: Section, results: Results[S], arms: Sequence[str], case: 
     """A table of the strongest attack on every arm, and their warnings; `case` as in `note`."""
     reports = results.first["reports"]
     section.table(
-        ["arm", "threat", "strongest single attack", "still right under it", "worst case of all"],
+        ["arm", "threat", "strongest single attack", "still right under it", "worst case of all",
+         "one draw, no attack", "one draw, worst case"],
         [
             [
                 arm,
                 r["threat"],
                 r["strongest"],
                 *(share(results, f"{m}{case}", arm) for m in (r["strongest"], WORST)),
+                *(f"{results.mean(f'{m}{case}', arm):.1%}" for m in (SINGLE, SINGLE_WORST)),
             ]
             for arm, r in ((arm, reports[f"{arm}{case}"]) for arm in arms)
         ],
         f"{results.settings.pictures} pictures; a purified one is right if its class wins strictly most of "
         f"{results.settings.votes} votes with fresh noise, for every candidate of an attack. Strongest: with "
-        "the first seed.",
-    )
+        "the first seed. One draw: what a single evaluation gets right, in the worst case of the candidate "
+        "of each picture that it gets right least often.",
+    )  # fmt: skip
     for arm in arms:
         found = {w for reports in results.collect("reports") for w in reports[f"{arm}{case}"]["warnings"]}
         for warning in sorted(found):

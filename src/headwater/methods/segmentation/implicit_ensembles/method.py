@@ -25,7 +25,7 @@ class FittedImplicitEnsembles(FittedMasks):
     """A trained implicit ensemble."""
 
     kind = "implicit-ensembles"
-    published_sizes = (1000, 0.0, 1)
+    published_sizes = (1000, 0.0, 1, False)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ class ImplicitEnsembles(MaskMethod[FittedImplicitEnsembles]):
     def sizes(self, shape: tuple[int, int, int], classes: int) -> MasksConfig:
         masks = channels_of(classes)
         unet = UNetConfig(in_channels=shape[0] + masks, out_channels=2 * masks, **asdict(self.network))
-        return MasksConfig(unet, None, shape, classes, self.T, self.background, self.predicts)
+        sizes = unet, None, shape, classes, self.T, self.background, self.predicts
+        return MasksConfig(*sizes, rescaled=False)
 
     def apply(
         self, image: Images, fitted: FittedImplicitEnsembles, **how: Unpack[RunOptions]

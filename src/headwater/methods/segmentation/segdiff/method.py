@@ -26,7 +26,7 @@ class FittedSegDiff(FittedMasks):
     """A trained SegDiff."""
 
     kind = "segdiff"
-    published_sizes = (100, -1.0, 4)
+    published_sizes = (100, -1.0, 4, True)
 
 
 @dataclass(frozen=True)

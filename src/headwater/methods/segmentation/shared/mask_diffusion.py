@@ -56,6 +56,9 @@ class MasksConfig:
     """The diffused value where a mask is 0; it is 1 where it is 1."""
     predicts: Target = "eps"
     """What the network predicts, see `Denoiser`."""
+    rescaled: bool = True
+    """Whether the network is given 1000 (t - 1) / T in place of t - 1; a file that does not say was trained
+    so."""
 
     def __post_init__(self) -> None:
         need(2 <= self.classes <= _MOST_CLASSES, f"classes is {self.classes}: give 2 to {_MOST_CLASSES}")
@@ -72,8 +75,9 @@ class FittedMasks(Pretrained):
     network: ImageConditioned
     config: MasksConfig
 
-    published_sizes: ClassVar[tuple[int, float, int]]
-    """Timesteps, value of the background, and attention heads, of the authors' training."""
+    published_sizes: ClassVar[tuple[int, float, int, bool]]
+    """Timesteps, value of the background, attention heads, and whether timesteps are rescaled, of the
+    authors' training."""
 
     @classmethod
     def networks(cls, config: MasksConfig) -> Parts:
@@ -82,25 +86,29 @@ class FittedMasks(Pretrained):
 
     @classmethod
     def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:
-        """The flags of the authors' scripts, `image_size`, `num_heads` and `diffusion_steps`, are settings.
+        """The flags of the authors' scripts, `image_size`, `num_heads`, `diffusion_steps` and
+        `rescale_timesteps`, are settings.
 
         tomeramit/SegDiff adds the features of an RRDB, JuliaWolleb/Diffusion-based-Segmentation reads the
         image's channels before the mask's one.
         """
-        T, background, heads = cls.published_sizes
+        T, background, heads, rescaled = cls.published_sizes
         apart = {k.removeprefix("rrdb."): v for k, v in shapes.items() if k.startswith("rrdb.")}
         encoder = infer_encoder(apart) if apart else None
         heads = settings.get("num_heads", heads)
         network = UNetConfig(**unet_fields(shapes, num_heads=heads, use_new_attention_order=False))
         side, T = int(settings["image_size"]), int(settings.get("diffusion_steps", T))
         channels = encoder.in_channels if encoder else network.in_channels - 1
-        return Layout(MasksConfig(network, encoder, (channels, side, side), 2, T, background), prefixed)
+        rescaled = bool(settings.get("rescale_timesteps", rescaled))
+        config = MasksConfig(network, encoder, (channels, side, side), 2, T, background, rescaled=rescaled)
+        return Layout(config, prefixed)
 
     @cached_property
     def denoiser(self) -> Denoiser:
-        """Linear betas scaled to T; the network is given 1000 (t - 1) / T."""
+        """Linear betas scaled to T; the network is given t - 1, or 1000 (t - 1) / T where the config says."""
         T, masks = self.config.T, channels_of(self.config.classes)
-        process = Diffusion.vp(linear(T), torch.arange(T, dtype=torch.float64) * 1000 / T)
+        scale = 1000 / T if self.config.rescaled else 1.0
+        process = Diffusion.vp(linear(T), torch.arange(T, dtype=torch.float64) * scale)
         learned = self.config.network.out_channels == 2 * masks
         return Denoiser(self.network, process, self.config.predicts, "learned_range" if learned else "fixed")
 

@@ -52,8 +52,9 @@ class Settings:
 
 
 SMALL = CSDI(
-    length=24, samples=19, bound=10.0, layers=2, channels=32, heads=4, step_dim=64, time_dim=32,
-    feature_dim=8, dropout=0.0, training=TrainerConfig(4000, 16, 2e-3, warmup=30, decay="cosine"),
+    length=24, samples=19, sampler="ancestral", bound=10.0, layers=2, channels=32, heads=4, step_dim=64,
+    time_dim=32, feature_dim=8, dropout=0.0,
+    training=TrainerConfig(4000, 16, 2e-3, warmup=30, decay="cosine"),
 )  # fmt: skip
 FULL = Settings(SMALL, 36, (0.1, 0.5, 0.9), 3)
 _TINY = replace(

@@ -23,11 +23,12 @@ from headwater.methods.text.clip_diffusion_lm.fitted import (
     encoded,
     neighbours,
 )
-from headwater.metrics.dual_encoder import EncoderConfig, train_dual_encoder
-from headwater.metrics.text import corpus_bleu, exact_match, word_f1
+from headwater.metrics.dual_encoder import DualEncoder, EncoderConfig, train_dual_encoder
+from headwater.metrics.text import cider, corpus_bleu, exact_match, word_f1
 from headwater.nets.caption_denoiser import CaptionDenoiserConfig, Fusion
 from headwater.nets.clip import Clip
 from headwater.noise import Purpose, derive
+from headwater.notes import note
 from headwater.sampling import Batch, Run, RunOptions, Start, guided, sample_batches, sampler_of, timesteps_of
 from headwater.training import TrainerConfig, step_noise, train
 from headwater.training.timesteps import uniform
@@ -155,6 +156,9 @@ class CLIPDiffusionLM(Method):
     """CLIP by name or folder, or `trained`: a small dual encoder that is trained on the pictures first."""
     feature_steps: int = 600
     """Number of updates of the dual encoder's training."""
+    folds: int = 1
+    """Number of parts of the captions: the pictures of each are seen in training by an encoder that learnt
+    from the others alone, as new pictures will be; 1 takes the encoder that learnt from all."""
     tokenizer: str = "distilbert-base-uncased"
     """Tokenizer: `bpe` or `word` trains one on the captions, any other word names a published one."""
     vocabulary: int = 30522
@@ -213,6 +217,8 @@ class CLIPDiffusionLM(Method):
         if isinstance(encoders, Clip):
             encoders.note_lost(caption)
         pictures, texts = encoded(encoders.image, image), encoded(encoders.text, caption)
+        if encoder and self.folds > 1:
+            pictures = self._unseen(image, caption, encoder, run)
         number = {text: i for i, text in enumerate(caption)}
         others = texts[neighbours(pictures, texts, torch.tensor([number[text] for text in caption]))]
         ids = rows_of(tokenizer, caption, self.length)
@@ -263,12 +269,41 @@ class CLIPDiffusionLM(Method):
         return texts
 
     def evaluate(self, caption: Texts, truth: References) -> dict[str, float]:
-        """word_f1: bags of words. corpus_bleu: sacrebleu's. exact: share of equal captions. All in [0, 1]."""
+        """word_f1: bags of words. corpus_bleu: sacrebleu's, of runs of up to 4 words, and bleu1, bleu2: of up
+        to 1 and 2, for captions that are no longer. exact: share of equal captions. All in [0, 1]; cider:
+        likeness of runs, rare ones weighing more, 0 to 10."""
         return {
             "word_f1": word_f1(caption, truth),
             "corpus_bleu": corpus_bleu(caption, truth),
+            "bleu1": corpus_bleu(caption, truth, 1),
+            "bleu2": corpus_bleu(caption, truth, 2),
+            "cider": cider(caption, truth),
             "exact": exact_match(caption, truth),
         }
+
+    def _unseen(self, image: Tensor, caption: Sequence[str], encoder: DualEncoder, run: Run) -> Tensor:
+        """Features (N, D) of pictures, each by an encoder that saw no picture of its caption, in the space of
+        the one that saw all; how often each finds the caption is noted."""
+        place = {text: i for i, text in enumerate(dict.fromkeys(caption))}
+        need(len(place) > self.folds, f"{len(place)} captions make no {self.folds} folds: give fewer folds")
+        fold = torch.tensor([place[text] % self.folds for text in caption])
+        found = encoded(encoder.image, image)
+        texts, seen = encoded(encoder.text, caption), found.clone()
+        for i in range(self.folds):
+            seed = derive(run.seed, Purpose.CAPTIONER_ENCODERS, 1 + i)
+            others = [text for text, at in zip(caption, fold.tolist(), strict=True) if at != i]
+            learnt = image[fold != i].to(run.device)
+            eyes = train_dual_encoder(learnt, others, seed, self.feature_steps, text_tower=encoder)
+            found[fold == i] = encoded(eyes.image, image[fold == i])
+        first, usual = (
+            sum(caption[j] == caption[i] for i, j in enumerate(neighbours(v, texts).tolist())) / len(caption)
+            for v in (found, seen)
+        )
+        note(
+            f"of {len(place)} captions a picture's own is nearest for {first:.0%} of pictures that the "
+            f"encoder did not learn from, and for {usual:.0%} of those that it did"
+        )
+        return found
 
     def sizes(self, vocabulary: int, features: int) -> CaptionDenoiserConfig:
         """The sizes of the network for a vocabulary of so many entries and features so wide."""

@@ -62,21 +62,25 @@ def test_recipes_of_its_prior(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("simplex", "gauss", "verdict"),
+    ("simplex", "top", "gauss", "verdict"),
     [
-        ((0.2, 0.9, 0.3), 0.3, "held"),
-        ((0.2, 0.3, 0.9), 0.3, "partly"),
-        ((0.1, 0.3, 0.2), 0.9, "partly"),
-        ((0.4, 0.3, 0.2), 0.9, "not held"),
+        ((0.2, 0.9, 0.3), 200, 0.3, "held"),
+        ((0.2, 0.9, 0.3), 100, 0.3, "partly"),  # level 100 was chosen, however good 200 is
+        ((0.2, 0.3, 0.9), 300, 0.3, "partly"),
+        ((0.1, 0.3, 0.2), 200, 0.9, "partly"),
+        ((0.4, 0.3, 0.2), 300, 0.9, "not held"),
     ],
 )
-def test_the_verdict_follows_the_rule(simplex: tuple[float, ...], gauss: float, verdict: str) -> None:
+def test_the_verdict_follows_the_rule(
+    simplex: tuple[float, ...], top: int, gauss: float, verdict: str
+) -> None:
     found, spread = Measurements(), torch.linspace(-0.01, 0.01, 20)
     for level, value in zip((100, 200, 300), simplex, strict=True):
         found.add("Dice over level, large", claim.SIMPLEX, value + spread, f"{level}")
-    for measure in ("pixel AUROC, large", "best Dice, large", "pixel AUROC, small", "best Dice, small"):
+    for measure in (f"{m}, {g}" for m in claim.SCORES for g in ("large", "small")):
         found.add(measure, claim.SIMPLEX, max(simplex) + spread)
         found.add(measure, claim.GAUSS, gauss + spread)
+    found.samples["chosen"] = {claim.SIMPLEX: {"large": [top, 0.1]}}
     settings = replace(claim.CLAIM.full, levels=(100, 200, 300))
     results = Results(claim.CLAIM, settings, "full", (0, 1, 2), [found] * 3)
     assert claim.CLAIM.judge(results)[1] == verdict
@@ -88,10 +92,19 @@ def test_the_autoencoder_has_the_size_of_the_prior() -> None:
     assert 0.5 < sizes[0] / sizes[1] < 2
 
 
-def test_levels_are_chosen_by_the_dice_of_the_choosing_pictures() -> None:
+def test_levels_and_thresholds_are_chosen_by_the_dice_of_the_choosing_pictures() -> None:
     cases, settings = brain_cases(2, 9, choosing=True), replace(claim.CLAIM.tiny, levels=(100, 300))
     at = claim.sweep(Prior.from_pretrained("brain"), settings, cases, Run(progress=False))
-    chosen, _ = claim.choose(at, cases)
-    dice = {t: float(claim.score("best Dice", found, cases, "large").mean()) for t, found in at.items()}
-    assert chosen["large"] == max(dice, key=lambda t: dice[t])
-    assert set(chosen) == {"large", "small", "all"}
+    levels, limits = claim.choose(at, cases)
+    assert set(levels) == set(limits) == {"large", "small", "all"}
+    for group in levels:
+        groups = () if group == "all" else (group,)
+        dice = {
+            (t, float(limit)): float(claim.score("Dice", found, cases, float(limit), *groups).mean())
+            for t, found in at.items()
+            for limit in claim.THRESHOLDS
+        }
+        level, best = levels[group], max(dice.values())
+        assert dice[level, limits[group][level]] == best
+        oracle = claim.score("oracle Dice", at[level], cases, 0.0, *groups).mean()
+        assert oracle >= best - 1e-9

@@ -21,6 +21,7 @@ from headwater.models import Prior, PriorConfig, ProcessConfig
 from headwater.nets.ncsnpp import NCSNpp, NCSNppConfig
 from headwater.operators import Fourier
 from headwater.operators.acquisition import acceleration, sampling, simulated_coils, simulated_phase
+from headwater.operators.calibration import coil_maps
 from headwater.sampling import Run
 
 SIDE = 12
@@ -91,6 +92,38 @@ def test_a_ve_prior_of_pictures_in_0_1_is_kept_in_a_folder_and_taken_as_it_is(tm
     assert torch.isfinite(found.magnitude[0]).all()
 
 
+def test_coil_maps_of_ones_own_are_taken_and_only_their_ratio_counts(prior: Prior) -> None:
+    y, mask = kspace(2)
+    estimated = QUICK.apply(prior, list(y), mask, **RUN)
+    theirs = coil_maps(y, mask)
+    scale = 1 + 3 * torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    given = QUICK.apply(prior, list(y), mask, list(theirs * scale), **RUN)
+    torch.testing.assert_close(given.samples, estimated.samples, rtol=1e-4, atol=1e-4)
+    # The maps that it was measured with explain it, those of another scanner do not.
+    true, other = simulated_coils(2, 4, SIDE, SIDE, 4), simulated_coils(2, 4, SIDE, SIDE, 9)
+    full = Fourier("centred").forward(true + 0j)
+    misfit = []
+    for maps in (true, other):
+        a = Scan.of(full, full != 0, "sense", "complex", maps).operator(0.0)
+        misfit.append(float((a.forward(a.pseudo_inverse(full)) - full).abs().square().sum()))
+    assert misfit[0] < 0.01 * misfit[1]
+
+
+@pytest.mark.parametrize(("coils", "combine"), [(1, "sense"), (3, "ssos")])
+def test_the_complex_image_has_the_phase_that_was_measured(prior: Prior, coils: int, combine: Any) -> None:
+    """All of k-space measured leaves nothing to the prior: samples and image are the inverse transform."""
+    y, mask = kspace(2, coils)
+    full = y + (~mask) * 1e-3
+    whole = Fourier("centred").pseudo_inverse(full)
+    found = replace(QUICK, combine=combine).apply(prior, list(full), **RUN)
+    wanted = whole[:, 0] if coils == 1 else whole
+    assert found.samples[0].shape == (2, *wanted.shape[1:])
+    torch.testing.assert_close(torch.stack(list(found.image)), wanted, rtol=1e-4, atol=1e-4)
+    for k in (0, 1):
+        torch.testing.assert_close(found.samples[1][k], wanted[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.magnitude[0], zero_filled(full)[0, 0], rtol=1e-4, atol=1e-4)
+
+
 Y = kspace(1)[0][0]
 THIN = (torch.arange(SIDE) == SIDE // 2).expand(1, 1, SIDE, SIDE)
 
@@ -113,6 +146,21 @@ THIN = (torch.arange(SIDE) == SIDE // 2).expand(1, 1, SIDE, SIDE)
 def test_mistakes_are_a_sentence(prior: Prior, words: str, how: Any, data: Any, mask: Any) -> None:
     with pytest.raises(UserError, match=words):
         replace(QUICK, **how).apply(prior, data, mask, **RUN)
+
+
+@pytest.mark.parametrize(
+    ("words", "how", "maps"),
+    [
+        ("of the size", {}, [Y[:2]]),
+        ("give 1 or 1", {}, [Y, Y]),
+        ("not finite", {}, [Y * torch.nan]),
+        ("0 everywhere", {}, [Y * 0]),
+        ("need no maps", {"combine": "ssos"}, [Y]),
+    ],
+)
+def test_mistakes_with_maps_are_a_sentence(prior: Prior, words: str, how: Any, maps: Any) -> None:
+    with pytest.raises(UserError, match=words):
+        replace(QUICK, **how).apply(prior, [Y], None, maps, **RUN)
 
 
 @pytest.mark.parametrize("case", CASES)

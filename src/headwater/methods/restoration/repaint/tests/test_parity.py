@@ -43,9 +43,10 @@ def test_loop_equals_the_reference(
     image, known = ref["in/gt"], ref["in/gt_keep_mask"][:, :1] > 0.5
     process, shape = ProcessConfig(T=T), (3, *image.shape[-2:])
     prior = Prior(ref.unet(), PriorConfig({"kind": "adm"}, shape, process, variance="learned_range"))
-    method = RePaint(jump["t_T"], jump["jump_length"], jump["jump_n_sample"])
     start, repeat = jump.get("start_resampling"), jump["n_sample"]
-    loop = jumps(method.steps, (method.jump, method.resample), repeat=repeat, start=start and start + 1)
+    start = start and start + 1
+    method = RePaint(jump["t_T"], jump["jump_length"], jump["jump_n_sample"], start)
+    loop = jumps(method.steps, (method.jump, method.resample), repeat=repeat, start=start)
     assert [i - 1 for i in loop] == ref["out/times"].tolist()
     plan = through(loop, respaced(T, ref.config["respacing"]))
     if repeat == 1:

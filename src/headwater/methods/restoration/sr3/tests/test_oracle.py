@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from headwater.errors import UserError
+from headwater.methods.restoration.shared.pictured import Betas, PicturedConfig, draw_pictured
 from headwater.methods.restoration.sr3.method import SR3, FittedSR3, resized
-from headwater.methods.restoration.sr3.pictured import Betas, PicturedConfig, draw_pictured
-from headwater.nets.level_unet import LevelUNetConfig
-from headwater.sampling import Run
+from headwater.nets.level_unet import LevelArchitecture, LevelUNetConfig
+from headwater.operators import resizing
+from headwater.sampling import Run, RunOptions
+from headwater.training import TrainerConfig
 
 SPREAD = 0.1
-QUIET = Run(0, progress=False)
+QUIET: RunOptions = {"seed": 0, "progress": False}
+TINY = SR3(steps=2, network=LevelArchitecture(32, (1,), 1, ()), training=TrainerConfig(2, 2))
 
 
 class Exact(nn.Module):
@@ -41,10 +44,52 @@ def test_any_chain_draws_what_is_seen_and_the_spread_that_it_leaves_open(
     # The network is told levels: a chain that it was not made for gives the same law. Fewer steps of the
     # smaller variance draw somewhat narrower.
     seen = torch.linspace(-0.5, 0.5, 3 * 16 * 16).reshape(1, 3, 16, 16)
-    drawn = draw_pictured(exact(16), seen, betas, betas.T, QUIET, draws=32)
+    drawn = draw_pictured(exact(16), seen, betas, betas.T, Run(**QUIET), draws=32)
     away = drawn - seen
     assert float(away.mean()) == pytest.approx(0, abs=4 * SPREAD / away.numel() ** 0.5)
     assert (1 - narrower) * SPREAD < float(away.std()) < 1.01 * SPREAD
+
+
+def test_one_enlargement_after_another_adds_up_what_each_leaves_open() -> None:
+    """8 to 16 to 32 pixels: the mean is the small picture enlarged twice; the first spread is enlarged."""
+    seen = torch.linspace(-0.4, 0.4, 3 * 8 * 8).reshape(1, 3, 8, 8).expand(24, -1, -1, -1)
+    method, image = SR3(factor=2, steps=400, start=1e-4, end=0.04), seen
+    for side in (16, 32):
+        twice = exact(side)
+        twice = replace(twice, config=replace(twice.config, factor=2))
+        image = method.apply(image, twice, **{**QUIET, "seed": side})
+    away = image - resized(resized(seen[:1], 16, 16), 32, 32)
+    rows = resizing(16, 32).square().sum(1)
+    spread = SPREAD * (1 + rows[:, None] * rows).sqrt()
+    assert float(away.mean()) == pytest.approx(0, abs=0.005)
+    # Without what the first left open this is 0.78.
+    assert float((away.std((0, 1)) / spread).mean()) == pytest.approx(0.95, abs=0.05)
+
+
+@pytest.mark.parametrize(("factor", "height", "width"), [(2, 16, 12), (3, 12, 24), (4, 16, 16), (8, 16, 24)])
+def test_any_factor_that_the_sides_are_multiples_of(factor: int, height: int, width: int) -> None:
+    method = replace(TINY, factor=factor)
+    image = torch.rand(3, 1, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    fitted = method.fit(image, **QUIET)
+    small = method.small(image)
+    assert small.shape == (3, 1, height // factor, width // factor)
+    assert method.apply(small, fitted, **QUIET).shape == image.shape
+
+
+def test_crops_are_parts_of_the_pictures_at_the_size_that_is_learnt() -> None:
+    place = torch.linspace(-1, 1, 20)[:, None] + torch.zeros(30)
+    image = torch.stack([place, place / 2])[:, None]
+    method = replace(TINY, factor=2, crop=8)
+    assert method.fit(image, **QUIET).shape == (1, 8, 8)
+    pairs, rows = method.pairs(image, 3), torch.tensor([0, 1, 1])
+    (low, high), again, other = pairs(rows, 5), pairs(rows, 5), pairs(rows, 6)
+    assert torch.equal(high, again[1])
+    assert not torch.equal(high, other[1])
+    torch.testing.assert_close(low, resized(method.small(high), 8, 8))
+    rise = (high[:, 0, -1, 0] - high[:, 0, 0, 0]) * torch.tensor([1.0, 2.0, 2.0])  # 8 rows of 10 to 20
+    assert bool(((rise > 0.7) & (rise < 2)).all())
+    whole = replace(method, crop=20, mirror=False).pairs(image[..., :20], 3)(rows, 5)[1]
+    torch.testing.assert_close(whole, image[rows, :, :, :20])
 
 
 def test_pictures_are_made_small_and_large_bicubically() -> None:
@@ -59,8 +104,13 @@ def test_pictures_are_made_small_and_large_bicubically() -> None:
 
 def test_what_cannot_be_is_said() -> None:
     x = torch.zeros(2, 3, 30, 30)
-    with pytest.raises(UserError, match="cannot be made 8 times smaller: resize or crop"):
-        SR3().fit(x, **QUIET)
+    for factor in (4, 7, 8):
+        with pytest.raises(UserError, match=f"cannot be made {factor} times smaller: resize or crop"):
+            SR3(factor=factor).fit(x, **QUIET)
+    with pytest.raises(UserError, match="cannot be made 4 times smaller"):
+        SR3(factor=4, crop=18).fit(x, **QUIET)
+    with pytest.raises(UserError, match="crop is 32: give a side of up to 30 pixels"):
+        SR3(factor=4, crop=32).fit(x, **QUIET)
     with pytest.raises(UserError, match="multiples of 16 a side"):
         SR3(factor=2).fit(x, **QUIET)
     for betas in ((0, 1e-4, 0.1), (9, 0.5, 0.1), (9, 0.0, 0.1)):

@@ -14,8 +14,8 @@ from arrays import Golden, close
 from closed_form import Tape
 from headwater.core.denoiser import Error
 from headwater.core.schedule import linear, scaled_linear
+from headwater.methods.restoration.shared.pictured import Betas, PicturedConfig, draw_pictured
 from headwater.methods.restoration.sr3.method import FittedSR3
-from headwater.methods.restoration.sr3.pictured import Betas, PicturedConfig, draw_pictured
 from headwater.metrics.image import psnr
 from headwater.nets.level_unet import LevelUNet, infer_level_unet
 from headwater.sampling import Run

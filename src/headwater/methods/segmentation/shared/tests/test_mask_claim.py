@@ -16,6 +16,8 @@ from headwater.cli.options import fill
 from headwater.experiments.harness import Measurements, Results, Trial, claim_of
 from headwater.methods.segmentation.shared import mask_claim as claim
 from headwater.methods.segmentation.shared.mask_claim import DICE, PLAIN, SUM, Settings, arm, at
+from headwater.metrics.detection import auroc
+from headwater.metrics.statistics import spearman
 from headwater.sampling import Run
 
 
@@ -65,7 +67,7 @@ def judged(
         for count, level in zip(claim.COUNTS, ours, strict=True):
             found.add(DICE, SUM, level + per, at(count))
         found.add(DICE, PLAIN, plain + per, at(1))
-        found.add(claim.RANK, SUM, way * (0.4 + 0.1 * draws.standard_normal(30)))
+        found.add(claim.RANK, SUM, 0.5 + way * (0.2 + 0.05 * draws.standard_normal(30)))
         found.add("mean variance", SUM, variance)
         found.add("wrong pixels", SUM, (variance + wobble * draws.standard_normal(30))[::way])
         parts.append(found)
@@ -91,6 +93,19 @@ def test_measures() -> None:
     assert float(claim.mean_dice(samples, truth, 3)) == 1
     found = claim.over_pixels(np.array([[0.5, np.nan, 0.1], [0.3, np.nan, np.nan]]))
     assert found.tolist() == pytest.approx([0.4, 0.1])
+
+
+def test_auroc_has_the_sign_of_the_rank_correlation_and_no_bound_below_one() -> None:
+    """Two wrong pixels of a hundred, which the variance ranks first: AUROC 1, rank correlation 0.24."""
+    wrong, variance = torch.zeros(100, dtype=torch.bool), torch.arange(100.0)
+    wrong[-2:] = True
+    assert auroc(variance, wrong) == 1.0
+    assert spearman(variance.numpy(), wrong.double().numpy()) == pytest.approx(0.24, abs=0.01)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        v, w = torch.rand(100, generator=generator), torch.rand(100, generator=generator) < 0.1
+        rank = spearman(v.numpy(), w.double().numpy())
+        assert (rank > 0) == (auroc(v, w) > 0.5)
 
 
 @pytest.mark.parametrize(("name", "kind"), [(SUM, "segdiff"), (claim.IMPLICIT, "implicit_ensembles")])

@@ -8,6 +8,7 @@ mask by exp(-|x_t - alpha m|^2 / 2 sigma^2) times how probable the image makes i
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,8 +23,9 @@ from headwater.core.transition import fit
 from headwater.errors import UserError
 from headwater.methods.segmentation.implicit_ensembles.method import ImplicitEnsembles
 from headwater.methods.segmentation.segdiff.method import SegDiff
-from headwater.methods.segmentation.shared.mask_diffusion import FittedMasks, merge
+from headwater.methods.segmentation.shared.mask_diffusion import FittedMasks, MasksConfig, merge
 from headwater.metrics.mask_agreement import energy_distance
+from headwater.models.schema import build, plain
 from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
@@ -61,7 +63,7 @@ class Posterior(nn.Module):
 def oracle(background: float, predicts: Target = "eps") -> Any:
     config = SimpleNamespace(
         network=SimpleNamespace(out_channels=1),
-        shape=(3, 4, 4), classes=2, T=100, background=background, predicts=predicts,
+        shape=(3, 4, 4), classes=2, T=100, background=background, predicts=predicts, rescaled=True,
     )  # fmt: skip
     return FittedMasks(Posterior(100, background, predicts), config)  # pyright: ignore[reportArgumentType]
 
@@ -158,6 +160,24 @@ def test_learns_a_square_and_more_samples_help() -> None:
     # The samples disagree where the network was never shown what is right.
     wrong = (found.labels != truth)[:, None]
     assert float(found.variance[wrong].mean()) > 1.3 * float(found.variance[~wrong].mean())
+
+
+def test_the_network_is_told_what_the_reference_tells_it_and_older_files_what_they_learned(
+    tmp_path: Path,
+) -> None:
+    """Implicit ensembles are told k, SegDiff 1000 k / T; files from before the config said which tell the
+    latter."""
+    config = replace(IMPLICIT, T=50).sizes((3, 8, 8), 2)
+    for method, step in ((IMPLICIT, 1.0), (SEGDIFF, 20.0)):
+        fitted = method.makes.fresh(replace(method, T=50).sizes((3, 8, 8), 2), 0)
+        assert fitted.denoiser.process.label.diff()[1:].tolist() == pytest.approx([step] * 49)
+    IMPLICIT.makes.fresh(config, 0).save_pretrained(tmp_path / "new")
+    again = IMPLICIT.makes.from_pretrained(tmp_path / "new")
+    assert again.config == config
+    older = plain(config)
+    del older["rescaled"]
+    told = replace(again, config=build(MasksConfig, older, "an older file")).denoiser.process.label
+    assert told.diff()[1:].tolist() == pytest.approx([20.0] * 49)
 
 
 def test_soft_masks_mirrored_images_and_the_bound() -> None:

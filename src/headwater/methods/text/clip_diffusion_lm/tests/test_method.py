@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 import headwater.methods.text.clip_diffusion_lm.claim as claim
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
+from headwater.methods.text.clip_diffusion_lm import method as captioner
 from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner, neighbours
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM, captions_of, rows_of
 from headwater.nets.clip import Clip
@@ -49,7 +51,43 @@ def fitted() -> FittedCaptioner:
 def test_it_learns_to_describe(fitted: FittedCaptioner, sampler: str) -> None:
     pictures, captions = scenes()
     found = replace(METHOD, sampler=sampler).apply(pictures, fitted, **QUIET)  # pyright: ignore
-    assert METHOD.evaluate(found, captions)["exact"] >= 0.8
+    scores = METHOD.evaluate(found, captions)
+    assert scores["exact"] >= 0.8
+    assert min(scores["bleu1"], scores["bleu2"], scores["cider"] / 10) >= 0.8
+    short = METHOD.evaluate(["red cat", "blue dog"], ["red cat", "blue dog"])
+    assert short["corpus_bleu"] == 0  # no run of four words
+    assert short["bleu2"] == pytest.approx(1)
+    assert short["cider"] == pytest.approx(10)
+
+
+def test_eyes_learn_from_other_captions_than_those_they_describe(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures, captions = scenes()
+    plain, learnt = captioner.train_dual_encoder, list[set[str]]()
+
+    def watched(images: torch.Tensor, texts: list[str], *rest: Any, **told: Any) -> Any:
+        learnt.append(set(texts))
+        return plain(images, texts, *rest, **told)
+
+    monkeypatch.setattr(captioner, "train_dual_encoder", watched)
+    brief = replace(METHOD, folds=3, feature_steps=8, training=TrainerConfig(2, 4))
+    fitted = brief.fit(pictures, captions, **QUIET)
+    whole, *parts = learnt
+    assert whole == set(captions)
+    held = [whole - part for part in parts]
+    assert [len(part) for part in held] == [3, 3, 3]
+    assert set.union(*held) == whole
+    assert "of 9 captions a picture's own is nearest for" in caplog.text
+    assert fitted.encoder is not None
+    again = replace(brief, folds=1).fit(
+        pictures, captions, **QUIET
+    )  # the eyes that are kept are those that saw all
+    assert again.encoder is not None
+    same = zip(fitted.encoder.parameters(), again.encoder.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    with pytest.raises(UserError, match="9 captions make no 9 folds"):
+        replace(brief, folds=9).fit(pictures, captions, **QUIET)
 
 
 def test_guided_captions_depend_on_neither_batch_nor_neighbours(fitted: FittedCaptioner) -> None:

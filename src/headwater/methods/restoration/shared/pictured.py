@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from headwater.controls import Clip
 from headwater.core import Control, Denoiser, Diffusion
-from headwater.core.denoiser import Error
+from headwater.core.denoiser import Error, sized
+from headwater.core.prediction import labels
 from headwater.core.schedule import linear
 from headwater.errors import need
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
+from headwater.nets.adm import UNetConfig
+from headwater.nets.image_conditioned import ConcatenatedUNet
 from headwater.nets.level_unet import LevelUNet, LevelUNetConfig
 from headwater.noise import Purpose, White, derive
 from headwater.sampling import Batch, Run, Start, sample, timesteps_of
@@ -53,7 +56,8 @@ class Betas:
 class PicturedConfig:
     """Sizes and chain."""
 
-    network: LevelUNetConfig
+    network: LevelUNetConfig | UNetConfig
+    """Of SR3's network, or of guided diffusion's, which Palette has."""
     shape: tuple[int, int, int]
     """(C, H, W) of what is drawn."""
     betas: Betas = Betas()
@@ -61,13 +65,14 @@ class PicturedConfig:
     """The network is told sqrt(abar) to this power: 1 in SR3, 2 in Palette."""
     scale: float = 1.0
     """What that is multiplied by before it is told."""
-    predicts: Literal["eps", "v"] = "eps"
+    predicts: Literal["eps", "v", "x0"] = "eps"
     """What the network answers, see `Denoiser`."""
     factor: int = 1
     """How many times smaller the picture that is seen was, a side."""
 
     def __post_init__(self) -> None:
         need(self.factor >= 1, f"factor is {self.factor}: give 1 or more")
+        need(self.power in (1, 2), f"power is {self.power}: give 1 for sqrt(abar), 2 for abar")
         fold = self.network.downsampling
         fits = self.shape[1] % fold == 0 and self.shape[2] % fold == 0
         need(
@@ -91,11 +96,13 @@ class PicturedConfig:
 class Pictured(Pretrained):
     """A network that draws one picture while it sees another."""
 
-    network: LevelUNet
+    network: LevelUNet | ConcatenatedUNet
     config: PicturedConfig
 
     @classmethod
-    def networks(cls, config: PicturedConfig) -> Parts:
+    def networks(cls, config: Any) -> Parts:
+        """SR3's network; Palette has its own."""
+        need(isinstance(config.network, LevelUNetConfig), "the network described is another one than SR3's")
         return {"network": LevelUNet(config.network)}
 
     @cached_property
@@ -111,25 +118,38 @@ class Pictured(Pretrained):
 P = TypeVar("P", bound=Pictured)
 
 
+Pairs = Callable[[Tensor, int], tuple[Tensor, ...]]
+"""Rows and number of a batch -> what is seen of it and what is to be drawn, (B, C', H, W) and (B, C, H, W),
+and where pixels of that are known a bool (B, 1, H, W)."""
+
+
 def fit_pictured(
     fitted: P,
-    pairs: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+    pairs: Pairs,
     items: int,
     error: Error,
     config: TrainerConfig,
     run: Run,
     about: Mapping[str, Any],
 ) -> P:
-    """Train on pairs: the size of the error in the noise, at levels uniform between two timesteps.
+    """Train on so many items as pairs; see `pictured_loss`."""
+    loss = pictured_loss(fitted, pairs, error, run)
+    trained = train(fitted.network, loss, items, config, run, about)
+    return replace(fitted, network=trained)  # pyright: ignore[reportArgumentType]
 
-    pairs(rows, number): what is seen and what is to be drawn, (B, C', H, W) and (B, C, H, W), of batch
-    `number`. The timestep is uniform, and the level sqrt(abar) to the power that is told, uniform between
-    that timestep's and the one before: the network sees all levels (Chen et al. 2021; Saharia et al. 2021).
+
+def pictured_loss(
+    fitted: Pictured, pairs: Pairs, error: Error, run: Run
+) -> Callable[[nn.Module, Tensor, int], Tensor]:
+    """The size of the error in the noise, at levels uniform between two timesteps, as `train` takes it.
+
+    The timestep is uniform, and the level, sqrt(abar) to the power that is told, is uniform between that
+    timestep's and the one before: the network sees all levels (Chen et al. 2021; Saharia et al. 2021).
     """
     own, table = replace(fitted.denoiser, error=error), fitted.config.betas.signal() ** fitted.config.power
 
     def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
-        seen, x0 = (v.to(run.device) for v in pairs(rows, number))
+        seen, x0, *known = (v.to(run.device) for v in pairs(rows, number))
         draws = torch.Generator().manual_seed(derive(run.seed, Purpose.PICTURED_LEVELS, number))
         t = uniform(len(rows), fitted.config.betas.T, draws)
         place = torch.rand(len(rows), generator=draws, dtype=torch.float64)
@@ -138,10 +158,24 @@ def fit_pictured(
         # The levels of this batch are a process of their own: level i + 1 is that of picture i.
         here = replace(own, network=network, process=fitted.config.process(levels))
         at = torch.arange(1, len(rows) + 1)
-        return here.loss(x0, at, White().stream(seeds)(x0), features=seen).mean()
+        return sized_error(here, x0, at, White().stream(seeds)(x0), seen, *known).mean()
 
-    trained = train(fitted.network, loss, items, config, run, about)
-    return replace(fitted, network=trained)  # pyright: ignore[reportArgumentType]
+    return loss
+
+
+def sized_error(
+    here: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, seen: Tensor, known: Tensor | None = None
+) -> Tensor:
+    """The size of the error in the noise, a mean over all pixels, (B,).
+
+    Where pixels are known, the network sees them clean and its answer does not count: the larger the hole,
+    the larger the loss (Saharia et al. 2022).
+    """
+    x = here.process.combine(x0, eps, t)
+    x = x if known is None else x0.where(known, x)
+    out = here.network(x, labels(here.process.label, t, x), features=seen)
+    error = sized(out - here.target(x0, eps, t), here.error)
+    return (error if known is None else error.masked_fill(known, 0)).flatten(1).mean(1)
 
 
 def draw_pictured(

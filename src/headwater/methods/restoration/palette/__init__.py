@@ -1,0 +1,1 @@
+"""The room of Palette: start at method.py."""

@@ -1,0 +1,1 @@
+"""The room of DARL: start at method.py."""

@@ -1,0 +1,1 @@
+"""The room of DDPM-CD: start at method.py."""

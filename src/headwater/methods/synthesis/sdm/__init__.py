@@ -1,0 +1,1 @@
+"""The room of SDM: start at method.py."""
