@@ -96,7 +96,7 @@ def _apply(name: str, argv: Sequence[str], options: Any, method: Any, fitted: An
             team.wait()
         finally:  # what was finished is of use, whatever happened
             if team.first:
-                Parts(out).join({k: FAMILIES[v.name].table(k) for k, v in walk.outputs.items()})
+                Parts(out).join(walk.tables)
         return _finish(name, options, walk, about) if team.first else 0
 
 
@@ -134,11 +134,11 @@ def _open(name: str, options: Any, about: dict[str, Any], walk: Walk) -> None:
     """The output folder: new, or of the same run, which was stopped."""
     out, first = options.out, walk.first
     families = {k: FAMILIES[kind.name] for k, kind in walk.outputs.items()}
-    tables = [family.results(k) for k, family in families.items() if family.table(k)]
+    shared = [file for file, _ in walk.tables.values()]
     if first.grid is not None:
-        tables += volumes_of(walk.outputs, first.grid)
+        shared += volumes_of(walk.outputs, first.grid)
     made = {n: [f for k, family in families.items() for f in family.files(k, n)] for n in first.names}
-    files = check_names(made, [*tables, _SKIPPED, PAGE], out)
+    files = check_names(made, [*shared, _SKIPPED, PAGE], out)
     record = read_record(out)
     if options.resume and record:
         _check_same(name, options, about)
@@ -187,7 +187,7 @@ def _finish(name: str, options: Any, walk: Walk, about: dict[str, Any]) -> int:
         raise UserError(
             f"none of the {first.count(len(skipped))} can be read: {next(iter(skipped.values()))}"
         )
-    tables = [FAMILIES[v.name].results(k) for k, v in walk.outputs.items() if FAMILIES[v.name].table(k)]
+    tables = [file for file, _ in walk.tables.values()]
     volumes = [] if first.grid is None else write_volumes(out, walk.outputs, first.names, first.grid)
     if skipped:
         write_file(out / _SKIPPED, as_json(skipped))

@@ -57,9 +57,9 @@ def open_output(
     need(not out.is_file(), f"{out} is a file: choose a folder for --out")
     record = read_record(out)
     same = (record.get("verb"), record.get("target")) == (verb, target)
-    held = bool(_held(out))
+    held = _held(out)
     # A run that failed before its first result leaves its record only, and is in nobody's way.
-    taken = held and not (record and "outputs" not in record and _held(out) == [NAME])
+    taken = held != [] and not (record and "outputs" not in record and held == [NAME])
     replaces = overwrite or (again and same)
     need(replaces or not taken, f"{out} is not empty: choose another --out, or add --overwrite")
     if record:

@@ -102,11 +102,11 @@ class Parts:
         """SHA-256 of all files that were read, by path."""
         return {path: value for part in self for path, (_, _, value) in part.read.items()}
 
-    def join(self, tables: Mapping[str, tuple[str, str] | None]) -> None:
+    def join(self, tables: Mapping[str, tuple[str, str]]) -> None:
         """Write the common tables, output -> (file, its first line), one batch after the other."""
-        for key, (name, head) in ((key, table) for key, table in tables.items() if table):
-            if not self.folder.is_dir():
-                return
+        if not self.folder.is_dir():
+            return
+        for key, (name, head) in tables.items():
             with file_written_aside(self.out / name) as aside, aside.open("wb") as file:
                 file.write(head.encode())
                 file.writelines(part.lines.get(key, "").encode() for part in self)

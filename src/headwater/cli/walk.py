@@ -53,6 +53,12 @@ class Walk:
         self.first.check_names()
         self.partners = {s.name: s.all_partners(self.first, self.on_error) for s in others}
 
+    @property
+    def tables(self) -> dict[str, tuple[str, str]]:
+        """The file in OUT that all items of an output share, and what it begins with, by output."""
+        found = {key: FAMILIES[kind.name].table(key) for key, kind in self.outputs.items()}
+        return {key: table for key, table in found.items() if table}
+
     def over(self, batches: Sequence[range], out: Path, page: Callable[[], None] | None) -> None:
         """Do these batches. One is written while the next is computed, and noted when its files are whole.
 

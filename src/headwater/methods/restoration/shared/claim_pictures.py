@@ -12,7 +12,10 @@ FACTOR, SIDE = 4, 32
 
 
 def held_out(n: int, seed: int, name: str = "emoji", side: int = SIDE) -> Tensor:
-    """n held-out pictures of a shipped set (n, 3, side, side), others for every seed from 0 to 2."""
+    """n held-out pictures of a shipped set (n, 3, side, side).
+
+    They are others for every seed from 0 to 2 as long as the set holds 3 n of them.
+    """
     images = load(name, "test", side).images
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     return images[order.roll(-n * seed)[:n]]
