@@ -36,7 +36,7 @@ VERDICTS = {
 def main() -> None:
     argparse.ArgumentParser(description="Write the lists of methods from the catalogue.").parse_args()
     _write(registers())
-    _write({ANY_PRIOR: any_prior()})  # last, as it takes half a minute and raises where a method fails
+    _write({ANY_PRIOR: any_prior()})
 
 
 def _write(texts: Mapping[Path, str]) -> None:
@@ -135,12 +135,12 @@ def comparisons() -> list[str]:
     found = recorded()
     rows = [
         (
-            f"[{t.title}]({os.path.relpath(METHODS_FOLDER / chapter / 'README.md', ROOT / 'docs')})",
-            f"`headwater reproduce {chapter}`",
+            f"[{t.title}]({os.path.relpath(METHODS_FOLDER / t.chapter / 'README.md', ROOT / 'docs')})",
+            f"`headwater reproduce {name}`",
             t.claim,
-            VERDICTS[found[chapter].verdict if chapter in found else ""][0],
+            VERDICTS[found[name].verdict if name in found else ""][0],
         )
-        for chapter, t in TABLES.items()
+        for name, t in TABLES.items()
     ]
     return _table("| side by side | command | claim tested | verdict |", rows)
 
@@ -162,7 +162,7 @@ def any_prior() -> str:
     with patch.object(sys, "path", [str(ROOT / "tests"), *sys.path]):
         from matrix import cells
         from matrix.kinds import KINDS
-    refusals = {name: [cells.refusal(name, kind) for kind in KINDS] for name in cells.NAMES}
+    refusals = {name: [cells.declined(name, kind) for kind in KINDS] for name in cells.NAMES}
     numbers: dict[str, int] = {}
     for sentence in (s for row in refusals.values() for s in row if s):
         numbers.setdefault(sentence, len(numbers) + 1)

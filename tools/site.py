@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "src"))  # the catalogue needs no more than that: 
 from headwater.methods.catalogue import METHODS, TABLES  # noqa: E402
 
 ROOMS = {name: entry.folder for name, entry in METHODS.items()}
-ROOMS |= {chapter: ROOT / "src" / "headwater" / "methods" / chapter for chapter in TABLES}
+ROOMS |= {t.chapter: ROOT / "src" / "headwater" / "methods" / t.chapter for t in TABLES.values()}
 
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 

@@ -1,8 +1,7 @@
-"""Train the shipped DiffuSeq and its baseline: `python tools/train_diffuseq.py --out DIR [--ship]`.
+"""Train the shipped DiffuSeq: `python tools/train_diffuseq.py --out DIR [--ship]`.
 
-Short verses of the training books, as many updates for either. Started again with the same DIR, it goes on
-where it stopped, and `headwater reproduce diffuseq --keep DIR` takes the baseline from there. --ship also
-writes the weights of DiffuSeq in half precision into the package.
+Short verses of the training books. Started again with the same DIR, it goes on where it stopped. --ship also
+writes the weights in half precision into the package.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from fitted_card import ship
 from headwater.cli.options import fill, read_options
 from headwater.errors import UserError
 from headwater.methods.catalogue import entry
-from headwater.methods.text.diffuseq.claim import LONGEST, SHIPPED, left_to_right, verses
+from headwater.methods.text.diffuseq.claim import SHIPPED, SHORT, verses
 from headwater.methods.text.diffuseq.method import DiffuSeq
 from headwater.sampling import Run
 
@@ -25,23 +24,22 @@ RECIPE = entry("diffuseq").recipe("small")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the shipped DiffuSeq; goes on where it stopped.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the results")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the result")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--ship", action="store_true", help="also write the package's half-precision copies")
+    parser.add_argument("--ship", action="store_true", help="also write the package's half-precision copy")
     args = parser.parse_args()
     try:
         method = fill(DiffuSeq, read_options(args.recipe), str(args.recipe))
         if args.steps:
             method = replace(method, training=replace(method.training, steps=args.steps))
-        pairs = verses("train")
+        pairs = verses("train", SHORT)
         kept = args.out / "seed-0"
         run = Run(seed=0, checkpoint_dir=kept)
         fitted = method.fit(pairs.source, pairs.target, **run.child("diffuseq"))
         fitted.save_pretrained(args.out / SHIPPED)
         if args.ship:
             ship(SHIPPED, "diffuseq", fitted, method, kept / "diffuseq", about(len(pairs.source)))
-        left_to_right(method, fitted, pairs, run).save_pretrained(args.out / "baseline")
     except UserError as error:
         raise SystemExit(f"train_diffuseq: {error}") from None
 
@@ -50,7 +48,7 @@ def about(pairs: int) -> dict[str, str]:
     """Rows of the card."""
     return {
         "Writes": "verses of the King James version in modern English",
-        "Data": f"verses, split train, {pairs:,} pairs of at most {LONGEST} words a side",
+        "Data": f"verses, split train, {pairs:,} pairs of at most {SHORT} words a side",
         "Made by": "tools/train_diffuseq.py --out DIR --ship",
         "Judged": "the README of the method diffuseq",
         "Licence": "MIT, as the data",

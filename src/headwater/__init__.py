@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from headwater.models import Prior as Prior
     from headwater.models import shipped as shipped
     from headwater.noise import PowerLaw as PowerLaw
+    from headwater.noise import RandomSimplex as RandomSimplex
     from headwater.noise import Simplex as Simplex
     from headwater.noise import Truncated as Truncated
     from headwater.noise import White as White
@@ -63,6 +64,7 @@ if TYPE_CHECKING:  # methods: made by `make registers`
     from headwater.methods.robustness.gdmp.method import GDMP as GDMP
     from headwater.methods.robustness.wu_purification.method import WuPurification as WuPurification
     from headwater.methods.segmentation.darl.method import DARL as DARL
+    from headwater.methods.segmentation.dataset_ddpm.method import DatasetDDPM as DatasetDDPM
     from headwater.methods.segmentation.ddpm_cd.method import DDPMCD as DDPMCD
     from headwater.methods.segmentation.ddpm_segmentation.method import DDPMSegmentation as DDPMSegmentation
     from headwater.methods.segmentation.implicit_ensembles.method import (
@@ -70,6 +72,7 @@ if TYPE_CHECKING:  # methods: made by `make registers`
     )
     from headwater.methods.segmentation.segdiff.method import SegDiff as SegDiff
     from headwater.methods.series.csdi.method import CSDI as CSDI
+    from headwater.methods.series.timegrad.method import TimeGrad as TimeGrad
     from headwater.methods.synthesis.blended_diffusion.method import BlendedDiffusion as BlendedDiffusion
     from headwater.methods.synthesis.d3pm_images.method import D3PMImages as D3PMImages
     from headwater.methods.synthesis.glide.method import Glide as Glide
@@ -93,7 +96,7 @@ _HOMES = {
     "load": "headwater.data",
     "UserError": "headwater.errors",
     **dict.fromkeys(("ImageTextEncoder", "Prior", "shipped"), "headwater.models"),
-    **dict.fromkeys(("PowerLaw", "Simplex", "Truncated", "White"), "headwater.noise"),
+    **dict.fromkeys(("PowerLaw", "RandomSimplex", "Simplex", "Truncated", "White"), "headwater.noise"),
     "Run": "headwater.sampling",
     **{e.attribute: f"headwater.methods.{e.chapter}.{e.room}.method" for e in METHODS.values()},
 }

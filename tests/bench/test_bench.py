@@ -70,6 +70,7 @@ TINY: dict[str, Comparison] = {
     "captions once": ComputedOnce("captions", 2, 2, 1),
     "picture once": ComputedOnce("picture", 2, 2, 1, side=32, scale=4),
     "map once": ComputedOnce("map", 2, 1, 1, side=32, scale=8),
+    "estimate once": ComputedOnce("estimate", 2, 1, 1),
     "side information once": ComputedOnce("side information", 2, 2, 1, side=3, scale=4),
 }
 

@@ -26,10 +26,12 @@ from headwater.data import (
     save_picture,
 )
 from headwater.data.volumes import Grid, nifti
-from headwater.errors import need
+from headwater.errors import UserError, need
 from headwater.methods.base import Images, Kind, Labels, Map, Mask, Method, Paper
 from headwater.methods.catalogue import METHODS, Entry
 from headwater.sampling import RunOptions
+from headwater.training import Recipe
+from headwater.training.pictures import gather
 
 SIDE = 16
 PLAIN = np.diag([1.0, 1, 1, 1])
@@ -400,6 +402,39 @@ def test_python_users_get_the_place_of_slices(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.grid.affine @ [7, 7, 3, 1], [-12 + 22, -20 + 3 + 22, 16, 1])
     stored = open_magnitude(path)
     np.testing.assert_allclose(stored.affine(2) @ [1, 2, 0, 1], AFFINES["upright"] @ [1, 2, 2, 1])
+
+
+def test_a_folder_of_volumes_is_all_their_slices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scans = tmp_path / "scans"
+    (scans / "more").mkdir(parents=True)
+    first = saved(scans / "b.nii.gz", head((20, 20, 6)))
+    second = saved(scans / "more/a.nii", head((24, 20, 5), 1))
+    found = open_dataset(scans, (1, 16, 16), slices=(2, 4))
+    assert len(found) == 6
+    assert [found.name(i) for i in (0, 2, 5)] == ["b-00002", "b-00004", "more/a-00004"]
+    for i, path in ((1, first), (4, second)):
+        assert torch.equal(found[i], open_dataset(path, (1, 16, 16), slices=(2, 4))[1])
+    assert open_dataset(first, slices=(3, 3)).grid.affine[2, 3] == 3  # pyright: ignore
+    with pytest.raises(UserError, match=r"a\.nii has slices 0 to 4, not 2 to 5"):
+        open_dataset(scans, (1, 16, 16), slices=(2, 5))
+    (scans / "c.nii").write_bytes(b"no volume")
+    with pytest.raises(UserError, match=r"c\.nii"):
+        open_dataset(scans, (1, 16, 16))
+    kept = open_dataset(scans, (1, 16, 16), on_error="skip")
+    assert (len(kept), [one.name for one in kept.skipped]) == (11, ["c.nii"])
+    (scans / "c.nii").unlink()
+    words = ["apply", "look", "--image", str(scans), "--slices", "2", "3", "--out", str(tmp_path / "out")]
+    assert main([*words, "--json"]) == 0
+    made = {p.relative_to(tmp_path / "out/image").as_posix() for p in (tmp_path / "out/image").rglob("*.png")}
+    assert made == {"b-00002.png", "b-00003.png", "more/a-00002.png", "more/a-00003.png"}
+    assert main(["rerun", str(tmp_path / "out"), "--json"]) == 0
+    saved(second, head((24, 20, 5), 2))
+    capsys.readouterr()
+    assert main(["rerun", str(tmp_path / "out")]) != 0
+    said = capsys.readouterr()
+    assert "a.nii" in said.out + said.err
+    pictures = gather(Recipe(str(scans), shape=(1, 16, 16), slices=(2, 3)))
+    assert len(pictures.images) == 4
 
 
 def test_colours_slices_left_out_and_other_shapes(tmp_path: Path, caplog) -> None:

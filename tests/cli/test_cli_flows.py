@@ -12,6 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
+from headwater.cli import evaluate
 from headwater.cli.record import read_record
 from headwater.cli.work import as_json
 from headwater.data import load, read_picture
@@ -172,6 +173,71 @@ def test_ddpm_segmentation_on_files(headwater, prior, pictures, labels, tmp_path
     assert "--fitted" in headwater("apply", "ddpm-segmentation", *missing).sentence(1)
 
 
+def test_classes_have_names_and_colours_and_label_maps_may_be_arrays(
+    headwater, prior, pictures, labels, tmp_path
+):
+    for path in labels.glob("*.png"):
+        np.save(path.with_suffix(".npy"), np.asarray(Image.open(path)))
+        path.unlink()
+    fast = ["--steps", "1", "--blocks", "0", "--ensemble", "1", "--epochs", "1", "--smallest", "1"]
+    told = ["--names", "sky", "sea", "ship", "--palette", "#102030", "#ff8000", "--ignore", "2"]
+    words = ["--prior", prior, "--image", pictures, "--labels", labels, "--out", tmp_path / "fit"]
+    assert headwater("fit", "ddpm-segmentation", *words, *fast, *told).code == 0
+    words = ["--fitted", tmp_path / "fit", "--image", pictures, "--out", tmp_path / "out"]
+    assert headwater("apply", "ddpm-segmentation", *words).code == 0
+    with Image.open(tmp_path / "out/labels/p0.png") as written:
+        assert written.getpalette("RGB")[:6] == [0x10, 0x20, 0x30, 0xFF, 0x80, 0]
+    numbers = headwater(
+        "evaluate", "ddpm-segmentation", "--result", tmp_path / "out", "--truth", labels, "--json"
+    ).json
+    assert {"iou_sky", "iou_sea", "iou_ship"} <= numbers.keys()
+    # Three classes of the task, of which the ignored one is not counted, though the truth has two.
+    by_hand = [numbers["iou_sky"], numbers["iou_sea"]]
+    assert numbers["miou_reference"] == pytest.approx(sum(v or 0 for v in by_hand) / 2, abs=0.01)
+    said = headwater("apply", "ddpm-segmentation", *words, "--palette", "red", "--overwrite")
+    assert "'red' is no colour" in said.sentence(1)
+
+
+def test_features_of_a_network_of_ones_own_on_files(headwater, pictures, labels, tmp_path):
+    for path in pictures.rglob("*.png"):
+        with Image.open(path) as picture:  # without a prior, pictures and label maps are of one size
+            picture.resize((16, 16)).save(path)
+        image = read_picture(path, (3, 16, 16)).numpy()
+        place = (tmp_path / "maps" / path.relative_to(pictures)).with_suffix(".npz")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(place, fine=image, coarse=image[:, ::2, ::2])
+    given = ["--image", pictures, "--features", tmp_path / "maps", "--json"]
+    words = ["--labels", labels, "--ensemble", "2", "--epochs", "1", "--smallest", "1"]
+    assert headwater("fit", "ddpm-segmentation", *given, *words, "--out", tmp_path / "fit").code == 0
+    words = ["--fitted", tmp_path / "fit", "--out", tmp_path / "out"]
+    assert headwater("apply", "ddpm-segmentation", *given, *words).json["items"] == 5
+    assert headwater("rerun", tmp_path / "out").code == 0
+    words = ["--fitted", tmp_path / "fit", "--image", pictures, "--out", tmp_path / "x"]
+    assert "features of a network of your own" in headwater("apply", "ddpm-segmentation", *words).sentence(1)
+    np.save(tmp_path / "maps/p0.npy", np.zeros((4, 4)))
+    (tmp_path / "maps/p0.npz").unlink()
+    said = headwater("apply", "ddpm-segmentation", *given[:4], *words[:2], "--out", tmp_path / "y")
+    assert "p0.npy is (4, 4) of float64: give finite (channels, h, w)" in said.sentence(1)
+
+
+def test_dataset_ddpm_and_resized_purification_on_files(headwater, prior, pictures, labels, tmp_path):
+    fast = ["--recipe", "tiny", "--samples", "2", "--palette", "#000000", "#00ff00"]
+    words = ["--prior", prior, "--image", pictures, "--labels", labels, "--out", tmp_path / "fit"]
+    assert headwater("fit", "dataset-ddpm", *words, *fast).code == 0
+    assert headwater("rerun", tmp_path / "fit").code == 0
+    words = ["--fitted", tmp_path / "fit", "--image", pictures, "--out", tmp_path / "out", "--json"]
+    assert headwater("apply", "dataset-ddpm", *words).json["items"] == 5
+    words = ["--result", tmp_path / "out", "--truth", labels, "--json"]
+    assert 0 <= headwater("evaluate", "dataset-ddpm", *words).json["miou"] <= 1
+    for path in pictures.rglob("*.png"):
+        with Image.open(path) as picture:
+            picture.resize((12, 20)).save(path)
+    words = ["--prior", prior, "--image", pictures, "--level", "20", "--steps", "2", "--out", tmp_path / "p"]
+    assert headwater("apply", "diffpure", *words, "--resize").code == 0
+    with Image.open(tmp_path / "p/purified/p0.png") as washed:
+        assert washed.size == (12, 20)
+
+
 def test_black_and_white_labels_are_two_classes(headwater, prior, pictures, labels, tmp_path):
     for path in labels.glob("*.png"):
         Image.open(path).point(lambda value: 255 * value).save(path)
@@ -300,3 +366,23 @@ def test_sinograms_are_reconstructed_and_real_kspace_is_not_taken_for_them(headw
         "sinograms-00001.png",
     ]
     assert "say by radon" in headwater(*words, "--out", tmp_path / "mr").sentence(1)
+
+
+def test_truth_is_read_in_the_size_of_what_the_run_wrote(headwater, repaint, tmp_path, pictures):
+    """Pictures of other sizes are brought to it; what else lies in the folder does not matter."""
+    assert headwater(*repaint()).code == 0
+    words = ["evaluate", "repaint", "--result", tmp_path / "out", "--truth", pictures, "--json"]
+    before = headwater(*words).json
+    assert before["pictures"] == 5
+    for name in ("a.png", "filled/a.png"):
+        Image.new("RGB", (40, 7)).save(tmp_path / "out" / name)
+    assert headwater(*words).json == before
+
+
+def test_results_are_in_colour_where_one_output_is(tmp_path):
+    for name, mode in {"mask/a.png": "L", "mask/b.png": "L", "reconstruction/a.png": "RGB"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new(mode, (9, 8)).save(tmp_path / name)
+    assert evaluate._shape(tmp_path, {}) == (3, 8, 9)
+    assert evaluate._shape(tmp_path, {"outputs": {"mask/a.png": "", "gone.png": ""}}) == (1, 8, 9)
+    assert evaluate._shape(tmp_path / "none", {}) is None

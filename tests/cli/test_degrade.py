@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from contract.specimens import network_prior
 from headwater.data import read_picture
 from headwater.operators import JPEG
+from headwater.operators.named import operator_of
 
 
 @pytest.fixture
@@ -82,6 +85,40 @@ def test_a_mask_is_read_for_each_picture(headwater, clean, tmp_path):
     assert "known is for the measurement `mask`" in said.err
 
 
+def test_photons_are_counted_for_each_picture_by_the_seed(headwater, clean, tmp_path):
+    def measured(out, *more):
+        given = ("--by", "block-average 2", "--photons", 50, "--out", tmp_path / out, *more)
+        assert headwater("degrade", clean, *given).code == 0
+        return [read_picture(tmp_path / out / "measured" / f"p{i}.png", (3, 8, 8)) for i in range(3)]
+
+    one, again = measured("a"), measured("b", "--batch", 1)
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not torch.equal(one[0], measured("c", "--seed", 1)[0])
+    truth = torch.nn.functional.avg_pool2d(read_picture(clean / "p0.png", (3, 16, 16)), 2)
+    assert 0.15 < float((one[0] - truth).std()) < 0.25  # 2 sqrt(50 / 2) / 50
+    said = headwater("degrade", clean, "--by", "phase-retrieval", "--photons", 50, "--out", tmp_path / "x")
+    assert "measures no light" in said.err
+    assert (
+        "give a number above 0"
+        in headwater("degrade", clean, "--by", "grey", "--photons", 0, "--out", tmp_path / "x").err
+    )
+
+
+@pytest.mark.parametrize("by", ["phase-retrieval", "compressed-sensing 0.5"])
+def test_what_is_no_picture_is_written_as_numbers_and_restored(headwater, clean, tmp_path, by):
+    network_prior((3, 16, 16)).save_pretrained(tmp_path / "prior")
+    low, out = tmp_path / "low", tmp_path / "out"
+    assert headwater("degrade", clean, "--by", by, "--out", low).code == 0
+    y = torch.from_numpy(np.load(low / "measured" / "p1.npy"))
+    truth = read_picture(clean / "p1.png", (3, 16, 16))
+    torch.testing.assert_close(y, operator_of(by, (3, 16, 16)).forward(truth[None])[0])
+    given = ("--prior", tmp_path / "prior", "--measured", low / "measured", "--by", by, "--steps", 3)
+    said = headwater("apply", "dps", *given, "--out", out)
+    assert said.code == 0, said.err
+    found = headwater("evaluate", "dps", "--result", out, "--truth", clean, "--json")
+    assert ("psnr_aligned" in json.loads(found.out)) == (by == "phase-retrieval"), found.err
+
+
 @pytest.mark.parametrize(
     ("by", "said"),
     [
@@ -90,8 +127,7 @@ def test_a_mask_is_read_for_each_picture(headwater, clean, tmp_path):
         ("block-average four", "write it as 'block-average N'"),
         ("blur nowhere.png", "nowhere.png"),
         ("mask", "give known"),
-        ("phase-retrieval", "is no picture"),
-        ("compressed-sensing 0.5", "is no picture"),
+        ("phase-retrieval 9", "give a share from 0 to 4"),
         ("compressed-sensing 2", "give one above 0, at most 1"),
         ("jpeg 0", "give a number from 1 to 100"),
     ],

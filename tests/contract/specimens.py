@@ -223,16 +223,17 @@ def same(one: Any, other: Any, tolerance: float = 0.0) -> bool:
 
 
 def alike(left: list[Any], right: list[Any], tolerance: float = 0.0) -> bool:
-    """Whether the items of one output agree."""
+    """Whether the items of one output agree, to a share of their largest number, or of 1 if it is smaller."""
     if len(left) != len(right):
         return False
     for a, b in zip(left, right, strict=True):
         if not isinstance(a, Tensor):
             agree = a == b
         else:
-            near = {"rtol": tolerance, "atol": tolerance, "equal_nan": True}
-            a, b = (torch.view_as_real(v) if v.is_complex() else v for v in (a, b))
-            agree = a.shape == b.shape and torch.allclose(a.double(), b.double(), **near)
+            a, b = ((torch.view_as_real(v) if v.is_complex() else v).double() for v in (a, b))
+            largest = max([1.0, *a.nan_to_num().abs().flatten().tolist()])
+            near = {"rtol": 0.0, "atol": tolerance * largest, "equal_nan": True}
+            agree = a.shape == b.shape and torch.allclose(a, b, **near)
         if not agree:
             return False
     return True

@@ -144,5 +144,5 @@ def test_conform_follows_the_rules_of_folders(tmp_path: Path) -> None:
     whole = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
     from_folder = open_dataset(tmp_path, (3, 6, 6))[0]
     torch.testing.assert_close(conform(whole, (3, 6, 6))[0], from_folder, atol=1e-5, rtol=0)
-    with pytest.raises(ValueError, match="1 or 3 channels"):
+    with pytest.raises(ValueError, match="3 channels were given where 2 are wanted"):
         conform(whole, (2, 6, 6))

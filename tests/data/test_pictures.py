@@ -116,8 +116,10 @@ def test_missing_empty_and_non_folders_are_explained(tmp_path: Path) -> None:
         list_pictures(tmp_path)
     with pytest.raises(UnreadableError, match="does not exist"):
         read_picture(tmp_path / "a.png", (1, 4, 4))
-    with pytest.raises(ValueError, match="a picture has shape"):
+    with pytest.raises(UserError, match="1 or 3 channels, not 4"):
         read_picture(tmp_path / "a.png", (4, 4, 4))
+    with pytest.raises(ValueError, match="a picture has shape"):
+        read_picture(tmp_path / "a.png", (1, 0, 4))
 
 
 def png_bomb(width: int, height: int) -> bytes:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from headwater.data import shipped
 from headwater.data.characters import Characters
-from headwater.data.tokenizer import Kind, Tokenizer
+from headwater.data.tokenizer import SPECIALS, Kind, Tokenizer
 from headwater.errors import UserError
 
 TEXTS = [
@@ -99,6 +100,28 @@ def test_a_folder_of_a_published_tokenizer(tmp_path: Path) -> None:
     found = Tokenizer.named(str(tmp_path))
     assert found.split(TEXTS) == trained.split(TEXTS)
     assert len({found.pad, found.unk, found.cls, found.sep, found.mask}) == 5
+
+
+def test_a_unigram_tokenizer_of_another_library_is_read_as_it_is(tmp_path: Path) -> None:
+    """As sentencepiece and T5 have them, with normalisation, marks of spaces and weights of pieces."""
+    lib, texts = pytest.importorskip("tokenizers"), [*shipped.load("verses", "test").target[:300], *TEXTS]
+    theirs = lib.implementations.SentencePieceUnigramTokenizer()
+    theirs.train_from_iterator(
+        texts, vocab_size=400, show_progress=False, special_tokens=list(SPECIALS.values()), unk_token="[UNK]"
+    )
+    about = json.loads(theirs.to_str())
+    assert about["model"]["type"] == "Unigram"
+    marks = {mark: theirs.token_to_id(text) for mark, text in SPECIALS.items()}
+    ours = Tokenizer.from_json(json.dumps({"format": 1, "marks": marks, "model": theirs.to_str()}))
+    odd = ["\uff26ull\u00a0width  and  a ligature: \ufb01sh", "caf\u00e9 cafe\u0301", "\u5b57", ""]
+    wanted = [theirs.encode(text, add_special_tokens=False).ids for text in (*texts, *odd)]
+    assert ours.split([*texts, *odd]) == wanted
+    length = max(map(len, wanted))
+    decoded = ours.decode(ours.encode([*texts, *odd], length))
+    assert decoded == [theirs.decode(ids, skip_special_tokens=False) for ids in wanted]
+    assert decoded[: len(texts)] == [" ".join(text.split()) for text in texts]
+    again = Tokenizer.from_json(ours.to_json())
+    assert again.split(odd) == wanted[len(texts) :]
 
 
 def test_a_name_out_of_reach_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def test_a_claim_runs_repeats_and_goes_on(name: str, tmp_path: Path, monkeypatch
 
 def counted(settings: float, trial: Trial) -> None:
     fitted = trial.train("network", lambda run: run.seed, trainings=1)
-    units = np.arange(6.0) + trial.seed
+    units = np.arange(12.0) + trial.seed
     trial.found.add("error", "ours", units, "easy")
     trial.found.add("error", "ours", units + 2, "hard")
     trial.found.add("error", "other", units + settings, "easy")
@@ -109,13 +109,27 @@ def test_a_unit_counts_once_however_many_cases_and_seeds_measure_it() -> None:
     assert fresh.rows("error", "ours").tolist() == [[1.0, 2.0, 11.0, 12.0]]
     assert len(again.compare("", ("error", "ours"), 0.0).ours) == 2
     assert len(fresh.compare("", ("error", "ours"), 0.0).ours) == 4
+    assert fresh.per_seed("error", "ours") == [1.5, 11.5]  # trainings, each with units of its own
+
+
+@pytest.mark.parametrize("new_units", [False, True])
+def test_an_interval_is_over_trainings_where_each_seed_trained_its_arms(new_units: bool) -> None:
+    once = results(replace(MADE_UP, new_units=new_units), 0.0, 10.0, 5.0)
+    assert once.compare("", ("error", "ours"), 0.0).trainings == 0
+    for part in once.parts:
+        part.training_seconds["ours"] = 1.0
+    anew = once.compare("", ("error", "ours"), 0.0)
+    assert anew.trainings == 3
+    # Seeds differ by 5, which three of them cannot average away: Student's t of two degrees of freedom.
+    assert anew.high - anew.low > 20
+    assert "3 trainings" in str(anew)
 
 
 def test_a_gain_is_judged_and_a_quick_run_may_be_kept_from_proving(how: Reproduction) -> None:
     outcome = MADE_UP.reproduce(how)
     assert outcome.verdict == "held"
     assert outcome.metrics["comparisons"]["error against other"]["gain"]["mean"] == 1
-    assert outcome.metrics["measures"]["error"]["ours"]["hard"]["per_seed"] == [4.5, 5.5, 6.5]
+    assert outcome.metrics["measures"]["error"]["ours"]["hard"]["per_seed"] == [7.5, 8.5, 9.5]
     cautious = replace(MADE_UP, quick_proves=False)
     assert cautious.reproduce(how).verdict == "held"
     assert cautious.reproduce(replace(how, effort="quick")).verdict == "partly"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headwater.experiments.comparison import Bound, compare, verdict
+from headwater.experiments.comparison import Bound, compare, compare_trainings, verdict
 
 RNG = np.random.default_rng(0)
 
@@ -55,3 +55,15 @@ def test_a_verdict_wants_everything_that_is_required() -> None:
     beside = compare("", [1.0, -1.0, 0.5, -0.5], np.zeros(4), "larger", "picture", required=False)
     assert verdict([good, beside]) == "held"
     assert verdict([chance, replace(yes, required=False)]) == "not held"
+
+
+def test_a_verdict_does_not_rest_on_few_units_but_for_trainings() -> None:
+    few = compare("", RNG.normal(5, 1, 9), np.zeros(9), "larger", "picture")
+    assert few.better
+    assert verdict([few]) == "not held"
+    assert verdict([few], fewest=0) == "held"
+    assert verdict([compare_trainings("", [5.0, 5.1, 5.2], [0.0, 0.1, 0.0], "larger")]) == "held"
+    assert str(few).endswith("(n = 9)")
+    one = compare("", [5.0], [0.0], "larger", "picture")
+    assert not one.better
+    assert not one.worse

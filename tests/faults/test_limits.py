@@ -5,15 +5,17 @@ All of them are read in children of one process, since it is the peak of a child
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from faults.hostile import GROUPS, Ask
+from faults.hostile import GROUPS, Ask, nifti_header
 from faults.limited import Ended, Limited
 from headwater.data.pictures import read_picture
 from headwater.data.resize import area, share, vote
@@ -80,7 +82,7 @@ def test_the_server_tells_what_a_child_took(limited: Limited) -> None:
 def test_limits_are_raised_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Image.new("L", (40, 40)).save(tmp_path / "p.png")
     monkeypatch.setenv("HEADWATER_LIMIT_PIXELS", "1000")
-    with pytest.raises(UserError, match="raise HEADWATER_LIMIT_PIXELS if you trust the file"):
+    with pytest.raises(UserError, match="raise --limit pixels or HEADWATER_LIMIT_PIXELS if you trust"):
         read_picture(tmp_path / "p.png", (1, 8, 8))
     monkeypatch.setenv("HEADWATER_LIMIT_PIXELS", "1600")
     read_picture(tmp_path / "p.png", (1, 8, 8))
@@ -88,6 +90,38 @@ def test_limits_are_raised_by_the_environment(monkeypatch: pytest.MonkeyPatch, t
     with pytest.raises(UserError, match="HEADWATER_LIMIT_PIXELS is 'many': give a whole number"):
         Limits()
     assert Limits(pixels=3).pixels == 3
+
+
+def test_limits_are_changed_for_one_command(
+    headwater: Any, repaint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "more than 99" in headwater(*repaint(), "--limit", "pixels=99").sentence(1)
+    assert Limits().pixels == 64_000_000
+    monkeypatch.setenv("HEADWATER_LIMIT_PIXELS", "99")
+    assert headwater(*repaint(), "--limit=pixels=400", "--limit", "items=1000").code == 0
+    assert "the names are file_bytes, pixels" in headwater(*repaint(), "--limit", "pixel=9").sentence(1)
+    assert "give a whole number" in headwater(*repaint(), "--limit", "pixels=many").sentence(1)
+    assert "--limit wants NAME=VALUE" in headwater(*repaint(), "--limit").sentence(2)
+    assert "--limit NAME=VALUE changes" in headwater("inspect", "--help").out
+
+
+@pytest.mark.parametrize(("shape", "code", "size"), [((256, 256, 256), 64, 8), ((512, 512, 256), 2, 1)])
+def test_a_volume_of_labels_is_read_though_it_packs_well(
+    limited: Limited, tmp_path: Path, shape: tuple[int, int, int], code: int, size: int
+) -> None:
+    """A box of label 3 in nothing: one to some hundreds, which of another file would be too much."""
+    row = np.zeros(shape[0] * shape[1], {8: np.float64, 1: np.uint8}[size])
+    row[: row.size // 2] = 3
+    path = tmp_path / "labels.nii.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(nifti_header(shape, code))
+        for _ in range(shape[2]):
+            file.write(row.tobytes())
+    assert row.nbytes * shape[2] / path.stat().st_size > 100
+    ended = limited.call("faults.readers:volume", path)
+    assert ended.code == 0, ended
+    assert ended.seconds < SECONDS, ended
+    assert ended.megabytes < 600, ended
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from headwater.atomic import sha256
-from headwater.cli import parts, record
+from headwater.cli import main, parts, record
 from headwater.cli.output import check_names
 from headwater.errors import UserError
 from headwater.locks import LOCK, locked
@@ -291,6 +292,29 @@ def test_the_last_steps_may_stop_between_any_two(headwater, one_thread, prior, p
         assert headwater(*words, out, "--resume", "--json").json["items"] == 5
         assert results(out) == results(tmp_path / "never"), out
         assert not (out / parts.FOLDER).exists()
+
+
+# --- a disk that is full
+
+
+@pytest.mark.parametrize("to", ["w.pt", "w.safetensors", "ours", "theirs"])
+@pytest.mark.parametrize("kilobytes", [0, 20, 600])
+def test_a_conversion_to_a_full_disk_is_a_sentence_and_leaves_nothing(
+    prior, tmp_path, monkeypatch, to, kilobytes
+):
+    said = []
+    monkeypatch.setattr("headwater.cli.voice.say_the_end", lambda sentence, _: said.append(sentence))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    form = {"ours": "headwater", "theirs": "diffusers"}.get(to, "adm")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, hard))  # a write beyond is refused
+    try:
+        code = main(["convert", str(prior), str(tmp_path / to), "--to", form])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 1
+    assert "cannot write" in said[0]
+    assert "free some space" in said[0]
+    assert not list(tmp_path.iterdir())
 
 
 # --- names

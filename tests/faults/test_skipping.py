@@ -132,3 +132,37 @@ def test_a_folder_that_cannot_be_opened_is_said(tmp_path, caplog):
     with caplog.at_level("WARNING", "headwater"):
         assert files_below(tmp_path) == []
     assert "cannot be opened" in caplog.text
+
+
+@pytest.mark.parametrize("times", [1e19, 1e30, 1e37])
+def test_measurements_whose_squares_overflow_are_said_to(headwater, prior, tmp_path, times):
+    k = np.random.default_rng(0).standard_normal((16, 16, 2)).view(np.complex128)[..., 0]
+    (tmp_path / "scans").mkdir()
+    np.save(tmp_path / "scans" / "k.npy", (k * times).astype(np.complex64))
+    words = ["apply", "score-mri", "--prior", prior, "--kspace", tmp_path / "scans", "--steps", 2]
+    said = headwater(*words, "--out", tmp_path / "out").sentence(1)
+    assert "whose squares 32-bit numbers cannot hold: divide them by" in said
+    assert not list((tmp_path / "out").rglob("*.n*"))
+    np.save(tmp_path / "scans" / "good.npy", k.astype(np.complex64))
+    said = headwater(*words, "--out", tmp_path / "some", "--on-error", "skip", "--json")
+    assert list(said.json["skipped"]) == ["k"]
+
+
+def test_a_pipe_among_results_is_left_out(headwater, repaint, pictures, tmp_path):
+    assert headwater(*repaint()).code == 0
+    for name in ("a.png", "filled/a.png", "filled/b.csv"):
+        os.mkfifo(tmp_path / "out" / name)
+    words = ["evaluate", "repaint", "--result", tmp_path / "out", "--truth", pictures, "--json"]
+    assert headwater(*words).json["pictures"] == 5
+    assert headwater("rerun", tmp_path / "out").code == 0
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: x")]
+)
+def test_too_little_memory_is_no_bug(headwater, repaint, monkeypatch, error):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr("headwater.cli.walk.Walk._batch", full)
+    assert "there is not enough memory: lower --batch" in headwater(*repaint()).sentence(1)

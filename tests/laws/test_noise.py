@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.noise import Noise, PowerLaw, Simplex, Truncated, White, derive, seeds
+from headwater.noise import Noise, PowerLaw, RandomSimplex, Simplex, Truncated, White, derive, seeds
 from headwater.noise.laws import octave_covariance, octave_variance
 
 LAWS = [
@@ -18,6 +18,7 @@ LAWS = [
     PowerLaw(octaves=3, wavelength=8.0),
     Simplex(),
     Simplex(octaves=3, wavelength=8.0, scale="unit"),
+    RandomSimplex(octaves=3, wavelength=16.0, white=0.3),
 ]
 DTYPES = [torch.float32, torch.float64, torch.complex64, torch.bfloat16]
 
@@ -178,6 +179,24 @@ def test_seeds_do_not_collide_even_in_the_32_bits_that_torch_uses() -> None:
 def test_one_bit_of_the_key_changes_about_half_of_the_seed(bit: int, value: int) -> None:
     flips = [(derive(7, value, i) ^ derive(7, value ^ (1 << bit), i)).bit_count() for i in range(40)]
     assert sum(flips) / len(flips) == pytest.approx(31.5, abs=3.5)
+
+
+def test_parameters_are_drawn_for_every_field() -> None:
+    """A field is that of the law drawn for it; shares of laws are as they say."""
+    law = RandomSimplex(octaves=2, wavelength=8.0, white=0.25)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds(3, n=400)]
+    drawn = [law._law(g) for g in generators]
+    white = sum(isinstance(one, White) for one in drawn)
+    assert 70 <= white <= 130
+    simplex = [one for one in drawn if isinstance(one, Simplex)]
+    assert {one.octaves for one in simplex} == {1, 2}
+    assert {round(one.persistence, 6) for one in simplex} == {0.48, 0.64, 0.8}
+    assert {one.wavelength for one in simplex} == {8.0, 4.0, 2.0, 1.0}
+    again = torch.Generator().manual_seed(seeds(3, n=1)[0])
+    alone = law._law(again).draw(torch.empty(1, 1, 8, 8), [again], 5)
+    assert torch.equal(law.stream(seeds(3, n=1))(torch.empty(1, 1, 8, 8), 5), alone)
+    with pytest.raises(ValueError, match="probability from 0 to 1"):
+        RandomSimplex(white=1.5)
 
 
 @pytest.mark.parametrize("law", LAWS, ids=by_name)

@@ -58,7 +58,8 @@ class Answer(nn.Module):
         super().__init__()
         q, unit, own = config.process.build(), config.on_unit_range, mean(config.shape)
         self.config, self.std = config, STD / 2 if unit else STD
-        self.register_buffer("label", q.label[1:])
+        told = q.alpha if config.network.get("kind") == "level" else q.label
+        self.register_buffer("label", told[1:])
         self.register_buffer("scales", torch.stack([q.alpha[1:], q.sigma[1:]]))
         self.register_buffer("mean", (own + 1) / 2 if unit else own)
 
@@ -159,6 +160,13 @@ def flow(shape: Shape, T: int) -> PriorConfig:
     return PriorConfig(adm(shape), shape, ProcessConfig("flow", T=T), predicts="v")
 
 
+def level(shape: Shape, T: int) -> PriorConfig:
+    """As `models.published` describes the network of SR3 that sees no picture, and DDPM-CD's."""
+    network = {"kind": "level", "model_channels": 32, "channel_mult": (1,), "num_res_blocks": 1}
+    network |= {"attention_resolutions": (), "in_channels": shape[0], "out_channels": shape[0]}
+    return PriorConfig(network, shape, ProcessConfig(T=T, low=1e-6, high=min(20 / T, 0.9)))
+
+
 def classes(shape: Shape, T: int) -> PriorConfig:
     return replace(untold(shape, T), label=CHOSEN)
 
@@ -175,6 +183,11 @@ def from_folder(prior: Prior, folder: Path) -> Prior:
 def from_weights(prior: Prior, folder: Path) -> Prior:
     torch.save(prior.network.state_dict(), folder / "model.pt")
     return Prior.from_pretrained(folder / "model.pt", shape=prior.shape, num_head_channels=32)
+
+
+def from_generator(prior: Prior, folder: Path) -> Prior:
+    torch.save(prior.network.state_dict(), folder / "gen.pth")
+    return Prior.from_pretrained(folder / "gen.pth", shape=prior.shape)
 
 
 def from_pipeline(prior: Prior, folder: Path) -> Prior:
@@ -206,6 +219,12 @@ KINDS: dict[str, PriorKind] = {
     "zero-snr": PriorKind("zero SNR", "v on a chain whose last timestep is pure noise", zero_snr),
     "edm": PriorKind("EDM", "EDM's preconditioned network and its noise levels", edm),
     "flow": PriorKind("flow", "straight paths from pictures to noise, predicting v", flow),
+    "level": PriorKind(
+        "level",
+        "a `.pth` file of SR3's kind, as DDPM-CD's: told how much of the picture is left, no timestep",
+        level,
+        read=from_generator,
+    ),
     "classes": PriorKind("classes", "a class-conditional network, read with `label=`", classes),
     "rgb": PriorKind("RGB", "pictures in colour", ours, lambda usual: (3, *usual[1:])),
     "grey": PriorKind("grey", "pictures in grey", ours, lambda usual: (1, *usual[1:])),

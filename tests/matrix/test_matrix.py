@@ -17,6 +17,7 @@ CELLS = [pytest.param(name, kind, id=f"{name}-{kind}") for name in cells.NAMES f
 def test_a_method_runs_on_a_prior_or_says_why_not(name: str, kind: str) -> None:
     sentence = cells.refusal(name, kind)
     assert not sentence or (len(sentence.split()) > 4 and ":" in sentence), sentence
+    assert cells.declined(name, kind) == sentence  # which the page is made of
 
 
 @pytest.mark.parametrize("name", cells.NAMES)

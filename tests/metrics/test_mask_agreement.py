@@ -73,6 +73,11 @@ def test_outlines_within_a_tolerance() -> None:
 def test_energy_distance_of_equal_sets_is_zero() -> None:
     masks = torch.stack([box(0, 0, 4, 4), box(0, 2, 4, 4)])
     assert float(energy_distance(masks, masks.flip(0))) == pytest.approx(0)
+    # Empty masks agree: half of one set meets half of the other in them, and all other pairs are disjoint.
+    none = torch.zeros_like(masks[:1])
+    ours, theirs = torch.cat([masks[:1], none]), torch.cat([box(8, 8, 2, 2)[None], none])
+    assert float(energy_distance(none, none)) == 0
+    assert float(energy_distance(ours, theirs)) == pytest.approx(2 * 3 / 4 - 1 / 2 - 1 / 2)
     # Two sets of one mask each: twice 1 - IoU, IoU = 8 / 24.
     assert float(energy_distance(masks[:1], masks[1:])) == pytest.approx(2 * (1 - 8 / 24))
 

@@ -8,6 +8,7 @@ from scipy import stats
 
 from headwater.metrics.statistics import (
     bootstrap_interval,
+    crossed_interval,
     permutation_test,
     ranks,
     sign_test,
@@ -50,17 +51,26 @@ def test_bootstrap_is_seeded_and_near_scipy() -> None:
     low, high = bootstrap_interval(B, seed=1)
     assert (low, high) == bootstrap_interval(B, seed=1)
     assert (low, high) != bootstrap_interval(B, seed=2)
-    theirs = stats.bootstrap((B,), np.mean, method="percentile", rng=0).confidence_interval
-    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.06)
+    theirs = stats.bootstrap((B,), np.mean, method="BCa", rng=0).confidence_interval
+    many = bootstrap_interval(B, seed=1, resamples=20_000)
+    assert many == pytest.approx((theirs.low, theirs.high), abs=0.03)
     narrow = bootstrap_interval(B, seed=1, level=0.5)
     assert low < narrow[0] < narrow[1] < high
 
 
-def test_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
-    draws = np.random.default_rng(0).normal(size=(300, 40))
-    intervals = [bootstrap_interval(row, seed=i, resamples=300) for i, row in enumerate(draws)]
-    covered = np.mean([low <= 0 <= high for low, high in intervals])
-    assert 0.88 <= covered <= 0.98
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    draws = np.random.default_rng(0).exponential(size=(300, 20))
+    for interval in (student_interval, lambda row: bootstrap_interval(row, seed=1, resamples=300)):
+        covered = np.mean([low <= 1 <= high for low, high in map(interval, draws)])
+        assert 0.88 <= covered <= 0.98
+
+
+def test_the_bootstrap_of_a_skewed_statistic_is_that_of_scipy() -> None:
+    x = np.random.default_rng(1).exponential(size=25)
+    found = bootstrap_interval(x, 0, resamples=9999, statistic=lambda v: float(v.std()))
+    theirs = stats.bootstrap((x,), np.std, method="BCa", rng=0).confidence_interval
+    assert found == pytest.approx((theirs.low, theirs.high), rel=0.02)
+    assert bootstrap_interval([2.0, 2.0, 2.0], 0) == (2.0, 2.0)
 
 
 def test_paired_permutation_is_that_of_scipy() -> None:
@@ -98,3 +108,23 @@ def test_students_interval_is_that_of_scipy(n: int) -> None:
     assert (low, high) == pytest.approx(expected, abs=1e-9)
     with pytest.raises(ValueError, match="two values"):
         student_interval(A[:1])
+
+
+@pytest.mark.parametrize("between", [0.0, 0.3, 1.0])
+def test_a_crossed_interval_covers_the_truth_for_other_trainings_and_other_units(between: float) -> None:
+    rng, covered, narrow = np.random.default_rng(0), [], []
+    for _ in range(400):
+        x = rng.normal(0, between, (4, 1)) + rng.normal(0, 1, (1, 30)) + rng.normal(0, 1, (4, 30))
+        low, high = crossed_interval(x)
+        covered.append(low <= 0 <= high)
+        inside = student_interval(x.mean(0))
+        narrow.append(inside[0] <= 0 <= inside[1])
+        assert high - low >= inside[1] - inside[0] - 1e-9
+    assert 0.91 <= np.mean(covered) <= 0.995
+    if between == 1.0:
+        assert np.mean(narrow) < 0.6  # over units alone it says too much
+
+
+def test_a_crossed_interval_wants_two_of_each() -> None:
+    with pytest.raises(ValueError, match="two trainings"):
+        crossed_interval([[1.0, 2.0, 3.0]])

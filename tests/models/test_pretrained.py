@@ -18,7 +18,6 @@ from torch import nn
 from headwater import gallery
 from headwater.atomic import sha256, written_aside
 from headwater.baselines.autoregressive import Autoregressive, AutoregressiveConfig
-from headwater.baselines.supervised import FittedUNet
 from headwater.bench.peak_memory import peak_bytes
 from headwater.data.characters import Characters
 from headwater.data.tokenizer import Tokenizer
@@ -33,7 +32,9 @@ from headwater.methods.segmentation.ddpm_segmentation.method import PixelClassif
 from headwater.methods.segmentation.implicit_ensembles.method import FittedImplicitEnsembles
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff
 from headwater.methods.segmentation.shared.mask_diffusion import MasksConfig
+from headwater.methods.segmentation.shared.supervised import FittedUNet
 from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfig
+from headwater.methods.series.timegrad.method import FittedTimeGrad, ForecasterConfig, TimeGradSizes
 from headwater.methods.synthesis.d3pm_images.method import D3PMImagesConfig, FittedD3PMImages
 from headwater.methods.synthesis.glide.method import FittedGlide, GlideConfig
 from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
@@ -95,6 +96,18 @@ def imputed() -> ImputerConfig:
     return ImputerConfig(CSDIConfig(2, 1, 8, 2, 8, 8, 4), ("x", "é"), scale, 6, Chain(4))
 
 
+def forecaster() -> ForecasterConfig:
+    scale, known = (
+        Scale(np.array([0.1, 3.0]), np.array([1.0, 1 / 3]), 1.0),
+        Scale(np.ones(1), np.ones(1), 1.0),
+    )
+    sizes = TimeGradSizes(2, 2, 5, "LSTM", 2, 4, 0.1, 6, 2, 4, 4, 8, 2)
+    names, process = ("x", "é"), ProcessConfig(T=4)
+    return ForecasterConfig(
+        sizes, names, ("c",), scale, known, np.ones(2), "change", "hours", (1, 2), 4, process
+    )
+
+
 def lettered() -> D3PMConfig:
     pairs = ((0, 1, 2), (3, 4, 5), (6, 7, 8))
     return D3PMConfig(TextTransformerConfig(4, 8, 8, 1, 2), Characters("\nab"), pairs, T=5)
@@ -119,6 +132,7 @@ CONFIGS: dict[type[Pretrained], Callable[[], Any]] = {
     FittedDiffuSeq: lambda: DiffuSeqConfig(told(), words(), 20),
     FittedCaptioner: captioned,
     FittedCSDI: imputed,
+    FittedTimeGrad: forecaster,
     FittedD3PM: lettered,
     DomainClassifier: lambda: DomainsConfig(
         ClassifierConfig(**unet(3, 2), pool="adaptive"), SHAPE, ProcessConfig(T=10)

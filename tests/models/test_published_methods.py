@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from headwater.cli import main
 from headwater.data.tokenizer import Tokenizer
@@ -31,6 +31,7 @@ from headwater.methods.segmentation.implicit_ensembles.method import (
 )
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
 from headwater.methods.series.csdi.method import FittedCSDI
+from headwater.methods.series.timegrad.method import FittedTimeGrad, TimeGradNet, TimeGradSizes
 from headwater.methods.synthesis.glide.method import FittedGlide, FittedGlideUpsampler, Glide
 from headwater.methods.synthesis.glide_inpaint.method import FittedGlideInpaint
 from headwater.methods.synthesis.sdm.method import SDM, FittedSDM
@@ -95,6 +96,11 @@ GOLDEN: dict[str, tuple[type[Pretrained], Callable[[dict[str, Any]], dict[str, A
         lambda c: {"t": c["times"], "feat_scales": c["feat_scales"], "output_cm_size": 32, "n_timestep": 10},
     ),
     "darl/model": (FittedDARL, lambda c: {**c["schedule"], "image_size": 32}),
+    "timegrad/tiny": (FittedTimeGrad, lambda c: {"freq": "H", "beta_end": c["beta_end"]}),
+    "timegrad/tiny_quad": (
+        FittedTimeGrad,
+        lambda c: {"freq": "D", "lags_seq": [1, 2, 3], "dilation_cycle_length": 3, "beta_schedule": "quad"},
+    ),
     "csdi/tiny_quad": (FittedCSDI, lambda c: {k: c[k] for k in ("diffusion", "model")}),
     "csdi/tiny_linear_uncond": (FittedCSDI, lambda c: {k: c[k] for k in ("diffusion", "model")}),
 }
@@ -106,6 +112,7 @@ TABLES = {
     FittedSR3: ("betas", "sqrt_recip_alphas_cumprod"),
     FittedPalette: ("gammas", "posterior_mean_coef1"),
     FittedDARL: ("betas", "posterior_variance"),
+    FittedTimeGrad: ("diffusion.betas", "diffusion.sqrt_recip_alphas_cumprod", "scaler.minimum_scale"),
 }
 """Tables of the chain that the authors' files hold beside the networks."""
 WORDED = (FittedGlide, FittedGlideInpaint, FittedCaptioner, FittedDiffuSeq)
@@ -121,9 +128,21 @@ def checkpoint(
     weights = ref.under("w/head" if cls is ChangeDetector else "w")
     if cls is FittedDARL:
         weights = {f"{to}.{k}": v for name, to in HELD.items() for k, v in ref.under(f"w/{name}").items()}
+    if cls is FittedTimeGrad:
+        weights = {f"denoise_fn.{k}": v for k, v in weights.items()} | recurrent(ref.config["net"], name)
     torch.save(weights | {name: torch.rand(10) for name in TABLES.get(cls, ())}, tmp_path / "theirs.pt")
     words = {"tokenizer": WORDS} if cls in WORDED else {}
     return tmp_path / "theirs.pt", {**settings(ref.config), **words}, weights
+
+
+def recurrent(net: dict[str, Any], name: str) -> dict[str, Tensor]:
+    """What the golden files of TimeGrad, which hold the noise predictor, lack: hours with three lags and
+    four numbers of the clock, or days with three and two, an LSTM or a GRU of two layers."""
+    D, kind, clock = net["target_dim"], *((nn.LSTM, 4) if name == "timegrad/tiny" else (nn.GRU, 2))
+    rnn = kind(4 * D + clock, 6, 2).state_dict()
+    condition = nn.Linear(6, net["cond_length"]).state_dict()
+    held = {f"rnn.{k}": v for k, v in rnn.items()} | {"embed.weight": torch.rand(D, 1)}
+    return held | {f"proj_dist_args.proj.0.{k}": v for k, v in condition.items()}
 
 
 @every
@@ -334,6 +353,25 @@ def test_the_heads_of_ddpm_cd_and_its_prior_are_told_by_their_shapes() -> None:
     }
     assert level_network(theirs) == prior
     assert {seen_names(name) for name in theirs} == set(shapes(network))
+
+
+def test_the_papers_timegrads_are_told_by_their_shapes() -> None:
+    """Of hourly electricity and solar power, both copies of the noise predictor in the file."""
+    for D, inputs in ((370, 1484), (137, 552)):
+        with torch.device("meta"):
+            network = TimeGradNet(TimeGradSizes(D, 3, 4))
+        own = shapes(network)
+        assert own["rnn.weight_ih_l0"] == (160, inputs)
+        theirs = {k.replace("condition.", "proj_dist_args.proj.0."): v for k, v in own.items()}
+        theirs |= {f"diffusion.{k}": v for k, v in own.items() if k.startswith("denoise_fn.")}
+        theirs["diffusion.betas"] = (100,)
+        layout = FittedTimeGrad.published(theirs, {"freq": "H"})
+        assert layout.config.network == TimeGradSizes(D, 3, 4)
+        named = {layout.name(k) for k in theirs if not layout.unused(k)}
+        assert named == {f"network.{name}" for name in own}
+    with torch.device("meta"):
+        count = sum(p.numel() for p in TimeGradNet(TimeGradSizes(7, 1, condition=20)).denoise_fn.parameters())
+    assert count == 15_372
 
 
 def test_the_papers_diffuseq_is_told_by_its_shapes() -> None:

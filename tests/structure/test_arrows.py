@@ -87,7 +87,7 @@ def in_tests(module: str) -> bool:
 
 def is_claim(module: str) -> bool:
     """Whether a module is (part of) the claim of a method, or of several: a chapter's table is one."""
-    if module in {f"headwater.methods.{chapter}.table" for chapter in TABLES}:
+    if module in {table.module for table in TABLES.values()}:
         return True
     return bool(place(module)[0]) and "claim" in module.rsplit(".", 1)[1] and not in_tests(module)
 
@@ -222,9 +222,11 @@ def test_every_room_is_complete(name: str) -> None:
     assert list((entry.folder / "recipes").glob("*.yaml")) or "recipes" not in wanted
 
 
-@pytest.mark.parametrize("chapter", TABLES)
-def test_every_table_is_complete(chapter: str) -> None:
-    assert [f for f in ("table.py", "README.md") if not (SRC / "methods" / chapter / f).exists()] == []
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_is_complete(name: str) -> None:
+    table = TABLES[name]
+    wanted, folder = (f"{table.file}.py", "README.md"), SRC / "methods" / table.chapter
+    assert [f for f in wanted if not (folder / f).exists()] == []
 
 
 def test_every_folder_of_a_chapter_is_a_room_or_shared() -> None:

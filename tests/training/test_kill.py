@@ -77,7 +77,7 @@ def finish(pid: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(max(1800, 60 * KILLS))
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     torch.set_num_threads(1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headwater.attacks.threat import Threat
-from headwater.metrics.statistics import bootstrap_interval, wilson_interval
+from headwater.metrics.statistics import student_interval, wilson_interval
 from headwater.report import Share
 
 WORST = "worst case over all attacks"
@@ -59,9 +59,9 @@ class Report:
         if self.votes == 1 or CLEAN not in self.single:
             return {}
         return {
-            name: Share(low, float(v.double().mean()), high)
+            name: Share(max(0.0, low), float(v.double().mean()), min(1.0, high))
             for name, v in self.single_by_name.items()
-            for low, high in [bootstrap_interval(v.numpy(), seed=0)]
+            for low, high in [student_interval(v.numpy()) if len(v) > 1 else (0.0, 1.0)]
         }
 
     @property

@@ -17,7 +17,7 @@ from headwater.models.pretrained import Pretrained
 from headwater.modes import in_evaluation
 from headwater.nets.text_denoiser import NextWord, TextDenoiserConfig
 from headwater.noise import Purpose, derive
-from headwater.sampling import Run, RunOptions
+from headwater.sampling import Batch, Run, RunOptions
 from headwater.training import TrainerConfig, train
 
 
@@ -69,21 +69,35 @@ class Autoregressive(Pretrained):
 
     @torch.inference_mode()
     @in_evaluation
-    def write(self, source: Texts, **how: Unpack[RunOptions]) -> tuple[list[str], int]:
-        """The greedy continuation of each source, and the network calls per batch at most.
+    def write(
+        self, source: Texts, temperature: float = 0.0, n: int = 1, **how: Unpack[RunOptions]
+    ) -> tuple[list[str], int]:
+        """n continuations of each source, those of one source together, and the network calls per batch at
+        most: words are drawn at a temperature, and at 0 the likeliest taken.
 
-        Keys and values of earlier words are kept, so a call costs one word.
+        Keys and values of earlier words are kept, so a call costs one word. Draw k of source i depends on the
+        seed, k and i alone.
         """
         run, texts, calls = Run(**how), list[str](), 0
         tokenizer, length = self.config.tokenizer, self.config.network.length
         self.network.to(run.device)
-        for batch in run.batches(len(source)):
+        for batch in run.batches(len(source), draws=n):
             pairs = pack(tokenizer, source[batch.rows], None, length)
             heads = [ids[~target] for ids, target in zip(pairs.ids, pairs.target, strict=True)]
             longest = max(map(len, heads))
             ids = torch.stack([F.pad(h, (longest - len(h), 0), value=tokenizer.pad) for h in heads])
             real = torch.stack([torch.arange(longest) >= longest - len(h) for h in heads])
-            words = self.network.continued(ids.to(run.device), real.to(run.device), tokenizer.sep)
+
+            def drawn(logits: Tensor, batch: Batch = batch) -> Tensor:
+                uniform = torch.special.ndtr(batch.noise(logits.double())).clamp(1e-12, 1 - 1e-12)
+                return (logits / temperature - (-uniform.log()).log()).argmax(-1)
+
+            words = self.network.continued(
+                batch.repeat(ids).to(run.device),
+                batch.repeat(real).to(run.device),
+                tokenizer.sep,
+                drawn if temperature else None,
+            )
             texts += tokenizer.decode(words.cpu(), first=True)
             calls = max(calls, words.shape[1])
         return texts, calls

@@ -17,17 +17,21 @@ from headwater.controls import Clip
 from headwater.core import Denoises, Prediction, last, respaced, reverse
 from headwater.core.sampler import DDIM, Ancestral
 from headwater.core.transition import Level
+from headwater.data import load
 from headwater.data.windows import Scale, Windows
 from headwater.methods.segmentation.segdiff.method import FittedSegDiff, SegDiff
 from headwater.methods.series.csdi.method import Chain, FittedCSDI, ImputerConfig
+from headwater.methods.synthesis.blended_diffusion.method import BlendedDiffusion
 from headwater.methods.synthesis.glide.method import FittedGlide
 from headwater.methods.synthesis.sdm.method import SDM, FittedSDM
+from headwater.models import Prior
+from headwater.models.image_text import encoder_of
 from headwater.nets.csdi import CSDIConfig, CSDINet
 from headwater.noise import White
 from headwater.sampling import Run, guided
 
 TOLERANCE = 1e-4
-Part = Literal["guidance", "captions", "picture", "map", "side information"]
+Part = Literal["guidance", "captions", "picture", "map", "side information", "estimate"]
 Ways = tuple[Callable[[], Tensor], Callable[[], Tensor]]
 
 
@@ -40,12 +44,14 @@ class ComputedOnce:
     picture: SegDiff's RRDB sees a picture once for all its masks and steps, against once a step and mask.
     map: what the norms of SDM's decoder read from a label map, once a picture, against in each call.
     side information: CSDI's embeddings and their projections, once per window, against once a step and draw.
+    estimate: Blended Diffusion steps by the same estimate that its guide's gradient goes through, against a
+        network call for each, as in the reference code.
     """
 
     part: Part
     steps: int
     batch: int
-    """Captions, masks of one picture, label maps, or draws of one window."""
+    """Captions, masks of one picture, label maps, draws of one window, or edited pictures."""
     pairs: int
     side: int = 64
     """Side of SegDiff's and SDM's pictures, or columns of CSDI's series."""
@@ -60,13 +66,15 @@ class ComputedOnce:
             "picture": self.picture,
             "map": self.map,
             "side information": self.side_information,
+            "estimate": self.estimate,
         }
         (ours, peer), sizes = made[self.part]()
         ends = ours(), peer()
         equal = relative_agreement(*ends, TOLERANCE, "ends of walks")
         name = f"once: {self.part}, {self.batch}"
         times = alternate(ours, peer, self.pairs, run, name, (self.steps, self.steps))
-        how = "in two calls a step" if self.part == "guidance" else "computed again at every step"
+        twice = self.part in ("guidance", "estimate")
+        how = "in two calls a step" if twice else "computed again at every step"
         return [
             times.row(
                 name,
@@ -112,6 +120,23 @@ class ComputedOnce:
             x = fitted.process.start(torch.empty(self.batch, *fitted.shape), noise)
             plan = respaced(fitted.process.T, self.steps)
             return last(reverse(model, x, plan, DDIM(), [Clip()], noise, False, **cond))
+
+    def estimate(self) -> tuple[Ways, str]:
+        """The shipped prior and encoder of emoji."""
+        prior, encoder = Prior.from_pretrained("emoji"), encoder_of("emoji-captions")
+        asked = Prior(_Asked(prior.network), prior.config)
+        method = BlendedDiffusion("emoji-captions", steps=self.steps, skip=0, candidates=1)
+        image = load("emoji", "test", 32).images[: self.batch]
+        known = torch.ones(1, 1, 32, 32, dtype=torch.bool)
+        known[..., 8:24, 8:24] = False
+        quiet = Run(device="cpu", seed=0, batch_size=self.batch, progress=False)
+        text = CAPTIONS[: self.batch]
+
+        def drawn(one: Prior) -> Tensor:
+            return method.draw(one, image, known, text, encoder, quiet)
+
+        said = f"Blended Diffusion with the shipped prior and encoder, {self.batch} x 3 x 32 x 32"
+        return (lambda: drawn(prior), lambda: drawn(asked)), said
 
     def _said(self, fitted: FittedGlide) -> str:
         size = " x ".join(map(str, fitted.shape))
@@ -208,6 +233,19 @@ class _TwoCalls:
         nothing = {k: v.expand_as(cond[k]) for k, v in self.null.items()}
         plain = self.inner(x, t, previous, **nothing)
         return told.with_x0(plain.x0 + self.scale * (told.x0 - plain.x0))
+
+
+class _Asked(nn.Module):
+    """A prior's network that is asked once more, without a gradient, before each call."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.inner = network
+
+    def forward(self, *given: Tensor, **more: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.inner(*given, **more)
+        return self.inner(*given, **more)
 
 
 class _Forgetful(nn.Module):

@@ -81,6 +81,7 @@ QUICK: Mapping[str, Sequence[Comparison]] = {
         ComputedOnce("picture", 5, 4, 3),
         ComputedOnce("map", 10, 1, 3),
         ComputedOnce("side information", 10, 8, 3, side=35, scale=1),
+        ComputedOnce("estimate", 10, 2, 3),
     ),
     "gradient": (PurifierGradient(10, 4, 3),),
     "restoring": (Restoring("DDRM", 20, 4, 5), Restoring("DPS", 50, 4, 3)),

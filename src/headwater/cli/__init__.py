@@ -52,9 +52,10 @@ def _run(words: list[str]) -> int:
     from headwater.cli.usage import WrongUsage
     from headwater.cli.voice import Ended, notes_heard
     from headwater.errors import LeftAlone
+    from headwater.limits import as_by_default
 
     try:
-        with notes_heard():
+        with notes_heard(), as_by_default():
             return _verb(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else DONE

@@ -9,7 +9,6 @@ from typing import Any
 
 from headwater.atomic import sweep, write_file
 from headwater.cli.files import OnError, open_all
-from headwater.cli.kinds import FAMILIES
 from headwater.cli.methods import (
     PRIOR,
     answers,
@@ -18,11 +17,13 @@ from headwater.cli.methods import (
     fitted_class,
     inputs_of,
     kinds,
+    may_lack,
     options_of,
     reading_of,
     recorded_method,
     results,
     shape_of,
+    size_of,
     spare,
     takes,
     verb_of,
@@ -34,6 +35,7 @@ from headwater.cli.parts import FOLDER, Parts
 from headwater.cli.record import PAGE, hashes, is_compared, read_record, write_record
 from headwater.cli.resume import same_run
 from headwater.cli.showing import show
+from headwater.cli.sizes import SIZE, for_size
 from headwater.cli.volumes import volumes_of, write_volumes
 from headwater.cli.walk import Walk
 from headwater.cli.work import Resumed, answer, as_json, usable
@@ -68,6 +70,8 @@ def run(argv: Sequence[str]) -> int:
         hint = f"{PRIOR[:-1]}; by default the one that was fitted with." if fitted_too else PRIOR
         fields["prior"] = (str | None if fitted_too else str, hint)
         free |= {"prior": None} if fitted_too else {}
+        if not fitted:  # what was fitted knows its own size
+            fields["size"], free["size"] = (str | None, SIZE), None
     fields |= answers(function)
     free |= vars(UNSAID)
     fields["on_error"] = (OnError, "What a corrupt input does: stop, or be skipped and listed.")
@@ -117,15 +121,18 @@ def _prepared(
         given["fitted"] = fitted.from_pretrained(folder, device=device)
         about["fitted_hash"] = given["fitted"].hash
     if takes(function, "prior"):
-        if where is None:
+        if where is None and not may_lack(function, "prior"):
             raise UserError(f"{options.fitted} does not say which prior it was fitted on: add --prior")
-        given["prior"] = Prior.from_pretrained(str(where)).to(device)
-        about["prior_hash"] = given["prior"].hash
+        prior = None if where is None else Prior.from_pretrained(str(where)).to(device)
+        given["prior"], about["prior_hash"] = prior, None if prior is None else prior.hash
+        if prior is not None and not fitted:
+            pictures = {k: (v, getattr(options, k)) for k, v in kinds(function).items() if v.name == "images"}
+            given["prior"] = for_size(prior, options.size, pictures, reading_of(options))
     wanted = kinds(function)
     shape = shape_of(given.get("prior"), given.get("fitted"), chosen)
     files, fitted_to = {k: getattr(options, k) for k in wanted}, given.get("fitted")
-    whole, known = getattr(chosen, "tiled", False), classes_of(fitted_to)
-    sources = open_all(wanted, files, shape, reading=reading_of(options), whole=whole, classes=known)
+    size, known = size_of(chosen), classes_of(fitted_to)
+    sources = open_all(wanted, files, shape, reading=reading_of(options), size=size, classes=known)
     about["inputs"] = {key: source.mark for key, source in sources.items()}
     return Walk(chosen, sources, given, results(method), work, options.on_error), about
 
@@ -133,7 +140,7 @@ def _prepared(
 def _open(name: str, options: Any, about: dict[str, Any], walk: Walk) -> None:
     """The output folder: new, or of the same run, which was stopped."""
     out, first = options.out, walk.first
-    families = {k: FAMILIES[kind.name] for k, kind in walk.outputs.items()}
+    families = walk.families
     shared = [file for file, _ in walk.tables.values()]
     if first.grid is not None:
         shared += volumes_of(walk.outputs, first.grid)
@@ -208,8 +215,8 @@ def _answer(options: Any, walk: Walk, skipped: dict[str, str]) -> int:
 
 
 def _page(name: str, argv: Sequence[str], walk: Walk, out: Path) -> None:
-    every = {**{k: s.family for k, s in walk.sources.items()}}
-    every |= {k: FAMILIES[kind.name] for k, kind in walk.outputs.items()}
+    every = {k: s.family for k, s in walk.sources.items() if s.family.looks}
+    every |= walk.families
     page = Page(name, walk.first.count(len(walk.first)), "headwater apply")
     lead = f"Some of the {walk.first.family.noun[1]}; all are in the folder."
     show(page.section("Results", lead), every, walk.shown)

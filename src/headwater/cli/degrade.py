@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from headwater.cli.files import open_all
-from headwater.cli.kinds import FAMILIES
+from headwater.cli.kinds.pictures import Measured
 from headwater.cli.methods import PRIOR
 from headwater.cli.options import parse
 from headwater.cli.output import apart, check_names, open_output
@@ -22,14 +22,15 @@ from headwater.errors import need
 from headwater.locks import locked
 from headwater.methods.base import Kind
 from headwater.models import Prior
-from headwater.noise import Purpose, White, derive
+from headwater.noise import Purpose, White, counted, derive
 from headwater.operators import Measurement
 from headwater.operators.named import operator_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Work):
-    """Measure clean pictures as `headwater apply ddrm` and `dps` take them: OUT/measured/*.png."""
+    """Measure clean pictures as `headwater apply ddrm` and `dps` take them: OUT/measured/*.png, or *.npy
+    where what is measured is no picture."""
 
     image: Annotated[
         str, tyro.conf.arg(help="A folder of pictures, one picture, or a shipped set."), tyro.conf.Positional
@@ -49,6 +50,9 @@ class Options(Work):
     """In pictures and volumes with units of their own: the values that become black and white."""
     noise: float = 0.0
     """Standard deviation of the noise that is added, for values in [-1, 1]."""
+    photons: float | None = None
+    """Number of photons that a white pixel counts on average, for Poisson noise; 255 is what papers call a
+    rate of 1."""
     prior: Annotated[str | None, tyro.conf.arg(help=f"{PRIOR[:-1]}: pictures get its size first.")] = None
 
 
@@ -56,6 +60,8 @@ def run(argv: Sequence[str]) -> int:
     """Read, measure and write pictures, a batch at a time."""
     options = parse(Options, argv, "headwater degrade")
     need(options.noise >= 0, f"--noise is {options.noise}: give its standard deviation, 0 or more")
+    photons = options.photons
+    need(photons is None or photons > 0, f"--photons is {photons}: give a number above 0")
     apart(options.out, {"IMAGES": options.image, "--known": options.known})
     with locked(options.out):
         return _degrade(options)
@@ -79,23 +85,20 @@ def _degrade(options: Options) -> int:
 
     a = measurement([0])
     wanted = tuple(a.forward(torch.zeros(1, *shape)).shape[1:])
-    need(
-        len(wanted) == 3 and wanted[0] in (1, 3) and options.by != "phase-retrieval",
-        f"what {options.by!r} measures is no picture: measure it in Python, by headwater.operators",
-    )
-    written = FAMILIES["images"]
+    light = options.photons is None or a.picture
+    need(light, f"{options.by!r} measures no light, which photons tell of: omit --photons")
+    written = Measured(a.picture)
     names = check_names({n: written.files("measured", n) for n in source.names}, (), options.out)
     out = open_output(options.out, "degrade", "", names, options.overwrite)
     about = {"inputs": {name: each.mark for name, each in sources.items()}}
     write_record(out, "degrade", "", options, about, None)
     for batch in work.track(work.batches(len(source)), "pictures"):
         image, a = source.read(list(batch.items)), measurement(batch.items)
-        y = a.real(image)
+        y, seeds = a.real(image), [derive(work.seed, Purpose.MEASURED, i) for i in batch.items]
+        if options.photons is not None:
+            y = a.kept(counted(y, options.photons, [derive(seed, 1) for seed in seeds]))
         if options.noise:
-            y = y + options.noise * White().stream(
-                [derive(work.seed, Purpose.MEASURED, i) for i in batch.items]
-            )(y)
-            y = a.kept(y)
+            y = a.kept(y + options.noise * White().stream(seeds)(y))
         if not batch.items.start:
             Parts(out).plan(names)
         for i, one in zip(batch.items, y, strict=True):

@@ -64,9 +64,10 @@ def run(argv: Sequence[str]) -> int:
     )
     where = {key: _where(key, kind, options, record, key in spare(function)) for key, kind in wanted.items()}
     names = {kind.name for kind in wanted.values()}
-    shape = _shape(options.result) if names & {"images", "mask", "labels", "map"} else None
+    shape = _shape(options.result, record) if names & {"images", "mask", "labels", "map"} else None
     made = {key for key in wanted if where[key] == str(_written(options.result, key, wanted[key]))}
-    reading = reading_of(options, _with_fit(record))
+    settled = _with_fit(record)
+    reading = reading_of(options, settled)
     compared = names & {"images", "mask", "labels"}
     originals = _originals(method, record, shape, reading) if compared else None
     labels = [Path(str(where[key])) for key in made if wanted[key].name == "labels"]
@@ -76,7 +77,7 @@ def run(argv: Sequence[str]) -> int:
     sources = open_all(wanted, where, shape, tuple(wanted), reading, made, originals, classes)
     given = together(sources, not options.json)
     first, count = next(iter(sources.values())), given.items
-    numbers = recorded_method(method, record).evaluate(**given.values)  # pyright: ignore[reportAttributeAccessIssue]
+    numbers = recorded_method(method, settled).evaluate(**given.values)  # pyright: ignore[reportAttributeAccessIssue]
     width = max(map(len, numbers))
     lines = "\n".join(f"{key:>{width}}  {value:.6g}" for key, value in numbers.items())
     noun, of = first.family.noun[1], len(first)
@@ -134,10 +135,13 @@ def _originals(method: Any, record: dict[str, Any], shape: Any, reading: Reading
     return None
 
 
-def _shape(result: Path) -> tuple[int, int, int] | None:
-    """Channels and size of the pictures in a result folder, if it has any."""
-    found = files_below(result, SUFFIXES)
-    if not found:
-        return None
-    with described(found[0]) as picture:
-        return (3 if picture.mode == "RGB" else 1, picture.height, picture.width)
+def _shape(result: Path, record: dict[str, Any]) -> tuple[int, int, int] | None:
+    """Channels and size of the pictures that a run wrote, if it wrote any: in colour where those of one
+    output are, since masks and maps beside them are grey. Without a record, of all pictures in the folder."""
+    named = [result / name for name in record.get("outputs") or {} if name.lower().endswith(SUFFIXES)]
+    written = [path for path in named if path.is_file()] or files_below(result, SUFFIXES)
+    found = list[tuple[int, int, int]]()
+    for path in {path.relative_to(result).parts[0]: path for path in reversed(written)}.values():
+        with described(path) as picture:
+            found.append((3 if picture.mode == "RGB" else 1, picture.height, picture.width))
+    return max(found, default=None)

@@ -12,11 +12,13 @@ import numpy as np
 
 from headwater.cli.kinds import FAMILIES, Request
 from headwater.cli.kinds.family import Shape
+from headwater.cli.methods import Size
 from headwater.cli.pairing import key_of, one, partners, rows_of
 from headwater.cli.parts import Stamp, stamp
 from headwater.cli.record import read_record, recorded_input
 from headwater.data import UnreadableError
 from headwater.data.kspace import Slices
+from headwater.data.nifti import files_of
 from headwater.data.reading import UNSAID, Reading
 from headwater.data.volumes import Grid
 from headwater.errors import UserError
@@ -61,7 +63,7 @@ class Source:
         """The file that an item is read from; None of what ships."""
         if isinstance(self.items, Slices):
             return self.items.places[row][0]
-        paths: Sequence[Path] = getattr(self.items, "paths", ())
+        paths: Sequence[Path] = getattr(self.items, "paths", ()) or getattr(self.items, "files", ())
         if paths:
             return paths[row % len(paths)]  # a mask that is drawn on a turned picture has a row of its own
         given = Path(self.ask.where).expanduser()
@@ -69,7 +71,8 @@ class Source:
 
     def read_from(self, rows: Sequence[int]) -> dict[str, Stamp]:
         """The files that items were read from, as they are now."""
-        files = {path for path in map(self.file, rows) if path is not None}
+        read = {path for path in map(self.file, rows) if path is not None}
+        files = {file for path in read for file in files_of(path)}
         for path in files - self._stamps.keys():
             self._stamps[path] = stamp(path)
         return {str(path): self._stamps[path] for path in sorted(files)}
@@ -143,7 +146,7 @@ def open_all(
     made: Collection[str] = (),
     originals: Source | None = None,
     classes: int = 0,
-    whole: bool = False,
+    size: Size = "asked",
 ) -> dict[str, Source]:
     """The inputs that were given, by argument.
 
@@ -154,7 +157,7 @@ def open_all(
     made: the inputs that a method wrote, in the numbering and size that it works in.
     originals: the pictures that masks and label maps are drawn on; by default those among the inputs.
     classes: how many classes label maps have at least, if that is known.
-    whole: whether pictures at least as large as `shape` keep the height and width of the first one.
+    size: whose height and width pictures are read at, where `shape` says some.
     """
     loose = any(kind.name == "kspace" for kind in wanted.values())
     given = {name: kind for name, kind in wanted.items() if where[name] is not None}
@@ -162,19 +165,17 @@ def open_all(
     sources: dict[str, Source] = {}
     for name in sorted(given, key=lambda name: given[name].name != "images"):
         # A mask of k-space belongs to its own grid, which no prior decides.
-        size = None if loose and given[name].name == "mask" else shape
+        own = None if loose and given[name].name == "mask" else shape
         # What the user says is about files of the user's; tables of ours are written in the manner of these.
         said = UNSAID if name in made and given[name].name != "series" else reading
-        if whole and size is not None:
-            shape, whole = (
-                _whole(size, Source(given[name], Request(name, str(where[name]), reading=said))),
-                False,
-            )
-            size = shape
+        if size != "asked" and own is not None:
+            first = Source(given[name], Request(name, str(where[name]), reading=said))
+            shape, size = _whole(own, first, size), "asked"
+            own = shape
         ask = Request(
             name,
             str(where[name]),
-            size,
+            own,
             tuple(results),
             bool(results),
             said,
@@ -192,10 +193,12 @@ def open_all(
     return {name: sources[name] for name in given}
 
 
-def _whole(shape: Shape, pictures: Source) -> Shape:
-    """The shape of pictures as stored, in the channels of `shape`; `shape` itself where they are smaller."""
+def _whole(shape: Shape, pictures: Source, size: Size) -> Shape:
+    """The shape of pictures as stored, in the channels of `shape`; `shape` itself where only larger ones are
+    asked for and these are smaller."""
     height, width = (pictures.shape or shape)[1:]
-    return (shape[0], height, width) if height >= shape[1] and width >= shape[2] else shape
+    smaller = height < shape[1] or width < shape[2]
+    return shape if smaller and size == "larger" else (shape[0], height, width)
 
 
 def measured_of(source: Source) -> Source | None:

@@ -16,9 +16,11 @@ from headwater.cli.methods import (
     answers,
     inputs_of,
     kinds,
+    may_lack,
     options_of,
     reading_of,
     shape_of,
+    size_of,
     spare,
     takes,
     verb_of,
@@ -97,13 +99,13 @@ def run(argv: Sequence[str]) -> int:
 def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
     device, prior, about = str(team.device), None, dict[str, Any]()
     run = dataclasses.replace(options.run(), device=device, progress=team.first and not options.json)
-    if takes(function, "prior"):
+    if takes(function, "prior") and options.prior is not None:
         prior = Prior.from_pretrained(options.prior).to(device)
         about["prior_hash"] = prior.hash
     wanted = kinds(function)
     where = {key: getattr(options, key) for key in wanted}
-    shape, whole = shape_of(prior, options.method), getattr(options.method, "tiled", False)
-    sources = open_all(wanted, where, shape, reading=reading_of(options), whole=whole)
+    shape, size = shape_of(prior, options.method), size_of(options.method)
+    sources = open_all(wanted, where, shape, reading=reading_of(options), size=size)
     out = options.out
     if team.first:
         _opened(name, options)
@@ -114,7 +116,7 @@ def _fit(name: str, function: Any, options: Any, team: Processes) -> int:
         write_record(out, "fit", name, options, about, None)
     team.wait()
     run = dataclasses.replace(run, checkpoint_dir=out / CHECKPOINTS)
-    made = options.method.fit(**({} if prior is None else {"prior": prior}), **given.values, **run)
+    made = options.method.fit(**({"prior": prior} if takes(function, "prior") else {}), **given.values, **run)
     team.wait()
     if not team.first:
         return 0
@@ -138,6 +140,9 @@ def _options(name: str, method: Any, words: list[str]) -> Any:
     fields: dict[str, tuple[Any, str]] = {"prior": (str, PRIOR)} if takes(function, "prior") else {}
     fields |= inputs_of(function) | answers(function)
     free = {**spare(function), **vars(UNSAID)}
+    if may_lack(function, "prior"):
+        fields["prior"] = (str | None, f"{PRIOR[:-1]}; none beside features of your own.")
+        free["prior"] = None
     kind = options_of("fit", name, Resumed if _goes_on(method) else Work, fields, free)
     kind = with_method(kind, method)
     taken = "--recipe NAME|FILE takes hyper-parameters from a recipe of the method or from a file like it."

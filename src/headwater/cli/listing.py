@@ -41,9 +41,10 @@ def run(argv: Sequence[str]) -> int:
         for name, entry in METHODS.items():
             if entry.chapter == chapter:
                 print(f"  {name:<{width}}  {verdicts.get(name, ''):<8}  {entry.summary}")
-        if chapter in TABLES:
-            summary = f"{TABLES[chapter].summary}: `headwater reproduce {chapter}`"
-            print(f"  {'side by side':<{width}}  {verdicts.get(chapter, ''):<8}  {summary}")
+        for name, table in TABLES.items():
+            if table.chapter == chapter:
+                summary = f"{table.summary}: `headwater reproduce {name}`"
+                print(f"  {'side by side':<{width}}  {verdicts.get(name, ''):<8}  {summary}")
     if not FOLDERS:
         print(f"\nshipped priors, fitted methods and data are in {ABSENT}")
         return 0

@@ -9,7 +9,7 @@ import itertools
 import textwrap
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import tyro
 from torch import Tensor
@@ -20,6 +20,9 @@ from headwater.errors import UserError, need
 from headwater.methods.base import Kind, Method, hints_of, kind_of
 from headwater.methods.catalogue import METHODS
 
+Size = Literal["asked", "larger", "stored"]
+"""Height and width of pictures: as a prior or method asks; as the first picture has them, where they are
+larger; or as the first picture has them."""
 PRIOR = "A shipped prior, a folder, a guided-diffusion file or a hub name."
 
 
@@ -33,6 +36,11 @@ def kinds(function: Callable[..., Any]) -> dict[str, Kind]:
 def takes(function: Callable[..., Any], name: str) -> bool:
     """Whether a method's function has an argument of that name."""
     return name in inspect.signature(function).parameters
+
+
+def may_lack(function: Callable[..., Any], name: str) -> bool:
+    """Whether a method's function also takes None for an argument."""
+    return type(None) in typing.get_args(hints_of(function).get(name))
 
 
 def results(method: type[Method]) -> dict[str, Kind]:
@@ -158,6 +166,13 @@ def shape_of(prior: Any, *others: Any) -> tuple[int, int, int] | None:
     shapes = [getattr(owner, "shape", None) for owner in (prior, *others)]
     good = [s for s in shapes if isinstance(s, tuple) and len(s) == 3 and all(isinstance(n, int) for n in s)]
     return good[0] if good else None
+
+
+def size_of(method: Any) -> Size:
+    """Which height and width pictures are read at: see `Method`."""
+    if getattr(method, "resize", False):
+        return "stored"
+    return "larger" if getattr(method, "tiled", False) else "asked"
 
 
 def classes_of(fitted: Any) -> int:

@@ -15,25 +15,31 @@ import yaml
 
 from headwater.cli.usage import WrongUsage, nearest
 from headwater.errors import UserError
+from headwater.limits import NAMES, choose
 from headwater.plain_yaml import read_yaml
 
 T = TypeVar("T")
 
 SPOKEN = ("json", "overwrite", "resume", "max_minutes")
 """How to run this time: on the command line only, never in a config or a record."""
-_COMMON = ("--help", "--config", "--print-config")
+_COMMON = ("--help", "--config", "--print-config", "--limit")
 
 
 def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = None) -> T:
     """Read the options of a verb from the words after it.
 
     `--config FILE` gives defaults from a YAML file (a run.yaml will do); `--print-config` prints the options
-    as such a file and stops. default: options that hold unless a word or the config says otherwise.
+    as such a file and stops; `--limit NAME=VALUE` changes what a file may cost whoever reads it, until the
+    command ends. default: options that hold unless a word or the config says otherwise.
     Raises WrongUsage, in one sentence, for words that fit no option.
     """
     import tyro
 
-    words, config = take(list(argv), "--config")
+    words, limit = take(list(argv), "--limit", "NAME=VALUE")
+    while limit is not None:
+        choose(limit)
+        words, limit = take(words, "--limit", "NAME=VALUE")
+    words, config = take(words, "--config")
     show = "--print-config" in words
     words = [word for word in words if word != "--print-config"]
     if config is not None:
@@ -46,7 +52,8 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = Non
     except SystemExit as end:
         if end.code:
             raise WrongUsage(_one_sentence(said.getvalue(), words, prog)) from None
-        print("--config FILE takes options from a YAML file, --print-config prints them as one.\n")
+        print("--config FILE takes options from a YAML file, --print-config prints them as one.")
+        print(f"--limit NAME=VALUE changes what a file may cost: {', '.join(NAMES)}.\n")
         raise
     except ValueError as error:  # what a dataclass says about its own values
         raise WrongUsage(str(error)) from None
@@ -56,12 +63,12 @@ def parse(kind: type[T], argv: Sequence[str], prog: str, default: T | None = Non
     return found
 
 
-def take(words: list[str], flag: str) -> tuple[list[str], str | None]:
+def take(words: list[str], flag: str, what: str = "a file") -> tuple[list[str], str | None]:
     """The words without `flag FILE`, and the file."""
     for i, word in enumerate(words):
         if word == flag:
             if i + 1 == len(words):
-                raise WrongUsage(f"{flag} wants a file after it")
+                raise WrongUsage(f"{flag} wants {what} after it")
             return words[:i] + words[i + 2 :], words[i + 1]
         if word.startswith(flag + "="):
             return words[:i] + words[i + 1 :], word.removeprefix(flag + "=")

@@ -14,6 +14,7 @@ from headwater.cli.options import parse
 from headwater.cli.output import apart, open_output
 from headwater.cli.parts import Parts
 from headwater.cli.record import PAGE, write_record
+from headwater.cli.sizes import for_size
 from headwater.cli.work import Work, answer
 from headwater.core import network_calls
 from headwater.data import save_picture
@@ -38,6 +39,9 @@ class Options(Work):
     """Sampler of each step; `ancestral`, the prior's own, and `dpm-solver-sde` draw fresh noise in it."""
     steps: int | None = None
     """Number of steps; by default 50, and every timestep for `ancestral`."""
+    size: str | None = None
+    """Size of the pictures where it is larger than the prior's, HEIGHTxWIDTH: its network is asked tile by
+    tile, and the tiles are blended in every step."""
     label: int | None = None
     """Number of the class to draw, for priors that know classes."""
 
@@ -53,7 +57,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _sample(argv: Sequence[str], options: Options) -> int:
     work = options.run()
-    prior = Prior.from_pretrained(options.prior).to(options.device)
+    prior = for_size(Prior.from_pretrained(options.prior).to(options.device), options.size)
     channels = prior.shape[0]
     need(
         channels in (1, 3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,8 @@ def _charts(section: Section, name: str, tables: Mapping[str, Table]) -> None:
     """One chart a column, those with gaps first: what was given, and what came out where nothing was."""
     key, given = next(iter(tables.items()))
     axis = f"hours since midnight, {given.first_day}" if given.first_day else next(iter(given.heads))
-    rows = _window(given, max(map(len, tables.values())))
+    tables = {label: _aligned(table, given) for label, table in tables.items()}
+    rows = _window(tables, given)
     tables = {label: table.part(*rows) for label, table in tables.items()}
     known = np.isnan(tables[key].values).sum(0) == 0
     columns = [given.columns[k] for k in np.argsort(known, kind="stable")]
@@ -55,9 +57,20 @@ def _charts(section: Section, name: str, tables: Mapping[str, Table]) -> None:
         section.curve(_lines(tables, column), axis, column, f"{name}: {column}{many}")
 
 
-def _window(given: Table, longest: int) -> tuple[int, int]:
-    """Rows around the first gap, rows beyond what was given included; else from the first row."""
+def _aligned(table: Table, given: Table) -> Table:
+    """A table whose rows begin later than those that were given, as a forecast's, with empty ones before."""
+    lead = int((given.times < table.times[0] - 1e-9).sum()) if len(table) else 0
+    values = np.concatenate([np.full((lead, len(table.columns)), np.nan), table.values])
+    times = np.concatenate([given.times[:lead], table.times])
+    return replace(table, values=values, times=times, stamps=()) if lead else table
+
+
+def _window(tables: Mapping[str, Table], given: Table) -> tuple[int, int]:
+    """Rows around the first gap, or the first row of a forecast; else from the first row."""
+    longest = max(map(len, tables.values()))
+    later = [int(np.isnan(t.values).all(1).argmin()) for t in tables.values() if t is not given]
     gaps = np.flatnonzero(np.isnan(given.values).any(1)).tolist() or [len(given)]
+    gaps = [max(later)] if later and max(later) > 0 else gaps
     start = max(0, min(gaps[0] - _ROWS // 4, longest - _ROWS))
     return start, start + _ROWS
 

@@ -1,28 +1,78 @@
-"""Masks, label maps and pictures against the pictures that they belong to: of one size, and turned alike."""
+"""The size that is worked at; and masks, label maps and pictures against the pictures that they belong to: of
+one size, and turned alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from headwater.cli.kinds.family import Shape
+from headwater.cli.kinds.family import Request, Shape
 from headwater.cli.kinds.pictures import Drawn
+from headwater.cli.usage import WrongUsage
 from headwater.data.orientation import Layout, layout_of
+from headwater.data.reading import UNSAID, Reading
 from headwater.errors import UserError
 from headwater.notes import note
 
 if TYPE_CHECKING:
     from headwater.cli.files import Source
+    from headwater.methods.base import Kind
+    from headwater.models import Prior
 
 Size = tuple[int, int]
+SIZE = (
+    "Size to work at where pictures are larger than the prior's: HEIGHTxWIDTH, or `own` for that of the "
+    "first picture; its network is asked tile by tile, and the tiles are blended in every step."
+)
 _ALONE = (
     "is of another shape than the results, and there is no picture to compare it with: its middle is taken, "
     "as of pictures"
 )
+
+
+def for_size(
+    prior: Prior,
+    said: str | None,
+    pictures: Mapping[str, tuple[Kind, str | None]] = MappingProxyType({}),
+    reading: Reading = UNSAID,
+) -> Prior:
+    """The prior for pictures of the size that was asked for, see `Prior.tiled`; without one its own, and a
+    note where the pictures are larger.
+
+    pictures: the inputs that are pictures, with what was given. Raises UserError for a size that cannot be.
+    """
+    from headwater.cli.files import Source
+
+    given = next(((key, kind, where) for key, (kind, where) in pictures.items() if where), None)
+    if said is not None and said != "own":
+        found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", said)
+        if found is None:
+            raise WrongUsage(f"--size cannot be {said!r}: give HEIGHTxWIDTH, such as 200x600, or own")
+        return prior.tiled(int(found[1]), int(found[2]))
+    stored = None
+    if given is not None:
+        key, kind, where = given
+        try:
+            stored = Source(kind, Request(key, str(where), reading=reading)).shape
+        except UserError:  # whoever reads them says what is wrong, or what they are taken for
+            if said == "own":
+                raise
+    if said == "own":
+        if stored is None:
+            raise WrongUsage("--size own: no picture says the size of the results: give HEIGHTxWIDTH")
+        return prior.tiled(*stored[1:])
+    own = prior.shape[1:]
+    much = stored is not None and min(n / m for n, m in zip(stored[1:], own, strict=True)) >= 2
+    if given is not None and stored is not None and much:
+        what = f"the pictures are {_by(stored[1:])} and are worked on at the prior's {_by(own)}"
+        note(f"{what}: --size own gives results of their size", f"--{given[0]}")
+    return prior
 
 
 def fitted(

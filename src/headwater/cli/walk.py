@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headwater.atomic import names_synced_later, sha256, sync_folders
 from headwater.cli.files import OnError, Source
-from headwater.cli.kinds import FAMILIES
+from headwater.cli.kinds import FAMILIES, Family
 from headwater.cli.methods import taken_apart
 from headwater.cli.parts import Part, Parts, Stamp
 from headwater.errors import LeftAlone, UserError, need
@@ -54,9 +54,14 @@ class Walk:
         self.partners = {s.name: s.all_partners(self.first, self.on_error) for s in others}
 
     @property
+    def families(self) -> dict[str, Family]:
+        """How each output is written and shown."""
+        return {key: FAMILIES[kind.name].of(self.method) for key, kind in self.outputs.items()}
+
+    @property
     def tables(self) -> dict[str, tuple[str, str]]:
         """The file in OUT that all items of an output share, and what it begins with, by output."""
-        found = {key: FAMILIES[kind.name].table(key) for key, kind in self.outputs.items()}
+        found = {key: family.table(key) for key, family in self.families.items()}
         return {key: table for key, table in found.items() if table}
 
     def over(self, batches: Sequence[range], out: Path, page: Callable[[], None] | None) -> None:
@@ -131,7 +136,7 @@ class Walk:
                 bad[row] = why
                 continue
             if len(self.shown) < SHOWN:
-                seen = {key: value[i] for key, value in items.items()}
+                seen = {k: value[i] for k, value in items.items() if self.sources[k].family.looks}
                 self.shown.append((name, {k: _kept(v) for k, v in {**seen, **mine}.items()}))
             done.append((name, mine, self.first.affine(row)))
         return done
@@ -141,7 +146,7 @@ class Walk:
     ) -> tuple[dict[str, str], dict[Path, str]]:
         """One item's files; gives its lines of common tables, and the SHA-256 of each file."""
         with names_synced_later() as files:
-            families = {k: FAMILIES[kind.name].at(at) for k, kind in self.outputs.items()}
+            families = {k: family.at(at) for k, family in self.families.items()}
             lines = {k: family.write(out, k, name, made[k]) for k, family in families.items()}
         return lines, {path: sha256(path) for path in sorted(files)}
 

@@ -22,14 +22,15 @@ Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How to work; nothing here but the seed changes the result of an item."""
+    """How to work; nothing here but the seed decides what an item draws."""
 
     out: Path
     """Folder for the results; must be empty or new."""
     seed: int = 0
     """Decides every draw."""
     batch: int = 32
-    """Items per network call; lower it to save memory."""
+    """Number of items per network call; lower it to save memory. Another one changes rounding, and so the
+    last digits of a result, never what is drawn for it."""
     device: str = field(default_factory=best_device)
     """Device to work on: cpu, cuda, cuda:1, mps and so on; the best there is by default."""
     overwrite: Switch = False

@@ -101,9 +101,9 @@ def read_npz(path: Path | str, limits: Limits | None = None) -> dict[str, np.nda
 
 
 def picture_stack(
-    array: np.ndarray, where: str, window: Window | None = None, *, gray: bool = False
+    array: np.ndarray, where: str, window: Window | None = None, *, channels: int = 0
 ) -> Tensor:
-    """Turn an array of pictures into float32 (N, C, H, W) in [-1, 1], C 1 or 3.
+    """Turn an array of pictures into float32 (N, C, H, W) in [-1, 1], C 1 or 3, or another that is wanted.
 
     Args:
         array: axes as `batch_of` reads them, and values as `black_and_white` does: unsigned integers
@@ -112,7 +112,8 @@ def picture_stack(
             channel is opacity; the colours are laid on white.
         where: the name that errors use.
         window: the values that become black and white, for others.
-        gray: whether gray pictures are wanted, which decides what (3, H, W) is.
+        channels: how many are wanted, 0 if that is not known: 1 decides what (3, H, W) is; of another number
+            than 1 and 3 the array has four axes, the second or the last of that length, and no opacity.
 
     Raises:
         UnreadableError: if shape, type or range is another, or means two things.
@@ -120,13 +121,14 @@ def picture_stack(
     """
     if array.dtype.kind not in "buif":
         raise UnreadableError(f"{where} has type {array.dtype}: use uint8 or float32")
-    array = batch_of(array, where, gray)
+    plain = channels not in (0, 1, 3)
+    array = _measured(array, where, channels) if plain else batch_of(array, where, channels == 1)
     low, high = black_and_white(array, where, window)
     pixels = array if window is None else array.clip(low, high)
     tensor = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))
     tensor = tensor if low == -1 and high == 1 else (tensor - low if low else tensor) * (2 / (high - low)) - 1
     tensor = tensor.clamp(-1, 1)
-    if array.shape[1] < 4:
+    if plain or array.shape[1] < 4:
         return tensor
     if low != 0 or high not in (1, 255, 65535):
         raise UnreadableError(
@@ -134,6 +136,17 @@ def picture_stack(
         )
     opacity = (tensor[:, 3:] + 1) / 2
     return tensor[:, :3] * opacity + 1 - opacity
+
+
+def _measured(array: np.ndarray, where: str, channels: int) -> np.ndarray:
+    """An array of pictures of so many channels as (N, C, H, W), a view."""
+    fits = [axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] == channels and array.size]
+    if len(fits) != 1:
+        raise UnreadableError(
+            f"{where} has shape {array.shape}, where pictures of {channels} channels are wanted: save "
+            f"(N, {channels}, H, W)"
+        )
+    return np.moveaxis(array, fits[0], 1)
 
 
 def axial_slices(volume: Tensor, window: Window | None = None, where: str = "the volume") -> Tensor:

@@ -17,10 +17,11 @@ from . import augment, shipped
 from .arrays import picture_stack, read_npy, read_npz
 from .formats import array_kind
 from .levels import Window, check_window
+from .listing import files_below
 from .nifti import is_volume, other_scan, read_volume, refused_scan
-from .pictures import Limits, UnreadableError, centre_box, list_pictures, read_picture
+from .pictures import SUFFIXES, Limits, UnreadableError, centre_box, list_pictures, read_picture
 from .resize import area
-from .volumes import Grid, pictures_of
+from .volumes import Grid, Volume, pictures_of
 
 # Decoded pictures are kept up to this many bytes, so that later epochs read no files.
 CACHE_BYTES = 1024**3
@@ -126,6 +127,8 @@ class TensorDataset(Dataset):
     augmentation: Literal["none", "brain"] = "none"
     grid: Grid | None = None
     """Where the pictures lie in the volume that they are slices of."""
+    files: list[Path] = field(default_factory=list)
+    """The file of each picture, where they are from several."""
 
     def __post_init__(self) -> None:
         channels, height, width = self.images.shape[1:]
@@ -157,6 +160,7 @@ def open_dataset(
     limits: Limits | None = None,
     window: Window | None = None,
     bands: tuple[int, ...] = (),
+    slices: tuple[int, int] | None = None,
 ) -> Dataset:
     """Open pictures by the name of a shipped set, a folder, an .npz/.npy or a NIfTI file.
 
@@ -164,7 +168,8 @@ def open_dataset(
         where: a shipped set (`digits`, `brain:colin`: `name:split`, train by default), a folder of
             PNG, JPEG, WebP and TIFF files (`./digits` for a folder that is called like a set), an
             .npz with `images` and, if there are classes, `labels`, an .npy, or a NIfTI volume,
-            whose axial slices are the pictures.
+            whose axial slices are the pictures; a folder without a picture may hold such volumes,
+            which are all read now.
         shape: (C, H, W) to bring every picture to: centre crop, then area averaging (bicubic when
             growing), gray to RGB or back. Folders need it; None keeps the stored shape elsewhere.
         on_error: what a corrupt picture in a folder does: "stop" raises when it is read; "skip"
@@ -175,6 +180,7 @@ def open_dataset(
         window: the values that become black and white where pictures have units of their own, such
             as (-1000, 400) of a CT; what lies beyond is cut. Shipped sets need none.
         bands: of TIFF files of more than four bands those to read, counted from 1, one for each channel.
+        slices: of volumes the first and the last axial slice to read, counted from 0 at the feet.
 
     Raises:
         UserError: if the window is none, nothing is there, a folder has no picture, every picture is
@@ -187,13 +193,15 @@ def open_dataset(
         return _shipped(str(where), shape, labels)
     path = Path(where)
     if path.is_dir():
+        if volumes := volumes_below(path):
+            return _volumes(path, volumes, shape, on_error, limits, window, slices)
         return _folder(path, shape, on_error, labels, limits, window, bands)
     if not path.is_file():
         raise UserError(
             f"{where} is neither a folder nor a file nor a shipped set: check the path, or choose"
             f" one of {', '.join(shipped.names())}"
         )
-    return _file(path, shape, labels, limits, window)
+    return _file(path, shape, labels, limits, window, slices)
 
 
 def conform(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -213,7 +221,10 @@ def conform(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     if images.shape[1] == 3 and channels == 1:
         luma = torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype)
         return (images * luma.view(1, 3, 1, 1)).sum(1, keepdim=True)
-    raise ValueError(f"pictures have 1 or 3 channels, not {channels}")
+    raise UserError(
+        f"pictures of {images.shape[1]} channels were given where {channels} are wanted: give an array of "
+        f"{channels} channels, (N, {channels}, H, W)"
+    )
 
 
 def _loaded(where: str) -> shipped.Set:
@@ -282,6 +293,45 @@ def _folder(
     return found
 
 
+def volumes_below(folder: Path) -> list[Path]:
+    """The NIfTI files below a folder that holds no picture; none where it holds one."""
+    if files_below(folder, SUFFIXES):
+        return []
+    return files_below(folder, (".nii", ".nii.gz", ".hdr"))
+
+
+def _volumes(
+    root: Path,
+    paths: list[Path],
+    shape: tuple[int, int, int] | None,
+    on_error: str,
+    limits: Limits,
+    window: Window | None,
+    slices: tuple[int, int] | None,
+) -> TensorDataset:
+    """The axial slices of all volumes, at the size of the first one where no shape is given."""
+    parts, names, files, skipped = list[Tensor](), list[str](), list[Path](), list[Skipped]()
+    for path in paths:
+        place = path.relative_to(root)
+        try:
+            found = _file(path, shape, "none", limits, window, slices)
+        except UnreadableError as error:
+            if on_error == "stop":
+                raise
+            skipped.append(Skipped(place.as_posix(), str(error)))
+            continue
+        shape = shape or found.shape
+        parts.append(found.images)
+        names += [(place.parent / name).as_posix() for name in found.names]
+        files += [path] * len(found)
+    if not parts:
+        raise UserError(
+            f"{root} has no readable volume, {len(skipped)} were skipped: the first because "
+            f"{skipped[0].reason}"
+        )
+    return TensorDataset(torch.cat(parts), names, skipped=skipped, files=files)
+
+
 def _skip_bad(found: FolderDataset) -> None:
     """Leave out every picture that cannot be read, keeping what was decoded."""
     good, kept = [], {}
@@ -303,33 +353,49 @@ def _skip_bad(found: FolderDataset) -> None:
 
 
 def _file(
-    path: Path, shape: tuple[int, int, int] | None, labels: str, limits: Limits, window: Window | None
+    path: Path,
+    shape: tuple[int, int, int] | None,
+    labels: str,
+    limits: Limits,
+    window: Window | None,
+    slices: tuple[int, int] | None = None,
 ) -> TensorDataset:
-    classes, grid = None, None
+    classes, grid, first = None, None, 0
     if other := other_scan(path):
         raise refused_scan(path, other)
     # A volume may also be one file of a pair, which no suffix of an array tells.
-    kind, gray = "nii" if is_volume(path) else array_kind(path), shape is not None and shape[0] == 1
+    kind, wanted = "nii" if is_volume(path) else array_kind(path), shape[0] if shape else 0
     if kind == "nii":
-        images, grid = pictures_of(read_volume(path, limits), path, limits, window)
+        volume = read_volume(path, limits)
+        if slices is not None:
+            volume, first = _cut(volume, slices, path), slices[0]
+        images, grid = pictures_of(volume, path, limits, window)
     elif kind == "npy":
-        images = picture_stack(read_npy(path, limits), str(path), window, gray=gray)
+        images = picture_stack(read_npy(path, limits), str(path), window, channels=wanted)
     else:
         arrays = read_npz(path, limits)
         if "images" not in arrays:
             held = ", ".join(arrays)
             raise UserError(f"{path} holds {held}: name the array of pictures images")
-        images = picture_stack(arrays["images"], f"{path}[images]", window, gray=gray)
+        images = picture_stack(arrays["images"], f"{path}[images]", window, channels=wanted)
         if labels == "auto" and "labels" in arrays:
             classes = _class_labels(arrays["labels"], len(images), path)
     count = int(classes.max()) + 1 if classes is not None else 0
     return TensorDataset(
         grid=grid.fitted(shape[1:]) if grid and shape else grid,
         images=conform(images, shape) if shape else images,
-        names=[f"{path.name.split('.')[0]}-{i:05d}" for i in range(len(images))],
+        names=[f"{path.name.split('.')[0]}-{first + i:05d}" for i in range(len(images))],
         labels=classes,
         classes=[str(i) for i in range(count)],
     )
+
+
+def _cut(volume: Volume, slices: tuple[int, int], path: Path) -> Volume:
+    """Some axial slices of a volume. UnreadableError where it has not all of them."""
+    (first, last), count = slices, volume.values.shape[2]
+    if not 0 <= first <= last < count:
+        raise UnreadableError(f"{path} has slices 0 to {count - 1}, not {first} to {last}: give two of them")
+    return volume.of_slices(first, last)
 
 
 def _class_labels(array, count: int, path: Path) -> Tensor | None:

@@ -94,7 +94,7 @@ class Slices:
         as their file says, of k-space its voxel size alone; None where the file does not say it."""
         path, index = self.places[row]
         if suffix_of(path) in _NIFTI:
-            return _volume_read(path, self.limits).of_slice(index or 0).affine
+            return _volume_read(path, self.limits).of_slices(index or 0, index or 0).affine
         size = hdf5.voxel_size(path) if suffix_of(path) in hdf5.SUFFIXES else None
         return None if size is None else np.diag([size[1], size[0], size[2], 1.0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from headwater.errors import need
 from headwater.notes import note
 
 from .arrays import read_npy
 from .lossless import grey_step, lossless
+from .nifti import read_volume
 from .orientation import Grid, distinct, turned
 from .pictures import Limits, UnreadableError, centre_box
 from .pixels import grid_of, upright
 from .resize import nearest, vote
+from .volumes import square_size
 
 UNLABELLED = 255
 BLACK_AND_WHITE = (0, UNLABELLED)
@@ -158,6 +162,49 @@ class Held:
                 "of classes, also of those without a pixel here; 255, if left out, stays unlabelled"
             )
         return tuple(range(last + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVolume:
+    """The label maps of the axial slices of a NIfTI volume, anterior up, as its pictures are."""
+
+    path: Path
+    stored: Grid
+    """Whole numbers (Z, H, W)."""
+
+    @classmethod
+    def read(cls, path: Path, limits: Limits | None = None) -> LabelVolume:
+        """Read a volume of whole numbers; of voxels that are not square each square pixel has the number
+        under its middle. UnreadableError as of `read_volume`, and for other numbers."""
+        volume = read_volume(path, limits)
+        slices = volume.values.permute(2, 1, 0).flip(1)
+        size = square_size(volume.affine, (slices.shape[1], slices.shape[2]))
+        if size != tuple(slices.shape[1:]):
+            slices = torch.stack([nearest(one, *size) for one in slices])
+        return cls(path, whole_numbers(slices.numpy(), str(path)))
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def held(self) -> Held:
+        """The values of all slices."""
+        found = Held()
+        found.add(self.path, self.stored)
+        return found
+
+    def labels(self, row: int, size: tuple[int, int] | None, values: Sequence[int]) -> Tensor:
+        """The label map of a slice, with `size` and `values` as for `read_labels`."""
+        labels = _classes(self.stored[row], values, self.path)
+        return (resized(labels, size) if size else labels).long()
+
+
+def rgb_of(palette: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Red, green and blue, 0 to 255, of colours such as #ff0000. UserError for anything else."""
+    for colour in palette:
+        fits = re.fullmatch(r"#[0-9a-fA-F]{6}", colour)
+        need(fits is not None, f"{colour!r} is no colour: give # and six hexadecimal digits, such as #ff0000")
+    return [(value >> 16, value >> 8 & 255, value & 255) for value in (int(c[1:], 16) for c in palette)]
 
 
 def note_gaps(labels: Tensor) -> None:

@@ -26,6 +26,7 @@ class Inserted:
         kind: what was inserted.
         radius: half the size in pixels: mean radius of a blob, half length of a scratch.
         contrast: change of brightness on the scale of [-1, 1]; 0 for a missing patch.
+        weight: float32 (H, W) in [0, 1], the share of the contrast that each pixel got; None for a patch.
     """
 
     image: Tensor
@@ -33,6 +34,7 @@ class Inserted:
     kind: Kind
     radius: float
     contrast: float
+    weight: Tensor | None = None
 
     @property
     def description(self) -> str:
@@ -49,6 +51,7 @@ def lesion(
     *,
     radius: float | None = None,
     contrast: float | None = None,
+    softness: float | None = None,
 ) -> Inserted:
     """Insert one soft-edged, irregular blob that lies inside the brain.
 
@@ -59,6 +62,8 @@ def lesion(
         radius: mean radius in pixels; by default one of 4, 6, 9 and 13 % of the width.
         contrast: added brightness on the scale of [-1, 1], negative for darker; by default
             +-0.3, +-0.5 or +-0.8.
+        softness: width of the rim in pixels: on it the weight falls from 0.73 to 0.27; by default 0.4
+            and a tenth of the radius.
 
     Raises:
         ValueError: if the brain is empty or the shapes disagree.
@@ -72,12 +77,13 @@ def lesion(
     radius = chosen if radius is None else radius
     contrast = strength if contrast is None else contrast
     centre = _deep_centre(inside, radius, generator)
-    weight = _blob(inside.shape, centre, radius, generator) * inside
+    softness = 0.4 + 0.1 * radius if softness is None else softness
+    weight = _blob(inside.shape, centre, radius, softness, generator) * inside
     truth = weight >= 0.5
     # The centre pixel stays part of the lesion however small and irregular it is.
     truth[centre] = True
     changed = (image + contrast * weight).clamp(-1, 1)
-    return Inserted(changed, truth, "lesion", radius, contrast)
+    return Inserted(changed, truth, "lesion", radius, contrast, weight)
 
 
 def defect(image: Tensor, seed: int, kind: Kind | None = None) -> Inserted:
@@ -108,9 +114,9 @@ def defect(image: Tensor, seed: int, kind: Kind | None = None) -> Inserted:
         radius *= 2
         weight = _scratch(image.shape[-2:], (row, column), radius, generator)
     else:
-        weight = _blob(image.shape[-2:], (row, column), radius, generator)
+        weight = _blob(image.shape[-2:], (row, column), radius, 0.4 + 0.1 * radius, generator)
     changed = (image + contrast * weight).clamp(-1, 1)
-    return Inserted(changed, weight >= 0.5, kind, radius, contrast)
+    return Inserted(changed, weight >= 0.5, kind, radius, contrast, weight)
 
 
 def _patch(image: Tensor, centre: tuple[float, float], radius: float, generator: torch.Generator) -> Inserted:
@@ -134,7 +140,9 @@ def _scratch(
     return line * ((half - along.abs()) / 2 + 0.5).clamp(0, 1)
 
 
-def _blob(size: torch.Size, centre: tuple[float, float], radius: float, generator: torch.Generator) -> Tensor:
+def _blob(
+    size: torch.Size, centre: tuple[float, float], radius: float, softness: float, generator: torch.Generator
+) -> Tensor:
     """Weight (H, W) in [0, 1] of a star-shaped blob; 0.5 on its outline."""
     rows, columns = _offsets(size, centre)
     angle = torch.atan2(rows, columns)
@@ -142,7 +150,6 @@ def _blob(size: torch.Size, centre: tuple[float, float], radius: float, generato
     for wave in (2, 3, 4, 5):
         size_of_wave = 0.3 / wave * _between(generator, 0, 1)
         outline = outline + size_of_wave * torch.cos(wave * angle + _between(generator, 0, 6.2832))
-    softness = 0.4 + 0.1 * radius
     return torch.sigmoid((radius * outline - torch.hypot(rows, columns)) / softness * 2)
 
 

@@ -12,6 +12,8 @@ _LEFT_THERE = frozenset(
     {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "__pycache__", "Thumbs.db"}
 )
 """Folders and files of systems and programs, which hold thumbnails and copies of names."""
+TABLES = (".csv", ".tsv")
+"""Suffixes of tables of cells."""
 
 
 def suffix_of(path: Path) -> str:

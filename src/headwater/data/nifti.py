@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from headwater.limits import VOLUME
 from headwater.notes import note
 
 from .arrays import checked, corrupt
@@ -43,6 +44,15 @@ _OTHERS = {
 def is_volume(path: Path) -> bool:
     """Whether a file is called like a NIfTI file, in letters of any case."""
     return path.name.lower().endswith(SUFFIXES)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that hold what is read as one: itself, and of a pair the other one, if it is there."""
+    other = {".hdr": ".img", ".img": ".hdr"}.get(_plain_suffix(path))
+    try:
+        return [path] if other is None else [path, _sibling(path, other)]
+    except UnreadableError:
+        return [path]
 
 
 def other_scan(path: Path) -> str:
@@ -84,7 +94,7 @@ def read_volume(path: Path | str, limits: Limits | None = None) -> Volume:
             stored = math.prod(shape) * image.get_data_dtype().itemsize
             if stored > available:
                 raise UnreadableError(f"{path} is cut short (its header promises {stored} bytes): replace it")
-            if not limits.unpacks(stored, size):
+            if not limits.unpacks(stored, size, VOLUME):
                 raise UnreadableError(unpacking(path, stored, size, limits))
             affine = _affine(image.header, pixdim, path)
             turn = orientations.io_orientation(affine)
@@ -97,7 +107,9 @@ def read_volume(path: Path | str, limits: Limits | None = None) -> Volume:
     except Exception as error:
         # nibabel has no common base for what its readers raise on broken files.
         raise corrupt(path, error) from None
-    volume = Volume(torch.from_numpy(_finite(np.ascontiguousarray(values), path)), affine)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.ascontiguousarray(values, np.float32)
+    volume = Volume(torch.from_numpy(_finite(values, path)), affine)
     _say_the_plane(volume, path)
     return volume
 
@@ -230,12 +242,12 @@ def _shape(image: Any, path: Path) -> tuple[int, int, int]:
 
 
 def _values(image: Any, single: bool, path: Path) -> np.ndarray:
-    """The values, float32; scaled in single precision or in double."""
+    """The values as they are stored, or scaled in single precision or in double."""
     with np.errstate(over="ignore", invalid="ignore"):
         if image.get_data_dtype().kind == "c":
             note("holds complex numbers: their magnitude is taken, and the phase is left out", path)
-            return np.abs(np.asarray(image.dataobj)).astype(np.float32)
-        return np.asarray(image.dataobj, np.float32 if single else None).astype(np.float32, copy=False)
+            return np.abs(np.asarray(image.dataobj))
+        return np.asarray(image.dataobj, np.float32 if single else None)
 
 
 def _finite(values: np.ndarray, path: Path) -> np.ndarray:

@@ -122,7 +122,12 @@ def read_picture(
         ValueError: if `shape` is not a picture's.
     """
     channels, height, width = shape
-    if channels not in (1, 3) or height < 1 or width < 1:
+    if channels not in (1, 3) and min(shape) >= 1:
+        raise UserError(
+            f"{path}: a picture in a file has 1 or 3 channels, not {channels}: give an .npz with an array "
+            f"`images`, (N, {channels}, H, W)"
+        )
+    if min(shape) < 1:
         raise ValueError(f"a picture has shape (1 or 3, height, width), not {shape}")
     found = _decoded(Path(path), channels, limits, bands)
     low, high = levels_of(found, str(path), window)

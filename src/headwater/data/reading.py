@@ -18,6 +18,8 @@ class Reading:
     bands: tuple[int, ...] = ()
     """In TIFF files of more than four bands: the bands to read, counted from 1, in the order of the channels,
     such as 3 2 1."""
+    slices: tuple[int, int] | None = None
+    """In volumes that are read as pictures: the first and the last axial slice to read, counted from 0."""
     label_values: tuple[int, ...] = ()
     """In label maps that are not numbered 0, 1, 2, ...: the value of each class, in the order of classes."""
     missing: tuple[float, ...] = ()
@@ -40,6 +42,7 @@ ASKED_OF = {
     "threshold": ("mask",),
     "window": ("images", "measured"),
     "bands": ("images", "measured"),
+    "slices": ("images", "measured"),
     "label_values": ("labels",),
     "missing": ("series",),
     "drawn_on": ("mask", "labels"),

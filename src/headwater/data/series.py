@@ -72,7 +72,7 @@ class Table:
 
     def filled(self, values: Array, columns: tuple[str, ...] | None = None) -> Table:
         """The same times with other values (L, K), and other columns where given."""
-        return replace(self, values=values, columns=columns or self.columns)
+        return replace(self, values=values, columns=self.columns if columns is None else columns)
 
     def select(self, columns: Sequence[str]) -> Table:
         """Some of the columns, in this order."""

@@ -15,9 +15,10 @@ from typing import Any
 from headwater.errors import shown
 from headwater.limits import Limits, raised
 
+from .listing import TABLES
 from .pictures import UnreadableError
 
-FIELDED = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+FIELDED = (".jsonl", ".ndjson", ".json", *TABLES)
 """Suffixes of files whose rows have fields."""
 NAMES = ("name", "file", "id")
 """Fields of a row that may name it, in this order."""
@@ -46,7 +47,7 @@ def as_lines(path: Path, fields: Sequence[str], limits: Limits) -> bytes | None:
     suffix = path.suffix.lower()
     with path.open("rb") as file:
         head = file.read(1 << 16)
-    if suffix in (".csv", ".tsv"):
+    if suffix in TABLES:
         return _lines(_cells(_all_of(path, limits), path, fields))
     foreign = head.startswith(tuple(mark for mark, _ in _MARKS))
     inside = suffix == ".json" or (suffix != ".txt" and head.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] == b"[")

@@ -32,9 +32,9 @@ class Volume:
     values: Tensor
     affine: np.ndarray
 
-    def of_slice(self, z: int) -> Volume:
-        """The volume (X, Y, 1) of one axial slice."""
-        return Volume(self.values[:, :, z : z + 1], moved(self.affine, (1, 1, 1), (0, 0, z)))
+    def of_slices(self, first: int, last: int) -> Volume:
+        """The volume (X, Y, last - first + 1) of some neighbouring axial slices."""
+        return Volume(self.values[:, :, first : last + 1], moved(self.affine, (1, 1, 1), (0, 0, first)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,16 +112,22 @@ def pictures_of(volume: Volume, path: Path, limits: Limits, window: Window | Non
     return _squared(axial_slices(values, levels, str(path)), grid, path, limits)
 
 
+def square_size(affine: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of axial slices (H, W) with square pixels, as fine as the shorter side was."""
+    wide, high, _ = spacing(affine).tolist()
+    side, (height, width) = min(wide, high), size
+    if abs(wide - high) <= _SQUARE * side:
+        return size
+    return max(1, round(height * high / side)), max(1, round(width * wide / side))
+
+
 def _squared(images: Tensor, grid: Grid, where: object, limits: Limits) -> tuple[Tensor, Grid]:
     """Pictures (Z, C, H, W) in [-1, 1] of square pixels, as fine as the shorter side was, and their grid.
 
     They are as they were where the sides are equal. UnreadableError where the result is over the limits.
     """
     wide, high, _ = spacing(grid.affine).tolist()
-    side, (height, width) = min(wide, high), grid.size
-    size = (height, width)
-    if abs(wide - high) > _SQUARE * side:
-        size = (max(1, round(height * high / side)), max(1, round(width * wide / side)))
+    (height, width), size = grid.size, square_size(grid.affine, grid.size)
     if size == grid.size:
         return images, grid
     if len(images) * size[0] * size[1] * 4 > limits.array_bytes:

@@ -6,17 +6,23 @@ hands over one number per unit and arm and cannot choose its own statistics.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from headwater.metrics.statistics import bootstrap_interval, student_interval
+from headwater.metrics.statistics import crossed_interval, student_interval
 
+_Values = NDArray[np.float64]
 Better = Literal["larger", "smaller"]
 Verdict = Literal["held", "partly", "not held"]
+FEWEST = 10
+"""Units of data below which no verdict rests on them. Of trainings, which cost more, there may be fewer."""
+TRAINING = "training"
+"""The unit of `compare_trainings`."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,12 @@ class Comparison:
     mean: float
     """Mean gain over the units; positive is better, whichever way the measure goes."""
     low: float
-    """Ends of its 95 % interval: of the bootstrap over units, or Student's over trainings."""
+    """Ends of its 95 % interval, over units and `trainings`; infinite for a single unit."""
     high: float
     required: bool = True
     """Whether the verdict rests on it; another one is reported beside."""
+    trainings: int = 0
+    """Over how many trainings of its arms the interval is, too; 0 where they were trained once, or not."""
 
     @property
     def better(self) -> bool:
@@ -54,7 +62,13 @@ class Comparison:
         return self.high < 0
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.mean:+.4g} [{self.low:+.4g}, {self.high:+.4g}]"
+        figures = f"{self.mean:+.4g} [{self.low:+.4g}, {self.high:+.4g}]"
+        return f"{self.what}: {figures} ({self.counts})"
+
+    @property
+    def counts(self) -> str:
+        """What the interval is over, in numbers: `n = 78, 3 trainings`."""
+        return f"n = {len(self.ours)}" + (f", {self.trainings} trainings" if self.trainings else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, those of every unit included, so that anyone can compare them otherwise."""
@@ -63,6 +77,8 @@ class Comparison:
             "better": self.better,
             "required": self.required,
             "unit": self.unit,
+            "n": len(self.ours),
+            "trainings": self.trainings,
             "ours": list(self.ours),
             "other": list(self.other),
         }
@@ -91,21 +107,30 @@ Condition = Comparison | Bound
 
 
 def compare(
-    what: str, ours: ArrayLike, other: ArrayLike, better: Better, unit: str, required: bool = True
+    what: str,
+    ours: ArrayLike,
+    other: ArrayLike,
+    better: Better,
+    unit: str,
+    required: bool = True,
+    trained: bool = False,
 ) -> Comparison:
     """Compare two arms by their numbers per unit, (N,) each.
 
     better: whether a larger or a smaller number is better. A unit that was measured several times (over
     seeds or masks) is averaged first: rows (M, N) are M measurements of the same N units.
+    trained: whether each row is of arms trained anew; the interval is then over trainings and units.
     Raises ValueError where the arms do not have the same units.
     """
     mine, theirs = _per_unit(ours), _per_unit(other)
     if mine.shape != theirs.shape:
         raise ValueError(f"{what}: {mine.size} units against {theirs.size}; compare the same ones")
-    gain = mine - theirs if better == "larger" else theirs - mine
-    low, high = bootstrap_interval(gain, seed=0)
-    units = tuple(mine.tolist()), tuple(theirs.tolist())
-    return Comparison(what, unit, *units, float(gain.mean()), low, high, required)
+    found = _compared(what, mine, theirs, better, unit, required)
+    each = np.broadcast_to(ours, np.broadcast_shapes(np.shape(ours), np.shape(other))) - np.asarray(other)
+    if not trained or each.ndim < 2 or min(each.shape) < 2:
+        return found
+    low, high = crossed_interval(each if better == "larger" else -each)
+    return replace(found, low=low, high=high, trainings=len(each))
 
 
 def compare_trainings(
@@ -113,23 +138,34 @@ def compare_trainings(
 ) -> Comparison:
     """Compare two arms that were trained anew for each seed, by their mean number per training, (N,) each.
 
-    The interval is Student's over trainings: another training would differ by more than other pictures do.
-    Raises ValueError for fewer than two trainings.
+    Another training would differ by more than other pictures do. Raises ValueError for a single training.
     """
     mine, theirs = np.asarray(ours, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    if mine.size < 2:
+        raise ValueError("an interval over trainings needs two or more")
+    return _compared(what, mine, theirs, better, TRAINING, required)
+
+
+def _compared(
+    what: str, mine: _Values, theirs: _Values, better: Better, unit: str, required: bool
+) -> Comparison:
     gain = mine - theirs if better == "larger" else theirs - mine
-    low, high = student_interval(gain)
+    low, high = student_interval(gain) if gain.size > 1 else (-math.inf, math.inf)
     units = tuple(mine.tolist()), tuple(theirs.tolist())
-    return Comparison(what, "training", *units, float(gain.mean()), low, high, required)
+    return Comparison(what, unit, *units, float(gain.mean()), low, high, required)
 
 
-def verdict(conditions: Sequence[Condition]) -> Verdict:
+def verdict(conditions: Sequence[Condition], fewest: int = FEWEST) -> Verdict:
     """`held` if everything that the claim requires holds, comparisons beyond chance; `partly` if something
-    does."""
-    met = [c.holds for c in conditions if c.required]
+    does. What is compared on fewer than `fewest` units of data does not hold."""
+
+    def enough(c: Condition) -> bool:
+        return isinstance(c, Bound) or c.unit == TRAINING or len(c.ours) >= fewest
+
+    met = [c.holds and enough(c) for c in conditions if c.required]
     return "held" if all(met) else "partly" if any(met) else "not held"
 
 
-def _per_unit(values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _per_unit(values: ArrayLike) -> _Values:
     found = np.asarray(values, dtype=np.float64)
     return found.mean(0) if found.ndim == 2 else found

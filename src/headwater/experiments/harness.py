@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from headwater.atomic import is_whole, read_json, write_json, written_aside
 from headwater.experiments.comparison import (
+    FEWEST,
     Better,
     Comparison,
     Condition,
@@ -34,6 +35,7 @@ from headwater.experiments.comparison import (
     verdict,
 )
 from headwater.methods.catalogue import METHODS, TABLES, entry
+from headwater.metrics.statistics import student_interval
 from headwater.report import DRAWN, Page, Section
 from headwater.report.blocks import Block, plain
 from headwater.sampling import Run
@@ -193,16 +195,21 @@ class Results(Generic[S]):
 
     def rows(self, measure: str, arm: str, case: str | None = None) -> Values:
         """(seeds, units), averaged over cases unless one is named; (1, units) where seeds bring new units."""
+        per_seed = self._by_seed(measure, arm, case)
+        return np.concatenate(per_seed)[None] if self.claim.new_units else np.array(per_seed)
+
+    def _by_seed(self, measure: str, arm: str, case: str | None) -> list[Values]:
+        """(units,) of each seed that measured the arm, averaged over cases unless one is named."""
         per_seed = []
         for part in self.parts:
             cases = part.values.get(measure, {}).get(arm, {})
             if cases and (case is None or case in cases):
                 per_seed.append(np.array([cases[c] for c in (cases if case is None else [case])]).mean(0))
-        return np.concatenate(per_seed)[None] if self.claim.new_units else np.array(per_seed)
+        return per_seed
 
     def per_seed(self, measure: str, arm: str, case: str | None = None) -> list[float]:
-        """The mean of each seed."""
-        return self.rows(measure, arm, case).mean(1).tolist()
+        """The mean of each seed, over units of its own where seeds bring new ones."""
+        return [float(values.mean()) for values in self._by_seed(measure, arm, case)]
 
     def mean(self, measure: str, arm: str, case: str | None = None) -> float:
         """The mean over units and seeds."""
@@ -219,14 +226,26 @@ class Results(Generic[S]):
         """Compare two arms, or an arm with a number for all or for each unit, unit by unit; the measure of
         `ours` says what is better.
 
-        A unit that every seed measured is averaged over the seeds first.
+        A unit that every seed measured is averaged over the seeds first. Where each seed trained arms of its
+        own, the interval is over trainings and units; where it also brought units of its own, its trainings
+        are what is independent.
         """
-        better = self._better(ours[0])
+        better, trained = self._better(ours[0]), self.trainings > 1
         mine = self.rows(*ours)
         if isinstance(other, tuple):
             other = self.rows(*other)
         theirs = np.broadcast_to(other, mine.shape if np.ndim(other) == 0 else np.shape(other))
-        return compare(what, mine, theirs, better, self.claim.unit, required)
+        found = compare(what, mine, theirs, better, self.claim.unit, required, trained)
+        if not trained or not self.claim.new_units:
+            return found
+        gain = (np.array(found.ours) - np.array(found.other)) * (1 if better == "larger" else -1)
+        low, high = student_interval([part.mean() for part in np.split(gain, len(self.seeds))])
+        return replace(found, low=low, high=high, trainings=len(self.seeds))
+
+    @property
+    def trainings(self) -> int:
+        """How many of the seeds trained networks of their own."""
+        return sum(bool(part.training_seconds) for part in self.parts)
 
     def compare_trainings(self, what: str, ours: Key, other: Key, required: bool = True) -> list[Comparison]:
         """The same by the mean of each seed, where each seed trained its own arms; none for a single seed."""
@@ -338,7 +357,7 @@ class Claim(Generic[S]):
     def judge(self, results: Results[S]) -> tuple[list[Condition], Verdict]:
         """What must hold, and whether it does."""
         conditions = list(self.rule(results))
-        found = verdict(conditions)
+        found = verdict(conditions, FEWEST if results.effort == "full" else 0)
         if not self.quick_proves and found == "held" and (results.effort != "full" or len(results.seeds) < 3):
             found = "partly"
         return conditions, found
@@ -362,12 +381,12 @@ class Claim(Generic[S]):
 
 
 def claim_of(name: str) -> Claim[Any]:
-    """The claim of a method, CLAIM of its room's claim.py, or of a chapter, CLAIM of its table.py.
+    """The claim of a method, CLAIM of its room's claim.py, or of a table of several.
 
     Raises UserError for a name that is neither.
     """
     if name in TABLES:
-        return import_module(f"headwater.methods.{name}.table").CLAIM
+        return import_module(TABLES[name].module).CLAIM
     return entry(name).module("claim").CLAIM
 
 

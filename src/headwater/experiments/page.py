@@ -9,7 +9,7 @@ from typing import Any
 from headwater.experiments.comparison import Comparison, Condition
 from headwater.experiments.harness import Measure, Outcome, Results, Values
 from headwater.experiments.recorded import recorded as full_effort
-from headwater.metrics.statistics import bootstrap_interval, wilson_interval
+from headwater.metrics.statistics import student_interval, wilson_interval
 from headwater.report import Estimate, Interval, Page, Section, Series, Share
 from headwater.report.blocks import Best
 
@@ -115,8 +115,9 @@ def measure_curves(section: Section, results: Results[Any], measures: Mapping[st
 
 
 def band(name: str, x: Sequence[float | str], values: Sequence[Values]) -> Series:
-    """A line of means with 95 % bootstrap bands over units: values (units,) at each x."""
-    low, high = zip(*(bootstrap_interval(v, seed=0) for v in values), strict=True)
+    """A line of means with Student's 95 % bands over units: values (units,) at each x; no bands for one."""
+    ends = [student_interval(v) if len(v) > 1 else (float(v.mean()),) * 2 for v in values]
+    low, high = zip(*ends, strict=True)
     return Series(name, [float(v) for v in x], [float(v.mean()) for v in values], list(low), list(high))
 
 
@@ -133,19 +134,23 @@ def _conditions(section: Section, results: Results[Any], conditions: Sequence[Co
     """Everything that the verdict rests on, and what is reported beside."""
     rows: list[list[object]] = []
     for c in sorted(conditions, key=lambda c: not c.required):
-        interval = Interval(c.low, c.mean, c.high) if isinstance(c, Comparison) else None
-        rows.append([c.what, interval, "required" if c.required else "beside", c.holds])
+        interval = n = None
+        if isinstance(c, Comparison):
+            n = c.counts.removeprefix("n = ")
+            interval = Interval(c.low, c.mean, c.high) if len(c.ours) > 1 else None
+        rows.append([c.what, interval, n, "required" if c.required else "beside", c.holds])
     averaged = "" if results.claim.new_units else ", averaged over seeds"
     if not any(isinstance(c, Comparison) for c in conditions):
         section.table(
-            ["condition", "part", "holds"], [[r[0], *r[2:]] for r in rows], "What the verdict rests on."
+            ["condition", "part", "holds"], [[r[0], *r[3:]] for r in rows], "What the verdict rests on."
         )
         return
     section.table(
-        ["condition", "gain, with its 95 % interval", "part", "holds"],
+        ["condition", "gain, with its 95 % interval", "n", "part", "holds"],
         rows,
         f"A gain is positive where ours is better, whichever way the measure goes, and holds if its whole "
-        f"interval lies right of the line at 0. Resampled: {results.claim.unit}s{averaged}.",
+        f"interval lies right of the line at 0. It is over n {results.claim.unit}s{averaged}, and over "
+        f"trainings too where arms were trained anew.",
     )
 
 

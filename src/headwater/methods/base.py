@@ -60,7 +60,7 @@ class Kind:
 
     name: Literal[
         "images", "measured", "mask", "labels", "ids", "map", "maps", "scores", "texts", "series", "draws",
-        "kspace", "magnitude", "complex",
+        "kspace", "magnitude", "complex", "features",
     ]  # fmt: skip
     help: str
     apart: bool = False
@@ -86,7 +86,7 @@ Mask = Annotated[Tensor, Kind("mask", "one lossless mask for all pictures, or a 
 """bool (B or 1, 1, H, W); the argument's name says what True means."""
 
 Labels = Annotated[
-    Tensor, Kind("labels", "a folder of label pictures, the pixel value being the class, or a shipped set")
+    Tensor, Kind("labels", "a folder of pictures whose values are classes, a NIfTI volume or a shipped set")
 ]
 """int64 (B, H, W)."""
 
@@ -141,6 +141,15 @@ Complex = Annotated[list[Tensor], Kind("complex", "a folder of complex .npy file
 Magnitude = Annotated[list[Tensor], Kind("magnitude", "NIfTI, .npy or fastMRI .h5 pictures, or a folder")]
 """B tensors float32 (H, W), or volumes (slices, H, W), in units of their own."""
 
+Features = Annotated[
+    list[Tensor],
+    Kind(
+        "features", "a folder of .npy files (channels, h, w), or of .npz files that hold several such arrays"
+    ),
+]
+"""Maps that a network of the user's own makes of pictures: tensors float32 (B, channels, h, w), each of a
+resolution of its own."""
+
 
 def check_mask(known: Tensor, image: Tensor) -> None:
     """Raise UserError unless `known` is a `Mask` (B or 1, 1, H, W) for images (B, C, H, W)."""
@@ -155,9 +164,10 @@ class Method:
     """Base of all methods. Subclasses are final frozen dataclasses.
 
     A method with a `prior` reads pictures, masks and label maps at the prior's shape, but larger pictures as
-    they are stored where its field `tiled` is true: it cuts them into tiles itself. One without says which
-    shape it wants by a field or property `shape`, (C, H, W), and what its `fit` returns likewise;
-    where neither does, the first picture's is taken.
+    they are stored where its field `tiled` is true: it cuts them into tiles itself; and pictures of any size
+    as they are stored where its field `resize` is true: it resizes them itself. One without says which shape
+    it wants by a field or property `shape`, (C, H, W), and what its `fit` returns likewise; where neither
+    does, the first picture's is taken.
 
     Where `fit`, `apply` and `evaluate` declare a `Kind`, NumPy arrays and PIL pictures are taken too; the
     networks of `prior`, `fitted` and `encoder` are moved to the device that the work is done on.
@@ -211,7 +221,8 @@ def _moved(trained: Any, device: str) -> Any:
 _TRAINED = ("prior", "fitted", "encoder")
 """Arguments that hold networks."""
 _PICTURES = ("images", "measured")
-"""Kinds of arguments that are pictures in [-1, 1]."""
+"""Kinds of arguments that are pictures in [-1, 1]. How large what was measured may be is for the method to
+say, which knows how it was measured."""
 
 
 _FAR = 8.0
@@ -225,7 +236,7 @@ def says_class(given: Mapping[str, Any]) -> bool:
     return any(value is not None for value in said)
 
 
-def _limit(prior: Any) -> float | None:
+def limit_of(prior: Any) -> float | None:
     """How far from 0 the values of pictures may lie; None where the prior's data have no bounds."""
     config = getattr(prior, "config", None)
     return _FAR if getattr(config, "clip", True) else None
@@ -244,9 +255,10 @@ def _welcoming(function: Callable[..., Any]) -> Callable[..., Any]:
         from headwater.methods.inputs import CONVERSIONS, tensor
 
         given = signature.bind(*args, **keywords)
-        limit = _limit(given.arguments.get("prior"))
+        far = limit_of(given.arguments.get("prior"))
         for name, value in given.arguments.items():
             kind = kinds().get(name)
+            limit = None if kind is not None and kind.name == "measured" else far
             if isinstance(value, Tensor):
                 if kind is not None and kind.name in _PICTURES:
                     given.arguments[name] = value = tensor(value, name, limit)

@@ -31,6 +31,12 @@ CHAPTERS: dict[str, tuple[str, str]] = {
 """Folder of each chapter, and its title in English and in Chinese."""
 
 
+ROUNDING = 1e-5
+"""What one network call, or some hundred, differ by in other batches; measured are 1e-7 to 2e-6."""
+STEEP = 1e-4
+"""The same where a step multiplies what the one before it rounded; measured are up to 2e-5."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """What is said of a method wherever methods are listed; `make registers` writes these lists."""
@@ -57,6 +63,11 @@ class Entry:
     """The title in Chinese, where it is translated."""
     tour: int = 0
     """Seconds that its panel of the tour takes on one core, about; 0 leaves it out of the tour."""
+    rounding: float = ROUNDING
+    """What is promised of batches: the draws of an item are the same bits in any batch, and its numbers
+    differ by this share of the largest one at most (of 1 where that is smaller), as networks add in another
+    order. Where what is made is a choice, as of words or classes, it is another one only where two were as
+    near."""
 
     def module(self, name: str) -> ModuleType:
         """A module of the method's room: `method`, `claim`."""
@@ -87,33 +98,52 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """The methods of a chapter side by side; `headwater reproduce CHAPTER` tests what is said of it."""
+    """The methods of a chapter side by side; `headwater reproduce NAME` tests what is said of it."""
 
+    chapter: str
+    """Its folder has a README.md with the figures."""
     title: str
     summary: str
     """What is compared, as a noun phrase."""
     claim: str
     """What must hold, in a few words."""
+    file: str = "table"
+    """Module of the chapter that has the claim."""
+
+    @property
+    def module(self) -> str:
+        """Where its CLAIM is."""
+        return f"headwater.methods.{self.chapter}.{self.file}"
 
 
 TABLES: dict[str, Table] = {
     "restoration": Table(
+        "restoration",
         "Restoration, side by side",
         "holes filled and small pictures enlarged by every method, on the same pictures",
         "with 105 network calls each, RePaint, DDRM and DPS beat the smoothest picture that fits",
     ),
     "robustness": Table(
+        "robustness",
         "Defences, side by side",
         "every defence on the same pictures, under the same attacks in two norms",
         "every purifier leaves more right than no purifier, in the worst case of all attacks",
     ),
+    "robustness-colour": Table(
+        "robustness",
+        "Defences, side by side, in colour",
+        "the same defences and attacks on small pictures in colour",
+        "every purifier leaves more emoji right than no purifier, in the worst case of all attacks",
+        "colour",
+    ),
     "medical": Table(
+        "medical",
         "MR reconstruction, side by side",
         "the same scans reconstructed by every method with one prior",
         "with 220 network calls each, all three beat zero filling by 3 dB, and total variation",
     ),
 }
-"""By chapter: its folder holds table.py with the claim, and README.md with the figures."""
+"""By name: that of the chapter, where it is the chapter's first."""
 
 
 METHODS: dict[str, Entry] = {
@@ -245,6 +275,19 @@ METHODS: dict[str, Entry] = {
         calls="one per noise level, three by default",
         tour=25,
     ),
+    "dataset-ddpm": Entry(
+        "segmentation",
+        "dataset_ddpm",
+        "DatasetDDPM",
+        "train a segmenter on pictures that a prior draws and few labels label",
+        title="DatasetDDPM",
+        claim="a segmenter of drawn pictures comes near DDPM-Seg, and beats one of the few labels",
+        claim_zh="用先验生成并自动标注的图训练的分割网络接近 DDPM-Seg，优于只用少量标注训练的网络",
+        want="every pixel labelled, by one forward pass a picture",
+        have="many pictures, 20 to 50 of them labelled",
+        calls="none once it is trained; `sampling_steps` for each of `samples` pictures before",
+        tour=0,
+    ),
     "ddpm-cd": Entry(
         "segmentation",
         "ddpm_cd",
@@ -295,6 +338,7 @@ METHODS: dict[str, Entry] = {
         want="masks of vessels without a label",
         have="pictures with vessels and pictures without, hundreds of each",
         calls="one",
+        tour=10,
     ),
     "glide": Entry(
         "synthesis",
@@ -308,6 +352,7 @@ METHODS: dict[str, Entry] = {
         have="pictures with a caption each",
         calls="`steps` (150), of twice the batch",
         tour=50,
+        rounding=STEEP,
     ),
     "glide-inpaint": Entry(
         "synthesis",
@@ -320,6 +365,7 @@ METHODS: dict[str, Entry] = {
         want="pictures of what a caption says",
         have="pictures with a caption each",
         calls="`steps`, of twice the batch",
+        rounding=STEEP,
     ),
     "sdm": Entry(
         "synthesis",
@@ -415,6 +461,20 @@ METHODS: dict[str, Entry] = {
         calls="`steps` (50) times `samples` (100) a window",
         tour=40,
     ),
+    "timegrad": Entry(
+        "series",
+        "timegrad",
+        "TimeGrad",
+        "forecast several series together, each path a joint draw of their future",
+        title="TimeGrad",
+        claim="an RNN with a diffusion head forecasts the sum of columns better than the season before "
+        "and than a Gaussian head, and keeps their correlation",
+        claim_zh="带扩散头的 RNN 对各列之和的预测优于季节性朴素法和高斯头，并保持列间相关性",
+        want="forecasts of tables, with intervals and sample paths",
+        have="series at even steps",
+        calls="`T` (100) times `horizon` (24), for all paths together",
+        tour=20,
+    ),
     "diffpure": Entry(
         "robustness",
         "diffpure",
@@ -477,6 +537,7 @@ METHODS: dict[str, Entry] = {
         want="a classifier that withstands attacks",
         have="the classifier, and a prior of its pictures",
         calls="two a step, `steps` (10)",
+        rounding=STEEP,
     ),
     "score-inverse-medical": Entry(
         "medical",
@@ -489,6 +550,7 @@ METHODS: dict[str, Entry] = {
         want="pictures from few or noisy measurements of a scanner",
         have="a prior of magnitude pictures",
         calls="two a level, times `samples`",
+        rounding=STEEP,
     ),
     "score-mri": Entry(
         "medical",

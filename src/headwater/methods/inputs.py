@@ -27,16 +27,17 @@ _ORIENTATION = 0x0112
 """The tag of EXIF."""
 
 
-def images(value: Any, name: str) -> Tensor:
+def images(value: Any, name: str, limit: float | None = SPARE) -> Tensor:
     """Pictures float32 (B, C, H, W) in [-1, 1], from one or a list of PIL pictures, arrays or tensors.
 
     Arrays: bool, uint8 (0 .. 255) or float in [-1, 1]; axes as `headwater.data.layout.batch_of` reads them,
-    such as (H, W), (H, W, C), (B, H, W, C) or (B, C, H, W), C 1 or 3, or 4 with opacity.
+    such as (H, W), (H, W, C), (B, H, W, C) or (B, C, H, W), C 1 or 3, or 4 with opacity. limit: how far from
+    0 floats may lie; None for any.
     Raises UserError for any other shape or range, and where the shape may mean two things.
     """
     if isinstance(value, list | tuple):
         need(len(value) > 0, f"{name} is empty: give one picture or more")
-        parts = [tensor(v, name) if isinstance(v, Tensor) else images(v, name) for v in value]
+        parts = [tensor(v, name) if isinstance(v, Tensor) else images(v, name, limit) for v in value]
         parts = [v[None] if v.ndim == 3 else v for v in parts]
         shapes = sorted({tuple(v.shape[1:]) for v in parts})
         need(len(shapes) == 1, f"{name} has pictures of different shapes, {shapes[:2]}: resize them to one")
@@ -59,8 +60,8 @@ def images(value: Any, name: str) -> Tensor:
         found.is_floating_point(),
         f"{name} has numbers of {found.dtype}: give uint8 pixels or floats in [-1, 1]",
     )
-    tensor(found, name, SPARE)
-    if bool((found >= 0).all()) and bool((found > 0).any()):
+    tensor(found, name, limit)
+    if bool((found >= 0).all()) and bool((found > 0).any()) and float(found.max()) <= SPARE:
         note(
             "has no value below 0 and is read as [-1, 1], where 0 is mid-grey; give 2 x - 1 if it is [0, 1]",
             name,
@@ -114,6 +115,11 @@ def _from_pillow(picture: Any, name: str) -> Tensor:
     planes = torch.from_numpy(np.stack([np.asarray(plane, np.float32) for plane in found.planes]))
     unit = ((planes - low if low else planes) / (high - low)).clamp(0, 1)
     return ((1 - unit if found.inverted else unit) * 2 - 1)[None]
+
+
+def measured(value: Any, name: str) -> Tensor:
+    """The same of what was measured, whose noise may go beyond black and white."""
+    return images(value, name, None)
 
 
 def mask(value: Any, name: str) -> Tensor:
@@ -190,7 +196,7 @@ def slices(value: Any, name: str) -> list[Tensor]:
 
 CONVERSIONS: dict[str, Callable[[Any, str], Any]] = {
     "images": images,
-    "measured": images,
+    "measured": measured,
     "mask": mask,
     "labels": labels,
     "ids": labels,

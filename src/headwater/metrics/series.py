@@ -20,13 +20,14 @@ LEVELS: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
 def quantiles(
     samples: ArrayLike,
     levels: Sequence[float] = LEVELS,
-    positions: Literal["weibull", "linear"] = "weibull",
+    positions: Literal["weibull", "linear", "nearest"] = "weibull",
 ) -> Floats:
     """Quantiles of samples (S, ...), (len(levels), ...); 0.5: the median.
 
     weibull: the i-th of S draws stands for the level i / (S + 1), so that intervals of exchangeable draws
     cover what they say. linear: for (i - 1) / (S - 1), as the field's CRPS; 100 draws then cover 88.2 % of
-    90. Levels beyond the outermost draw take its value.
+    90. nearest: the draw nearest to these positions, as in GluonTS. Levels beyond the outermost draw take its
+    value.
     """
     return np.quantile(np.asarray(samples, np.float64), levels, axis=0, method=positions)
 

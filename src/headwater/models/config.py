@@ -17,7 +17,7 @@ from headwater.errors import UserError, need, shown
 from headwater.models.schema import build, nearest
 from headwater.nets.adm import UNet, UNetConfig
 from headwater.nets.wrappers import OfClass, OnUnitRange, Preconditioned
-from headwater.noise import Noise, PowerLaw, Simplex, Truncated, White
+from headwater.noise import Noise, PowerLaw, RandomSimplex, Simplex, Truncated, White
 
 MOST_STEPS = 100_000
 MOST_SIDE = 1 << 14
@@ -30,6 +30,7 @@ _COUNTS = ("num_classes", "num_class_embeds")
 NOISES: dict[str, type[Noise]] = {
     "white": White,
     "simplex": Simplex,
+    "random-simplex": RandomSimplex,
     "power-law": PowerLaw,
     "truncated": Truncated,
 }

@@ -68,5 +68,11 @@ def _write_weights(state: dict[str, Tensor], target: Path) -> None:
     with file_written_aside(target) as tmp:
         if target.suffix.lower() == ".safetensors":
             save_file(tensors, tmp, metadata={"format": "pt"})
-        else:
-            torch.save(tensors, tmp)
+            return
+        try:
+            with tmp.open("wb") as file:
+                torch.save(tensors, file)
+        except RuntimeError as error:  # torch's own of an archive that has no end, over that of the disk
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise

@@ -20,6 +20,9 @@ HEADER_LIMIT = 8 << 20
 DIRECTORY_LIMIT = 4 << 20
 """Largest directory of a zip file."""
 
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+"""Suffixes of files of weights."""
+
 TYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -218,7 +221,7 @@ def _members(archive: zipfile.ZipFile, total: int, path: Path) -> dict[str, int]
     sizes: dict[str, int] = {}
     for info in archive.infolist():
         name = info.filename
-        if name.endswith(("/", ".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")):
+        if name.endswith(("/", ".json", *SUFFIXES)):
             raise UserError(
                 f"{path} is a zip archive of files such as {name[:80]!r}: unpack it, give its folder"
             )

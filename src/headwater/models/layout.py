@@ -10,6 +10,7 @@ from pathlib import Path
 from headwater.atomic import read_json
 from headwater.errors import UserError, need
 from headwater.models import scheduler
+from headwater.models.headers import SUFFIXES
 from headwater.models.shards import SHARD
 
 INDEX, CONFIG = "model_index.json", "config.json"
@@ -25,7 +26,7 @@ _FILE = re.compile(
     r"(?P<index>\.index(\.(?P<last>[\w-]+))?\.json)?",
     re.IGNORECASE,
 )
-_LIKE_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".onnx", ".h5")
+_LIKE_WEIGHTS = (*SUFFIXES, ".msgpack", ".onnx", ".h5")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import typing
 from abc import ABC, abstractmethod
@@ -16,6 +15,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from headwater.digest import digest
 from headwater.errors import UserError
 from headwater.models import folder as kept
 from headwater.models.filling import Parts, assembled
@@ -133,7 +133,7 @@ class Pretrained(ABC):
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the weights: of the file it was read from, else of the state at the first call."""
-        return self.file_hash or state_hash(self.root().state_dict())
+        return self.file_hash or digest(self.root().state_dict())
 
     @property
     def shape(self) -> Any:
@@ -174,13 +174,3 @@ def settings(config: Any) -> dict[str, str]:
     held = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     said = {k: str(v) for k, v in held.items() if isinstance(v, int | float | str | tuple)}
     return {k: v for k, v in said.items() if len(v) < 100}
-
-
-def state_hash(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and bytes, in order of name; 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Unpack
 
+import torch
 from torch import Tensor
 
 from headwater.controls import Clip
@@ -17,6 +18,7 @@ from headwater.errors import need
 from headwater.models.config import PriorConfig
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
+from headwater.nets.tiles import Tiled
 from headwater.noise import Noise
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, sampler_of, timesteps_of
 from headwater.sampling.choices import SamplerName
@@ -86,9 +88,37 @@ class Prior(Pretrained):
             "--label NUMBER",
         )
 
+    def tiled(self, height: int, width: int, overlap: float = 0.5) -> Prior:
+        """The same prior for pictures of height x width pixels, at least as large as its own: every method
+        works at that size, and the network is asked for each tile of the size that it was trained on.
+
+        overlap: the share of a side by which neighbouring tiles overlap at least; their answers are blended
+        in every step. It draws what looks right within a tile and between neighbours, not a scene larger than
+        one. It is for use, and is not saved. Raises UserError for a smaller size.
+
+        >>> prior = hw.Prior.from_pretrained("photos")
+        >>> prior.tiled(40, 48).sample(1, 3, seed=0, progress=False).shape
+        torch.Size([1, 3, 40, 48])
+        """
+        channels, *own = self.shape
+        need(
+            height >= own[0] and width >= own[1],
+            f"tiles are {own[0]} x {own[1]} and the size asked for is {height} x {width}: give a larger one",
+        )
+        whole = not isinstance(self.network, Tiled)
+        need(whole, "this prior is in tiles already: take the one that it is made of")
+        network = Tiled(self.network, (own[0], own[1]), overlap)
+        return replace(self, network=network, config=replace(self.config, shape=(channels, height, width)))
+
+    def save_pretrained(self, folder: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
+        whole = not isinstance(self.network, Tiled)
+        need(whole, "a prior in tiles is for use: save the one that it is made of")
+        super().save_pretrained(folder, dtype)
+
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width of the pictures that it was trained on."""
+        """Channels, height, width of the pictures that it draws: those that it was trained on, unless
+        `tiled`."""
         return self.config.shape
 
     @cached_property

@@ -3,7 +3,7 @@ and the same layers as a model that reads from left to right."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -129,9 +129,11 @@ class NextWord(nn.Module):
         h = body.drop(body.norm(body.up(codec.encode(ids)) + body.position[place]))
         return codec.logits(body.down(body.encoder(h, seen, past)))
 
-    def continued(self, ids: Tensor, real: Tensor, end: int) -> Tensor:
-        """The likeliest next words (B, words), until every text has had the word `end` or is full;
-        a text that has ended has `end` again.
+    def continued(
+        self, ids: Tensor, real: Tensor, end: int, choose: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """The next words (B, words), until every text has had the word `end` or is full; a text that has
+        ended has `end` again. `choose` takes one by logits (B, V); by default the likeliest is.
 
         ids (B, L) int64, padded in front, where real (B, L) bool is False. Keys and values of earlier words
         are kept, so each further call costs one word.
@@ -146,7 +148,8 @@ class NextWord(nn.Module):
         written, last = list[Tensor](), place[:, -1:]
         ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
         while True:
-            word = logits[:, -1].argmax(-1).where(~ended, end)
+            some = logits[:, -1]
+            word = (some.argmax(-1) if choose is None else choose(some)).where(~ended, end)
             written.append(word)
             ended, last = ended | (word == end), last + 1
             if bool((ended | (last[:, 0] >= length)).all()):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
@@ -39,6 +39,16 @@ def derive(*key: int) -> int:
             state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
             state ^= state >> 31
     return state >> 1
+
+
+def counted(light: Tensor, photons: float, seeds: Iterable[int]) -> Tensor:
+    """Light (B, ...), from black at -1 to white at 1, as counts of photons tell it: Poisson's law, with so
+    many on average where it is white. Sample i is drawn from seed i; what is darker than black counts as
+    black."""
+    rates = (photons * (light.double() + 1).clamp(min=0) / 2).cpu()
+    draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+    drawn = [torch.poisson(rate, draw) for rate, draw in zip(rates, draws, strict=True)]
+    return (torch.stack(drawn) / photons * 2 - 1).to(light)
 
 
 def seeds(seed: int, *key: int, n: int) -> list[int]:

@@ -55,6 +55,8 @@ class Purpose(IntEnum):
     CAPTIONER_ENCODERS = 0x4350_0002
     GLIDE_WEIGHTS = 0x474C_4431
     CSDI_TRAINING = 0x43534449
+    TIMEGRAD_TRAINING = 0x5447_5201
+    TIMEGRAD_PATHS = 0x5447_5202
     MASK_TIMESTEPS = 0x4D4C564C
     MASK_NOISE = 0x4D4E4F49
     MASK_WEIGHTS = 0x4D574754
@@ -86,6 +88,8 @@ class Purpose(IntEnum):
     FEATURE_FIELD = 0x4649454C44
     """The one noise field with which DDPM-Seg reads features."""
     CLUSTERS = 0x434C5553
+    DATASET_SAMPLES = 0x4444_4401
+    """Pictures that DatasetDDPM draws."""
     CHANGE_WEIGHTS = 0x4443_4401
     CHANGE_TRAINING = 0x4443_4402
     """Noise at which DDPM-CD reads the features that it learns from."""

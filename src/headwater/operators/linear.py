@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -21,6 +21,10 @@ from torch import Tensor
 
 class Measurement(ABC):
     """A differentiable map from images (B, ...) to measurements (B, ...), each sample on its own."""
+
+    picture: ClassVar[bool] = True
+    """Whether what it measures of pictures is light like theirs, from black at -1 to white at 1, so that it
+    can be a picture file and have the noise of photons; others measure numbers of any size."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -37,6 +41,11 @@ class Measurement(ABC):
     def kept(self, y: Tensor) -> Tensor:
         """y without what was not measured: whatever a file holds in the holes of a mask says nothing."""
         return y
+
+    def aligned(self, x: Tensor, truth: Tensor) -> Tensor:
+        """Of the images that it cannot tell from x, (B, C, H, W), those nearest to the truth: x itself, where
+        it has no symmetry."""
+        return x
 
     def residual(self, x: Tensor, y: Tensor) -> Tensor:
         """Root mean square of A(x) - y over the values that were measured, (B,)."""

@@ -37,7 +37,8 @@ NAMES = {
     "blur FILE": "a blur by the grey picture FILE, its middle over the pixel",
     "jpeg QUALITY": "what JPEG compression leaves, not linear",
     "overexposed GAIN": "values so many times as bright, cut off at white, not linear",
-    "phase-retrieval": "the magnitudes of the Fourier transform, not linear",
+    "phase-retrieval [PADDING]": "the magnitudes of the Fourier transform of a picture with black around it, "
+    "a share of a side on each; not linear",
 }
 """What can be written, and what it measures."""
 
@@ -122,6 +123,12 @@ def _jpeg(quality: str) -> JPEG:
     return JPEG(int(quality))
 
 
+def _phases(padding: str) -> PhaseRetrieval:
+    share = float(padding)
+    need(0 <= share <= 4, f"a padding of {padding} of a side cannot be: give a share from 0 to 4")
+    return PhaseRetrieval(share)
+
+
 def _sensing(shape: Shape, share: str, seed: str = "0") -> Spectral:
     size, part = shape[1:], float(share)
     whole = all(n & (n - 1) == 0 for n in size)
@@ -178,5 +185,5 @@ _MAKERS: dict[str, Callable[..., Measurement]] = {
     "blur": _blur,
     "jpeg": lambda shape, quality: _jpeg(quality),
     "overexposed": lambda shape, gain: Overexposed(float(gain)),
-    "phase-retrieval": lambda shape: PhaseRetrieval(),
+    "phase-retrieval": lambda shape, padding="0.5": _phases(padding),
 }

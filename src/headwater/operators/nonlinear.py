@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -34,16 +35,46 @@ class PhaseRetrieval(Measurement):
     """The magnitudes of the Fourier transform of an image with black around it, (B, C, H, W) to
     (B, C, H + 2 P, W + 2 P), orthonormal.
 
+    An image that is turned by half a turn has the same magnitudes, and so has one that is moved, where only
+    black leaves the frame: see `aligned`. Colours are measured each on their own.
+
     padding: P as a share of a side; 1 / 2 doubles both sides, as phase retrieval needs (Chung et al. 2023).
     """
 
+    picture: ClassVar[bool] = False
+
     padding: float = 0.5
 
-    def forward(self, x: Tensor) -> Tensor:
+    def padded(self, x: Tensor) -> Tensor:
+        """Images with black, which is 0 here, around them."""
         rows, columns = (round(n * self.padding) for n in x.shape[-2:])
-        padded = F.pad(x + 1, (columns, columns, rows, rows))  # black is 0 here
-        spectrum = torch.fft.fft2(padded, norm="ortho")
+        return F.pad(x + 1, (columns, columns, rows, rows))
+
+    def forward(self, x: Tensor) -> Tensor:
+        spectrum = torch.fft.fft2(self.padded(x), norm="ortho")
         return (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
+
+    def aligned(self, x: Tensor, truth: Tensor) -> Tensor:
+        """x, or x turned by half a turn, moved so that it is nearest to the truth; black comes in where it
+        leaves the frame, and all colours turn and move alike."""
+        height, width = x.shape[-2:]
+        wanted = torch.fft.fft2(self.padded(truth.to(x)))
+        found, error = x, torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
+        for turned in (x, x.flip(-2, -1)):
+            padded = self.padded(turned)
+            likeness = torch.fft.ifft2(wanted * torch.fft.fft2(padded).conj()).real.sum(1)
+            best = likeness.flatten(1).argmax(1).tolist()
+            rows, columns = (p - n for p, n in zip(padded.shape[-2:], (height, width), strict=True))
+            moved = torch.stack([
+                one.roll(divmod(at, padded.shape[-1]), (-2, -1))
+                [..., rows // 2 : rows // 2 + height, columns // 2 : columns // 2 + width]
+                for one, at in zip(padded, best, strict=True)
+            ]) - 1  # fmt: skip
+            for image in (turned, moved):
+                off = (image - truth.to(x)).square().flatten(1).mean(1)
+                found = torch.where((off < error)[:, None, None, None], image, found)
+                error = torch.minimum(error, off)
+        return found
 
 
 @dataclass(frozen=True)

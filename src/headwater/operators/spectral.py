@@ -16,7 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -179,6 +179,8 @@ class WalshHadamard(Spectral):
     places: (M,) int64, the rows of the natural-order Hadamard matrix of H * W that are measured, each once.
     size: (H, W).
     """
+
+    picture: ClassVar[bool] = False
 
     places: Tensor
     size: tuple[int, int]

@@ -40,6 +40,8 @@ class Classes:
 
     labels: Tensor
     count: int
+    palette: tuple[tuple[int, int, int], ...] = ()
+    """Red, green and blue, 0 to 255, of the first classes."""
 
 
 Cell = Tensor | Heat | Signed | Classes | None
@@ -107,7 +109,8 @@ def pixels(cell: Tensor | Heat | Signed | Classes) -> Bytes:
         return _lookup(np.nan_to_num(plane) / max(2 * limit, 1e-12) + 0.5, diverging())
     if isinstance(cell, Classes):
         plane = _plane(cell.labels, "label map").astype(np.int64)
-        table = categorical(cell.count)
+        table = categorical(cell.count).copy()
+        table[: len(cell.palette)] = np.array(cell.palette[: len(table)], np.uint8).reshape(-1, 3)
         return np.where((plane < 0)[..., None], np.uint8(0), table[np.maximum(plane, 0) % len(table)])
     return _image_bytes(cell)
 

@@ -63,7 +63,7 @@ def gather(recipe: Recipe, on_error: Literal["stop", "skip"] = "stop", progress:
         return _shipped(name, split or recipe.split, recipe)
     need(not recipe.augmented, f"augmented is for brain and photos, not for {recipe.data}: leave it out")
     labels = "auto" if recipe.class_conditional else "none"
-    how: Any = {"on_error": on_error, "window": recipe.window, "bands": recipe.bands}
+    how: Any = {"on_error": on_error, "window": recipe.window, "bands": recipe.bands, "slices": recipe.slices}
     found = open_dataset(recipe.data, recipe.shape, labels=labels, **how)
     if recipe.class_conditional and not found.classes:
         found = open_dataset(recipe.data, recipe.shape, labels="folders", **how)

@@ -40,6 +40,8 @@ class Recipe:
     """In pictures and volumes with units of their own: the values that become black and white."""
     bands: tuple[int, ...] = ()
     """In TIFF files of more than four bands: the bands to read, counted from 1, one for each channel."""
+    slices: tuple[int, int] | None = None
+    """In volumes: the first and the last axial slice to read, counted from 0."""
     augment: tuple[Literal["flip", "hue", "brain"], ...] = ()
     """Random changes of each picture at each visit: mirror, turn the hue, another head."""
     augmented: int = 0

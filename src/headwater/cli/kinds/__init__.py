@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headwater.cli.kinds.draws import DrawsFiles
 from headwater.cli.kinds.family import Family, Items, Request
+from headwater.cli.kinds.features import Features
 from headwater.cli.kinds.kspace import Complex, Kspace, Magnitude
 from headwater.cli.kinds.pictures import Ids, Images, Labels, Maps, Masks, Measured
 from headwater.cli.kinds.scores import Scores
@@ -25,6 +26,7 @@ FAMILIES: dict[str, Family] = {
     "maps": Kspace(),
     "complex": Complex(),
     "magnitude": Magnitude(),
+    "features": Features(),
 }
 """Every `Kind` of headwater.methods.base by its name."""
 

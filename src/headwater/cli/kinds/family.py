@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from headwater.data.kspace import MAGNITUDE
+from headwater.data.listing import TABLES
 from headwater.data.pictures import SUFFIXES, list_pictures
 from headwater.data.reading import UNSAID, Reading
 from headwater.errors import need
 from headwater.report import Cell
 
 Shape = tuple[int, int, int]
-_SUFFIXES = (".nii.gz", ".csv", ".tsv", *MAGNITUDE, *SUFFIXES)
+_SUFFIXES = (".nii.gz", *TABLES, ".npz", *MAGNITUDE, *SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,10 @@ class Family(ABC):
         sizes = sorted({tuple(item.shape) for item in items})
         need(len(sizes) == 1, f"the files are {' and '.join(map(str, sizes[:3]))}: bring them to one size")
         return torch.stack(list(items))
+
+    def of(self, method: Any) -> Family:
+        """The family for results of a method, whose settings may say how they are written."""
+        return self
 
     def at(self, affine: np.ndarray | None) -> Family:
         """The family for results that lie there, (4, 4), where its files can say so."""

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +16,22 @@ from headwater.atomic import write_file
 from headwater.cli.kinds.family import Family, Files, Items, Request, Shape, picture_files, relative, stem
 from headwater.data import UnreadableError, open_dataset, save_labels, save_mask, save_picture
 from headwater.data.arrays import read_npy
-from headwater.data.datasets import Dataset, is_shipped, shipped_maps
+from headwater.data.datasets import Dataset, is_shipped, shipped_maps, volumes_below
 from headwater.data.formats import format_of
-from headwater.data.label_maps import BLACK_AND_WHITE, UNLABELLED, Held, read_ids, read_labels, resized
+from headwater.data.label_maps import (
+    BLACK_AND_WHITE,
+    UNLABELLED,
+    Held,
+    LabelVolume,
+    read_ids,
+    read_labels,
+    resized,
+    rgb_of,
+)
 from headwater.data.levels import check_window
 from headwater.data.listing import files_below
 from headwater.data.masks import read_known, read_mask
+from headwater.data.nifti import is_volume
 from headwater.data.pictures import FORMATS, SUFFIXES, list_pictures, picture_shape, read_picture
 from headwater.data.volumes import Grid
 from headwater.errors import need
@@ -44,6 +55,11 @@ class _Stored:
         """Where they lie in the volume that they are slices of."""
         return getattr(self.data, "grid", None)
 
+    @property
+    def files(self) -> list[Path]:
+        """The file of each picture, where they are from several."""
+        return getattr(self.data, "files", [])
+
 
 class Images(Family):
     """float32 (C, H, W) in [-1, 1]."""
@@ -51,7 +67,7 @@ class Images(Family):
     def open(self, ask: Request) -> Items:
         window = check_window(ask.reading.window)
         if not _loose(ask.where):
-            data = open_dataset(ask.where, ask.shape, labels="none", window=window)
+            data = open_dataset(ask.where, ask.shape, labels="none", window=window, slices=ask.reading.slices)
             return _Stored(data, [data.name(i) for i in range(len(data))], data.shape)
         shape, bands = ask.shape or _stored(ask.path), ask.reading.bands
         return picture_files(ask, lambda path: read_picture(path, shape, None, window, bands), shape)
@@ -67,18 +83,41 @@ class Images(Family):
         return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
-        return [torch.cat(list(item), -1) if item.ndim == 4 else item for item in items]
+        """Several pictures, and channels that are no colours, side by side."""
+        shown = [torch.cat(list(item), -1) if item.ndim == 4 else item for item in items]
+        return [one if len(one) in (1, 3) else torch.cat(list(one), -1)[None] for one in shown]
 
 
+@dataclass(frozen=True)
 class Measured(Images):
-    """float32 (C, H, W) in [-1, 1], each as it is stored: what was measured is not to be resized."""
+    """float32 (C, H, W) in [-1, 1], each as it is stored: what was measured is not to be resized. Numbers
+    that are no picture, such as magnitudes of a Fourier transform, are a folder of .npy files."""
+
+    picture: bool = True
+    """Whether pictures are written, or numbers as they are."""
 
     def open(self, ask: Request) -> Items:
         if not _loose(ask.where):
             return super().open(replace(ask, shape=None))
+        arrays = files_below(ask.path, (".npy",)) if ask.path.is_dir() else []
+        if arrays and not files_below(ask.path, SUFFIXES):
+            return Files(relative(arrays, ask.path), arrays, _numbers)
         window = check_window(ask.reading.window)
         bands = ask.reading.bands
         return picture_files(ask, lambda path: read_picture(path, picture_shape(path), None, window, bands))
+
+    def files(self, key: str, name: str) -> list[str]:
+        return super().files(key, name) if self.picture else [f"{key}/{stem(name)}.npy"]
+
+    def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
+        if self.picture:
+            return super().write(out, key, name, item)
+        save_npy(out / self.files(key, name)[0], item)
+        return ""
+
+    def cells(self, items: Sequence[Tensor]) -> list[Cell]:
+        """Pictures, and of numbers that are none their logarithms, all colours together."""
+        return [x if x.ndim == 3 and float(x.abs().max()) <= NOISY else _shown(x) for x in items]
 
 
 @dataclass(frozen=True)
@@ -142,21 +181,58 @@ class _StoredMaps:
         return resized(self.maps[row], self.size) if self.size else self.maps[row]
 
 
+@dataclass(frozen=True)
+class _VolumeMaps:
+    """Label maps of the slices of a volume, named as its pictures would be."""
+
+    volume: LabelVolume
+    size: tuple[int, int] | None
+    values: tuple[int, ...]
+    rest: int
+    """The label of what is none of the values."""
+
+    @property
+    def names(self) -> list[str]:
+        """The volume's name with the number of the slice."""
+        return [f"{self.volume.path.name.split('.')[0]}-{i:05d}" for i in range(len(self.volume))]
+
+    @property
+    def shape(self) -> Shape:
+        """Of the maps, of one channel."""
+        height, width = self.size or self.volume.stored.shape[1:]
+        return (1, height, width)
+
+    def __getitem__(self, row: int) -> Tensor:
+        labels = self.volume.labels(row, self.size, self.values)
+        return torch.where(labels < 0, self.rest, labels)
+
+
+@dataclass(frozen=True)
 class Labels(Family):
     """int64 (H, W), `UNLABELLED` where no class is given."""
+
+    palette: tuple[tuple[int, int, int], ...] = ()
+    """Colour of each class in files and on pages; by default hues that are far apart."""
+
+    def of(self, method: Any) -> Labels:
+        return replace(self, palette=tuple(rgb_of(getattr(method, "palette", ()))))
 
     def open(self, ask: Request) -> Items:
         if is_shipped(ask.where) and not ask.made:
             return _StoredMaps(*shipped_maps(ask.where), ask.shape[1:] if ask.shape else None)
-        names, paths = _grids(ask, "label map")
         size, said = ask.shape[1:] if ask.shape else None, ask.reading.label_values
-        values = tuple(range(UNLABELLED)) if ask.made else Held.by(paths).settled(ask.flag, said, ask.classes)
+        volume = LabelVolume.read(ask.path) if ask.path.is_file() and is_volume(ask.path) else None
+        names, paths = _grids(ask, "label map") if volume is None else ([], [])
+        held = Held.by(paths) if volume is None else volume.held
+        values = tuple(range(UNLABELLED)) if ask.made else held.settled(ask.flag, said, ask.classes)
         # Pixels that are white after resizing are of class 1: ties go to black, as everywhere with 255.
-        two = values == BLACK_AND_WHITE
+        values, rest = (values[:1], 1) if values == BLACK_AND_WHITE else (values, UNLABELLED)
+        if volume is not None:
+            return _VolumeMaps(volume, size, values, rest)
 
         def one(path: Path, turn: int) -> Tensor:
-            labels = read_labels(path, size, values=values[:1] if two else values, turn=turn)
-            return torch.where(labels < 0, 1 if two else UNLABELLED, labels)
+            labels = read_labels(path, size, values=values, turn=turn)
+            return torch.where(labels < 0, rest, labels)
 
         return Drawn(names, paths, one)
 
@@ -164,14 +240,17 @@ class Labels(Family):
         return [f"{key}/{stem(name)}.png"]
 
     def write(self, out: Path, key: str, name: str, item: Tensor) -> str:
-        (file,) = self.files(key, name)
-        save_labels(torch.where(item == UNLABELLED, -1, item), out / file)
+        """Of several maps (n, H, W) the first at its place, the others in folders numbered from 2."""
+        for i, one in enumerate(item if item.ndim == 3 else item[None], 1):
+            (file,) = self.files(key if i == 1 else f"{key}-{i}", name)
+            save_labels(torch.where(one == UNLABELLED, -1, one), out / file, [*self.palette])
         return ""
 
     def cells(self, items: Sequence[Tensor]) -> list[Cell]:
+        items = [torch.cat(list(item), -1) if item.ndim == 3 else item for item in items]
         used = [item[item != UNLABELLED] for item in items]
         count = max((int(labels.max()) + 1 for labels in used if len(labels)), default=1)
-        return [Classes(torch.where(item == UNLABELLED, -1, item), count) for item in items]
+        return [Classes(torch.where(item == UNLABELLED, -1, item), count, self.palette) for item in items]
 
 
 class Ids(Labels):
@@ -206,6 +285,15 @@ class Maps(Family):
         return [Heat(item[0]) for item in items]
 
 
+NOISY = 4.0
+"""Values of a picture with noise lie no further from 0 than this."""
+
+
+def _shown(numbers: Tensor) -> Cell:
+    size = numbers.abs().mean(0) if numbers.ndim == 3 else numbers.abs()
+    return Heat(torch.log1p(100 * size / size.max().clamp_min(1e-30)))
+
+
 def save_npy(path: Path, value: Tensor) -> None:
     """Write an array, whole or not at all."""
     buffer = io.BytesIO()
@@ -213,17 +301,23 @@ def save_npy(path: Path, value: Tensor) -> None:
     write_file(path, buffer.getvalue())
 
 
-def _map(path: Path, shape: Shape | None) -> Tensor:
-    """A map of finite numbers (1, H, W), of the height and width that are worked at."""
-    array = read_npy(path, plane=True)
-    array = array[None] if array.ndim == 2 else array
-    size = array.shape[-2:] if shape is None else shape[1:]
-    if array.shape != (1, *size):
-        wanted = "(1, H, W)" if shape is None else f"{(1, *size)}, the size of the pictures here"
-        raise UnreadableError(f"{path} has shape {array.shape}: give a map of shape {wanted}")
+def _numbers(path: Path, plane: bool = False) -> Tensor:
+    """Real finite numbers, as they are stored; plane: see `read_npy`."""
+    array = read_npy(path, plane=plane)
     if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
         raise UnreadableError(f"{path} holds values that are no finite real numbers: replace them")
     return torch.from_numpy(np.asarray(array, np.float32))
+
+
+def _map(path: Path, shape: Shape | None) -> Tensor:
+    """A map of finite numbers (1, H, W), of the height and width that are worked at."""
+    found = _numbers(path, plane=True)
+    found = found[None] if found.ndim == 2 else found
+    size = tuple(found.shape[-2:]) if shape is None else shape[1:]
+    if found.shape != (1, *size):
+        wanted = "(1, H, W)" if shape is None else f"{(1, *size)}, the size of the pictures here"
+        raise UnreadableError(f"{path} has shape {tuple(found.shape)}: give a map of shape {wanted}")
+    return found
 
 
 def _grids(ask: Request, what: str) -> tuple[list[str], list[Path]]:
@@ -254,4 +348,4 @@ def _loose(where: str) -> bool:
         return False
     if path.is_file():
         return path.suffix.lower() in SUFFIXES or format_of(path) in FORMATS
-    return path.is_dir()
+    return path.is_dir() and not volumes_below(path)

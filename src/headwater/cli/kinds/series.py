@@ -9,13 +9,12 @@ from typing import Any
 
 from headwater.cli.kinds.family import Family, Items, Request, relative, stem
 from headwater.data import shipped
-from headwater.data.listing import files_below
+from headwater.data.listing import TABLES, files_below
 from headwater.data.reading import Reading
 from headwater.data.series import Table, read_table, write_table
 from headwater.errors import UserError
 from headwater.notes import note
 
-_SUFFIXES = (".csv", ".tsv")
 _OTHERS = (".xlsx", ".xls", ".xlsm", ".ods", ".parquet", ".feather", ".pq", ".tab", ".dat")
 
 
@@ -68,7 +67,7 @@ class SeriesFiles(Family):
 def _tables_in(folder: Path, ask: Request) -> list[Path]:
     """The tables of a folder; other files that look like tables are named."""
     found = files_below(folder)
-    tables = [p for p in found if p.suffix.lower() in _SUFFIXES]
+    tables = [p for p in found if p.suffix.lower() in TABLES]
     others = [
         p for p in found if p.suffix.lower() in _OTHERS or (p.suffix.lower() == ".gz" and ".csv" in p.name)
     ]

@@ -1,10 +1,12 @@
 """Does a prior undo noisy linear measurements better than the pseudo-inverse and bicubic interpolation, and
 are 20 network calls enough? (Kawar et al. 2022, sec. 5)
 
-Held-out emoji, each block of 4 x 4 pixels averaged, with noise of 0.05 on [0, 1] (0.1 here) and without.
-Required, beyond chance over pictures: with noise, PSNR of 20 calls above that of the pseudo-inverse and of
-bicubic interpolation; and no more than 0.5 dB below that of 100 calls; and samples of one measurement differ
-more in what was not measured than in what was. Written before any result.
+Held-out emoji and photographs, each set with its own prior, each block of 4 x 4 pixels averaged, with noise
+of 0.05 on [0, 1] (0.1 here) and without. Required, on both sets, beyond chance over pictures: with noise,
+PSNR of 20 calls above that of the pseudo-inverse and of bicubic interpolation; and no more than 0.5 dB below
+that of 100 calls; and samples of one measurement differ more in what was not measured than in what was.
+Written before any result on emoji; photographs, under the same rule, were added after those and before any of
+theirs here. (The table of the chapter had 24 of them, with 105 calls and with 20.)
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from headwater.metrics.image import psnr, ssim
 from headwater.models import Prior
 from headwater.operators import BlockAverage
 
+SETS = ("emoji", "photos")
 OURS, INVERSE, BICUBIC = "DDRM", "pseudo-inverse", "bicubic"
 NOISES = {"no noise": 0.0, "noise 0.1": 0.1}
 ALLOWED = 0.5
@@ -33,7 +36,7 @@ class Settings:
     """How much is computed."""
 
     pictures: int
-    """Held-out pictures per seed."""
+    """Held-out pictures per seed and set."""
     draws: int
     """Samples of each measurement for the spread."""
     method: DDRM
@@ -47,9 +50,14 @@ def longer(settings: Settings) -> str:
 
 
 def measure(settings: Settings, trial: Trial) -> None:
-    """Restore every picture in four ways, with and without noise."""
-    prior, run = trial.once("prior", lambda: Prior.from_pretrained("emoji")), trial.run(16)
-    truth, a = held_out(settings.pictures, trial.seed), BlockAverage(FACTOR)
+    """Restore every picture of both sets in four ways, with and without noise."""
+    for name in SETS:
+        _measure(settings, trial, name)
+
+
+def _measure(settings: Settings, trial: Trial, name: str) -> None:
+    prior, run = trial.once(name, lambda: Prior.from_pretrained(name)), trial.run(16)
+    truth, a = held_out(settings.pictures, trial.seed, name), BlockAverage(FACTOR)
     rows: list[list[Tensor]] = [[] for _ in truth[:3]]
     for case, noise in NOISES.items():
         method, y = replace(settings.method, noise=noise), noisy(a.forward(truth), noise, trial.seed)
@@ -60,52 +68,60 @@ def measure(settings: Settings, trial: Trial) -> None:
             longer(settings): replace(method, steps=settings.many).apply(prior, y, **run),
         }
         for arm, image in restored.items():
-            trial.found.add("PSNR", arm, psnr(image, truth), case)
-            trial.found.add("SSIM", arm, ssim(image, truth), case)
+            trial.found.add(f"PSNR, {name}", arm, psnr(image, truth), case)
+            trial.found.add(f"SSIM, {name}", arm, ssim(image, truth), case)
             residual = (a.forward(image) - y).square().mean((1, 2, 3)).sqrt()
-            trial.found.add("residual", arm, residual, case)
+            trial.found.add(f"residual, {name}", arm, residual, case)
         for i, row in enumerate(rows):
             row += [restored[BICUBIC][i], restored[OURS][i]]
         seeds = [trial.seed + 1000 * (k + 1) for k in range(settings.draws)]
         draws = [method.apply(prior, y, **trial.run(16, seed=seed)) for seed in seeds]
         spread = a.coefficients(torch.stack(draws).flatten(0, 1)).unflatten(0, (len(draws), -1)).var(0)
-        trial.found.add("spread", "not measured", spread[..., 1:].mean((1, 2, 3, 4)).sqrt(), case)
-        trial.found.add("spread", "measured", spread[..., 0].mean((1, 2, 3)).sqrt(), case)
+        for arm, part in (("not measured", spread[..., 1:].mean(-1)), ("measured", spread[..., 0])):
+            trial.found.add(f"spread, {name}", arm, part.mean((1, 2, 3)).sqrt(), case)
     columns = [f"{arm}, {case}" for case in NOISES for arm in (BICUBIC, OURS)]
     cells = [[t, *row] for t, row in zip(truth, rows, strict=False)]
-    trial.section.pictures(["truth", *columns], cells, caption="The first pictures of the first seed.")
+    trial.section.pictures(["truth", *columns], cells, caption=f"The first {name} of the first seed.")
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
     """The rule at the head of this file."""
-    case = "noise 0.1"
-    ours = ("PSNR", OURS, case)
-    settings = results.settings
-    allowed = results.rows("PSNR", longer(settings), case) - ALLOWED
-    calls = f"PSNR of {settings.method.steps} calls against {settings.many}, less {ALLOWED} dB"
-    free, tied = ("spread", "not measured"), ("spread", "measured")
-    return [
-        *[results.compare(f"PSNR against {o}", ours, ("PSNR", o, case)) for o in (INVERSE, BICUBIC)],
-        results.compare(calls, ours, allowed),
-        results.compare("spread, not measured against measured", free, tied),
-    ]
+    settings, case, found = results.settings, "noise 0.1", list[Comparison]()
+    for name in SETS:
+        key, spread = f"PSNR, {name}", f"spread, {name}"
+        ours, allowed = (key, OURS, case), results.rows(key, longer(settings), case) - ALLOWED
+        calls = f"{key}, {settings.method.steps} calls against {settings.many}, less {ALLOWED} dB"
+        free, tied = (spread, "not measured"), (spread, "measured")
+        found += [
+            *[results.compare(f"{key}, against {o}", ours, (key, o, case)) for o in (INVERSE, BICUBIC)],
+            results.compare(calls, ours, allowed),
+            results.compare(f"{spread}, not measured against measured", free, tied),
+        ]
+    return found
 
 
 METHOD = DDRM(f"block-average {FACTOR}")
 CLAIM = Claim(
     "ddrm",
     "Small pictures enlarged: DDRM",
-    "Held-out emoji of 8 x 8 pixels, each the mean of 4 x 4, brought back to 32 x 32 by a prior that was "
-    "never trained for it.",
+    "Held-out emoji and photographs of 8 x 8 pixels, each the mean of 4 x 4, brought back to 32 x 32 by "
+    "priors that were never trained for it.",
     unit="picture",
     tiny=Settings(2, 2, replace(METHOD, steps=2), 3),
-    quick=Settings(8, 2, METHOD, 50),
+    quick=Settings(4, 2, METHOD, 50),
     full=Settings(24, 4, METHOD),
     measures={
-        "PSNR": Measure("larger", "In dB."),
-        "SSIM": Measure("larger"),
-        "residual": Measure(None, "Root mean square of A x - y, which should be about the noise."),
-        "spread": Measure("larger", "Standard deviation over samples of one measurement, per coefficient."),
+        f"{measure}, {name}": how
+        for name in SETS
+        for measure, how in (
+            ("PSNR", Measure("larger", "In dB.")),
+            ("SSIM", Measure("larger")),
+            ("residual", Measure(None, "Root mean square of A x - y, which should be about the noise.")),
+            (
+                "spread",
+                Measure("larger", "Standard deviation over samples of one measurement, per coefficient."),
+            ),
+        )
     },
     measure=measure,
     rule=rule,

@@ -26,11 +26,13 @@ class DPS(Restores):
         x'  ~ p(x_s | x_t)
         x_s = x' - scale * grad_x_t || y - A(x0(x_t)) ||_2
 
-    The gradient goes through the network, so that a picture takes about the memory of training it. Poisson
-    noise weighs each residual by 1 / |y| (its Alg. 2).
+    The gradient goes through the network, so that a picture takes about the memory of training it. For
+    Poisson noise the square of each residual is divided by twice its light, from 0 to 1 (its Alg. 2), which
+    counts as a grey level of 255 at least.
 
     Deviates from the reference code: each picture has a norm of its own, so that no other matters to it; the
-    code takes one norm over the batch, with which four pictures move half as far each.
+    code takes one norm over the batch, with which four pictures move half as far each. For Poisson noise the
+    code divides the norm by |y| of values in [-1, 1], where mid-grey is 0, and takes the mean of that.
 
     >>> import headwater as hw
     >>> prior, image = hw.Prior.from_pretrained("digits"), hw.load("digits", "test").images[:1]
@@ -55,7 +57,7 @@ class DPS(Restores):
     steps: int = 1000
     """Number of timesteps visited, evenly respaced from the prior's own."""
     likelihood: Literal["gaussian", "poisson"] = "gaussian"
-    """Kind of noise in the measurements."""
+    """Kind of noise in the measurements; `poisson` is that of photons, for measurements of light."""
 
     def apply(
         self,
@@ -74,16 +76,22 @@ class DPS(Restores):
         """
         need(self.scale >= 0, f"scale is {self.scale}: give 0 or more")
         a, plan = self.measurement(prior, measured, known, operator), timesteps_of(prior.process, self.steps)
+        light = self.likelihood == "gaussian" or a.picture
+        need(light, f"{self.by!r} measures no light, of which Poisson noise is: set likelihood to gaussian")
 
         def begin(batch: Batch) -> Start:
             guide = Guide(*self.of_batch(a, measured, batch), self.scale, self.likelihood)
             x = prior.process.start(batch.empty(*prior.shape), batch.noise)
-            return Start(x, [*prior.controls, guide])
+            return Start(x, [*prior.controls, guide] if self.scale else prior.controls)
 
         run, n = Run(**how), len(measured)
         return sample(
             prior.denoiser, plan, n, begin, run, sampler=prior.sampler, law=prior.noise, label="pictures"
         )
+
+
+DARK = 2 / 255
+"""The least light that Poisson noise is measured by, of values from 0 to 2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +107,7 @@ class Guide(Control):
     def transition(self, dist: Transition, pred: Prediction, s: int) -> Transition:
         residual = self.y - self.measurement.forward(pred.x0)
         if self.likelihood == "poisson":
-            residual = residual / self.y.abs().clamp(min=1e-6)
+            residual = residual / (self.y + 1).clamp(min=DARK).sqrt()
         norm = torch.linalg.vector_norm(residual.flatten(1), dim=1)
         (gradient,) = torch.autograd.grad(norm.sum(), pred.x)
         return dist.shift(-self.scale * gradient)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from headwater.errors import need
-from headwater.methods.base import Images, Mask, Measured, Method, check_mask
+from headwater.methods.base import Images, Mask, Measured, Method, check_mask, limit_of
+from headwater.methods.inputs import tensor
 from headwater.metrics.image import psnr, ssim
 from headwater.models import Prior
 from headwater.operators import Measurement
@@ -30,16 +31,18 @@ class Restores(Method):
 
     by: str = "block-average 4"
     """What was measured of each picture: `block-average N`, `bicubic N`, `grey`, `mask` (with `known`),
-    `gaussian-blur SIGMA`, `motion-blur LENGTH ANGLE`, `blur FILE`, `compressed-sensing SHARE`, `nothing`."""
+    `gaussian-blur SIGMA`, `motion-blur LENGTH ANGLE`, `blur FILE`, `compressed-sensing SHARE`, `nothing`;
+    for DPS also `jpeg QUALITY`, `overexposed GAIN`, `phase-retrieval`."""
     noise: float = 0.0
-    """Standard deviation of the noise in the measurements, whose values lie in [-1, 1]."""
+    """Standard deviation of the noise in the measurements, of values from black at -1 to white at 1."""
 
     def measurement(
         self, prior: Prior, measured: Tensor, known: Tensor | None, operator: Measurement | None
     ) -> Measurement:
         """A, which `operator` or else the name `by` gives, checked against what was measured.
 
-        Raises UserError where the measured pictures are not of the size that A makes of the prior's.
+        Raises UserError where the measured pictures are not of the size that A makes of the prior's, or have
+        values that no picture has.
         """
         if known is not None:
             check_mask(known, torch.empty(1).expand(len(measured), *prior.shape))
@@ -52,6 +55,8 @@ class Restores(Method):
             f"the measured pictures are {tuple(measured.shape[1:])}, but {self.by!r} makes {wanted} of the "
             f"prior's {prior.shape}: give another measurement or another prior",
         )
+        if operator.picture:
+            tensor(measured, "measured", limit_of(prior))
         return operator
 
     def of_batch(self, a: M, measured: Tensor, batch: Batch) -> tuple[M, Tensor]:
@@ -70,10 +75,13 @@ class Restores(Method):
         """How far the restored pictures are from the truth, and from what was measured.
 
         psnr: dB. ssim. residual, with `measured`: root of the mean squared A x - y; that of a restored
-        picture should be about as large as the noise.
+        picture should be about as large as the noise. psnr_aligned, where the measurement cannot tell a
+        picture from one that is turned or moved (`phase-retrieval`): of whichever is nearest to the truth.
         """
         scores = {"psnr": float(psnr(restored, truth).mean()), "ssim": float(ssim(restored, truth).mean())}
         if measured is not None:
             operator = operator_of(self.by, tuple(restored.shape[1:]), known)  # pyright: ignore[reportArgumentType]
             scores["residual"] = float(operator.residual(restored, measured).square().mean().sqrt())
+            if (aligned := operator.aligned(restored, truth)) is not restored:
+                scores["psnr_aligned"] = float(psnr(aligned, truth).mean())
         return scores

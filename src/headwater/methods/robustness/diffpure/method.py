@@ -63,10 +63,12 @@ class DiffPure(Purifies):
     kind: Literal["sde", "ode", "ddpm"] = "sde"
     """Way of denoising: the reversed SDE, its probability flow, or the prior's own steps; the noise of the
     way up is there in every case."""
-
     last: Literal["noisy", "clean"] = "noisy"
     """Noise of the last step of the reversed SDE, which the paper adds: it stays in the picture, the more the
     fewer steps there are. `clean` leaves it out."""
+    resize: bool = False
+    """Whether pictures of another size than the prior's are resized to it, bilinearly, and back afterwards,
+    as the paper does for classifiers of ImageNet; gradients flow through both."""
 
     def plan(self, T: int) -> list[int]:
         """The timesteps visited with a prior of T: up in one step, down in `steps`.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal, Unpack
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headwater.core import Control, Denoises, Sampler, last, reverse
@@ -60,30 +61,40 @@ class Purifies(Method, ABC):
         """The prior in the units that the steps are taken in."""
         return prior.denoiser
 
+    def check(self, prior: Prior, x: Tensor) -> None:
+        """Raise UserError unless pictures x (B, C, H, W) fit the prior, or are resized to it."""
+        prior.check(x[:1, :, :1, :1].expand(-1, -1, *prior.shape[1:]) if self.resizes else x)
+
+    @property
+    def resizes(self) -> bool:
+        """Whether pictures are brought to the prior's size and back."""
+        return getattr(self, "resize", False)
+
     def purify(self, prior: Prior, x: Tensor, noise: Stream) -> Tensor:
         """One pass over x (B, C, H, W) in [-1, 1]; differentiable where gradients are enabled."""
         model, plan = Recomputed(self.denoiser(prior)), self.timesteps(prior)
-        sampler, controls = self.sampler(prior), self.controls(prior, x, noise)
-        state = self.start(prior, x, noise)
+        given = sized(x, prior.shape) if self.resizes else x
+        sampler, controls = self.sampler(prior), self.controls(prior, given, noise)
+        state = self.start(prior, given, noise)
         steps = reverse(model, state, plan, sampler, controls, noise, torch.is_grad_enabled())
-        return self.shown(last(steps))
+        return sized(self.shown(last(steps)), x.shape)
 
     def apply(self, prior: Prior, image: Images, **how: Unpack[RunOptions]) -> Images:
         """Purify pictures. image: (B, C, H, W) in [-1, 1], attacked or not.
 
         Returns the same shape, about [-1, 1]. Raises UserError when the pictures do not fit the prior.
         """
-        prior.check(image)
+        self.check(prior, image)
 
         def begin(batch: Batch) -> Start:
-            x = batch.take(image)
+            x = sized(batch.take(image), prior.shape) if self.resizes else batch.take(image)
             return Start(self.start(prior, x, batch.noise), self.controls(prior, x, batch.noise))
 
         found = sample(
             self.denoiser(prior), self.timesteps(prior), len(image), begin, Run(**how),
             sampler=self.sampler(prior), law=prior.noise, label="pictures",
         )  # fmt: skip
-        return self.shown(found)
+        return sized(self.shown(found), image.shape)
 
     def shown(self, x: Tensor) -> Tensor:
         """What the last state is as a picture, about [-1, 1]."""
@@ -101,6 +112,12 @@ class Purifies(Method, ABC):
         }
 
 
+def sized(x: Tensor, like: Sequence[int]) -> Tensor:
+    """Pictures (B, C, H, W) at the height and width that end a shape, bilinearly, where they have others."""
+    size = tuple(like[-2:])
+    return x if x.shape[-2:] == size or not len(x) else F.interpolate(x, size, mode="bilinear")
+
+
 class Purified(nn.Module):
     """A classifier behind a purifier: logits = classifier((purify(2 image - 1) + 1) / 2).
 
@@ -111,7 +128,8 @@ class Purified(nn.Module):
     paths: purifications of a picture, each with its own noise; `average` says what of their answers is
         averaged: the logits, or the probabilities, whose logarithms are then the logits.
 
-    Gradients are exact. Raises UserError for pictures of another size than the prior's, or outside [0, 1].
+    Gradients are exact. Raises UserError for pictures of another size than the prior's, unless the purifier
+    resizes them, or outside [0, 1].
     """
 
     def __init__(
@@ -157,7 +175,7 @@ class Purified(nn.Module):
 
     def purified(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
         """The pictures that the classifier is shown on one path, (B, C, H, W) about [0, 1]."""
-        self.prior.check(images)
+        self.purifier.check(self.prior, images)
         outside = images.numel() > 0 and not bool(((images >= -1e-4) & (images <= 1 + 1e-4)).all())
         if outside:
             low, high = (digits(float(value)) for value in images.detach().aminmax())

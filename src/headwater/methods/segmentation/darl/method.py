@@ -36,7 +36,7 @@ from headwater.training import Adversary, TrainerConfig, train
 
 Channel = Literal["grey", "red", "green", "blue"]
 AT_ONCE = 16
-"""Tiles of a picture in one network call."""
+"""Tiles of a picture in one network call, where they are as large as in training; of larger ones fewer."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class DARL(Method):
 
     L are least squares against two discriminators of patches, of masks and of pictures. Without a map SPADE
     is an instance norm. Pictures have one channel: of colour, `channel` is seen. Each is split into its
-    stride x stride pictures of every stride-th pixel; what is larger than `size` then is cut into tiles that
+    stride x stride pictures of every stride-th pixel; what is larger than `tile` then is cut into tiles that
     overlap by half, and their masks are blended.
 
     Deviates from the reference code: backgrounds need not come from the sequence of the picture, batches are
@@ -244,7 +244,7 @@ class DARL(Method):
         "pictures with vessels and pictures of the same kind without, of any number and in no order",
         "no mask: trees are drawn, unless `masks` of such shapes are given",
     )
-    applied: ClassVar[tuple[str, ...]] = ("shape",)
+    applied: ClassVar[tuple[str, ...]] = ("shape", "tile")
 
     T: int = 2000
     """Number of timesteps of the diffusion of backgrounds."""
@@ -267,6 +267,9 @@ class DARL(Method):
     """Side of what the networks see in training: a place of each picture at random."""
     stride: int = 2
     """Distance in a picture of what the networks see side by side, in one of its stride x stride parts."""
+    tile: int = 0
+    """Side, in what the networks see, of the tiles that pictures are cut into when they are segmented; 0:
+    `size`. Larger ones are better where many would hold no vessel, since norms make noise strong there."""
     network: LevelArchitecture = field(
         default_factory=lambda: LevelArchitecture(64, (1, 1, 2, 2, 4, 4), 2, (16,))
     )
@@ -381,17 +384,20 @@ class DARL(Method):
         Each is computed apart, so that its mask is the same to the bit whatever else there is.
         """
         run, config = Run(**how), fitted.config
+        size = self.tile or config.size
         need(len(image) > 0, "there is no picture to segment: give some")
+        right = size > 0 and size % config.fold == 0
+        need(right, f"tile is {size}: give a multiple of {config.fold}, which these networks halve, or 0")
         for side in image.shape[-2:]:
             seen, rest = divmod(int(side), config.stride)
             need(
-                rest == 0 and (seen >= config.size or seen % config.fold == 0),
-                f"a side of pictures is {side}: crop or resize it to {config.size * config.stride} or more, "
+                rest == 0 and (seen >= size or seen % config.fold == 0),
+                f"a side of pictures is {side}: crop or resize it to {size * config.stride} or more, "
                 f"a multiple of the stride {config.stride}, or to one of {config.fold * config.stride}",
             )
         seen = one_channel(image, config.channel)
         with torch.no_grad():
-            found = [blended(one, fitted, run.device) for one in run.track(seen, "pictures", len(seen))]
+            found = [blended(one, fitted, size, run.device) for one in run.track(seen, "pictures", len(seen))]
         soft = torch.stack(found)
         return Vessels(soft > 0, (soft + 1) / 2)
 
@@ -436,14 +442,13 @@ def placed(image: Tensor, size: int, stride: int, draws: torch.Generator) -> Ten
     return image.mT if turned else image
 
 
-def blended(image: Tensor, fitted: FittedDARL, device: str) -> Tensor:
-    """The mask in [-1, 1] of one picture (1, H, W), from those of its tiles."""
+def blended(image: Tensor, fitted: FittedDARL, size: int, device: str) -> Tensor:
+    """The mask in [-1, 1] of one picture (1, H, W), from those of its tiles of at most `size` a side."""
     split = F.pixel_unshuffle(image, fitted.config.stride)[:, None]
     total, weight = torch.zeros_like(split), torch.zeros_like(split)
-    work = [
-        (k, rows, columns) for k in range(len(split)) for rows, columns in tiles(split, fitted.config.size)
-    ]
-    for some in (work[i : i + AT_ONCE] for i in range(0, len(work), AT_ONCE)):
+    work = [(k, rows, columns) for k in range(len(split)) for rows, columns in tiles(split, size)]
+    count = max(1, AT_ONCE * fitted.config.size**2 // size**2)
+    for some in (work[i : i + count] for i in range(0, len(work), count)):
         cut = torch.stack([split[k, :, rows, columns] for k, rows, columns in some])
         for (k, rows, columns), mask in zip(some, fitted.segment(cut.to(device)).cpu(), strict=True):
             window = tent(rows)[:, None] * tent(columns)

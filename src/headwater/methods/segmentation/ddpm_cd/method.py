@@ -23,6 +23,7 @@ from headwater.models.filling import Parts
 from headwater.models.folder import Layout, Shapes, prefixed
 from headwater.models.pretrained import Pretrained
 from headwater.nets.features import activations, block_names
+from headwater.nets.tiles import Place, places
 from headwater.noise import Purpose, derive
 from headwater.sampling import Run, RunOptions
 from headwater.training import TrainerConfig, train
@@ -172,9 +173,9 @@ class DDPMCD(Method):
         run = Run(**how)
         self._check(prior, image, after)
         _check_labels(labels, image)
-        corners = tiles(image.shape[-2:], prior.shape[1:])
         before, after, truth = (
-            torch.cat([_cut(v, corner, prior.shape) for corner in corners]) for v in (image, after, labels)
+            torch.cat([v[..., rows, columns] for rows, columns in tiles(image, prior)])
+            for v in (image, after, labels)
         )
         some = (truth != UNLABELLED).flatten(1).any(1)
         before, after, truth = before[some], after[some], truth[some]
@@ -225,13 +226,13 @@ class DDPMCD(Method):
             dates = [batch.take(v) for v in (image, after)]
             fields = reader.fields(dates[0], seeds)
             total, count = (torch.zeros(len(batch), n, *image.shape[-2:], device=run.device) for n in (2, 1))
-            for corner in tiles(image.shape[-2:], prior.shape[1:]):
+            for rows, columns in tiles(image, prior):
                 tile = (
-                    reader.read(_cut(x, corner, prior.shape), [_cut(e, corner, prior.shape) for e in noise])
+                    reader.read(x[..., rows, columns], [e[..., rows, columns] for e in noise])
                     for x, noise in zip(dates, fields, strict=True)
                 )
-                _cut(total, corner, prior.shape).add_(_resized(fitted.network(*tile), prior.shape))
-                _cut(count, corner, prior.shape).add_(1)
+                total[..., rows, columns] += _resized(fitted.network(*tile), prior.shape)
+                count[..., rows, columns] += 1
             found.append((total / count).cpu())
         logits = torch.cat(found)
         return Changes(logits.argmax(1), logits.softmax(1)[:, 1:])
@@ -319,21 +320,9 @@ class Reader:
             yield list(maps.values())
 
 
-def tiles(size: Sequence[int], tile: Sequence[int]) -> list[tuple[int, int]]:
-    """Top left corners of tiles that cover a picture and overlap by a quarter or more."""
-
-    def starts(whole: int, part: int) -> list[int]:
-        gaps = -(-(whole - part) * 4 // (3 * part))
-        return [round(k * (whole - part) / max(gaps, 1)) for k in range(gaps + 1)]
-
-    (height, width), (down, across) = size, tile
-    return [(top, left) for top in starts(height, down) for left in starts(width, across)]
-
-
-def _cut(values: Tensor, corner: tuple[int, int], shape: Sequence[int]) -> Tensor:
-    """A tile of pictures or maps (..., H, W), a view."""
-    top, left = corner
-    return values[..., top : top + shape[-2], left : left + shape[-1]]
+def tiles(image: Tensor, prior: Prior) -> list[Place]:
+    """Tiles of the prior's size that cover pictures and overlap by a quarter or more."""
+    return places(image.shape[-2:], prior.shape[1:], overlap=0.25)
 
 
 def _resized(logits: Tensor, shape: Sequence[int]) -> Tensor:

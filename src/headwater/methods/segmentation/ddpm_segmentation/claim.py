@@ -24,13 +24,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from headwater.baselines.supervised import SupervisedUNet, course
-from headwater.data import Set, load
+from headwater.data import Set
 from headwater.experiments.comparison import Bound, Condition
 from headwater.experiments.harness import Claim, Measure, Results, Trial
 from headwater.methods.segmentation.ddpm_segmentation.method import (
@@ -41,17 +39,16 @@ from headwater.methods.segmentation.ddpm_segmentation.method import (
     feature_clusters,
     predict,
 )
+from headwater.methods.segmentation.shared.label_tasks import DIGITS, EMOJI, Pair, Task, pair
+from headwater.methods.segmentation.shared.supervised import SupervisedUNet, course
 from headwater.metrics.statistics import spearman
 from headwater.models import Prior
 from headwater.report import Cell, Classes, Heat, Section
 from headwater.sampling import Run
 
-Pair = tuple[Tensor, Tensor]
-"""Images and their label maps."""
 OURS, RAW, UNTRAINED = "DDPM features", "raw pixels", "untrained features"
 SUPERVISED, LONGER = "supervised U-Net", "supervised, twice as long"
 MIOU, MIOU_EMOJI = "mean IoU", "mean IoU on emoji parts"
-DIGITS, EMOJI = "digits", "emoji-parts"
 RANK = "rank correlation of uncertainty and error"
 SMALL, LARGE = 250, 600
 """Steps up to the first count as small noise, from the second on as large."""
@@ -95,42 +92,6 @@ FULL = Settings(
     grid_pictures=60,
     emoji=3,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Pictures with label maps: what may be labelled, and what is scored."""
-
-    pool: Set
-    test: Set
-    kinds: Tensor | None
-    """Of each picture of the pool, where as many of each kind are labelled, (N,)."""
-
-    @classmethod
-    def of(cls, name: str, side: int) -> Task:
-        """That of digits or of the parts of emoji."""
-        if name == EMOJI:
-            pool, test = (load("emoji-parts-hue", split, side) for split in ("pool", "test"))
-            return cls(pool, test, None)
-        pool, test = (load("digits", split, side) for split in ("train", "test"))
-        return cls(strokes(pool), strokes(test), pool.labels)
-
-    def draw(self, labelled: int, judged: int, seed: int) -> tuple[Set, Set]:
-        """The labelled pictures of a seed, and other pool pictures to judge blocks and steps on."""
-        order = torch.randperm(len(self.pool), generator=torch.Generator().manual_seed(seed))
-        learn = order[:labelled]
-        if self.kinds is not None:
-            each = max(1, labelled // int(self.kinds.max() + 1))
-            kinds = self.kinds[order]
-            learn = torch.cat([order[kinds == k][:each] for k in kinds.unique()])[:labelled]
-        rest = order[~torch.isin(order, learn)]
-        return self.pool.select(learn), self.pool.select(rest[:judged])
-
-
-def strokes(digits: Set) -> Set:
-    """With label maps for its classes: 0 where a picture is darker than half grey, else 1 + its digit."""
-    maps = torch.where(digits.images[:, 0] > 0, 1 + cast(Tensor, digits.labels)[:, None, None], 0)
-    return replace(digits, labels=maps, classes=["background", *digits.classes])
 
 
 def with_coordinates(image: Tensor) -> Tensor:
@@ -190,11 +151,6 @@ def measure(settings: Settings, trial: Trial) -> None:
             draw_errors(trial.section, ours.score, wrong)
             grid = study_blocks(settings, trial.section, prior, learn, judge, image, run)
             trial.found.samples["grid"] = grid
-
-
-def pair(found: Set) -> Pair:
-    """The pictures of a set with their label maps."""
-    return found.images, cast(Tensor, found.labels)
 
 
 def draw_labels(

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headwater.core import Sampler
 from headwater.core.prediction import labels as network_labels
-from headwater.data.label_maps import UNLABELLED, note_gaps
-from headwater.errors import need
-from headwater.methods.base import Images, Labels, Map, Method, Paper, Scores
+from headwater.data.label_maps import UNLABELLED, note_gaps, rgb_of
+from headwater.errors import UserError, need
+from headwater.methods.base import Features, Images, Labels, Map, Method, Paper, Scores
 from headwater.metrics.clusters import kmeans
 from headwater.metrics.segmentation import confusion, iou, mean_iou, mean_iou_ddpm_seg
 from headwater.models import Prior
@@ -101,10 +100,9 @@ class DDPMSegmentation(Method):
 
     Deviates from the reference code: the annotator's slips are masked, not edited into the labels; all
     classifiers are trained side by side in one product; the noise is kept with them, so a prediction needs
-    no shared seed; any noise distribution and process of a prior may be used; DatasetDDPM drops exactly the
-    most uncertain share, whereas the reference's slice drops the 30 most certain images and keeps some of
-    the most uncertain; `evaluate` gives the standard mean IoU beside the reference's, which counts pixels
-    with an ignored true label as false positives and absent classes as 0.
+    no shared seed; any noise distribution and process of a prior may be used; `evaluate` gives the standard
+    mean IoU beside the reference's, which counts pixels with an ignored true label as false positives and
+    absent classes as 0.
 
     >>> import headwater as hw
     >>> prior = hw.Prior.from_pretrained("emoji-parts")
@@ -130,6 +128,7 @@ class DDPMSegmentation(Method):
         "an unconditional prior of such pictures",
         "20 to 50 pictures with label maps",
     )
+    applied: ClassVar[tuple[str, ...]] = ("palette",)
 
     steps: tuple[int, ...] = (50, 150, 250)
     """Timesteps at which features are read, from 0 as the paper numbers them: timestep t + 1 of the prior."""
@@ -153,14 +152,36 @@ class DDPMSegmentation(Method):
     """Label of pixels that are neither learned from nor counted, beside 255, which is unlabelled always."""
     classes: int = 0
     """Number of classes of the task, where labels may lack some; 0 takes those that occur."""
+    names: tuple[str, ...] = ()
+    """Names of the classes of the task, in order: `evaluate` then calls them so, and there are as many."""
+    palette: tuple[str, ...] = ()
+    """Colours of the classes in order, such as #ff0000, with which label maps are written; () takes hues
+    that are far apart."""
     stored: Literal["float32", "float16"] = "float32"
     """Precision of the labelled images' maps while fitting: float16, that of the published networks, takes
     half of the memory."""
 
-    def fit(self, prior: Prior, image: Images, labels: Labels, **how: Unpack[RunOptions]) -> PixelClassifiers:
+    def __post_init__(self) -> None:
+        rgb_of(self.palette)
+        count, distinct = len(self.names), set(self.names)
+        need(len(distinct) == count, "two classes have one name: give each a name of its own")
+        need(
+            not (count and self.classes) or count == self.classes,
+            f"there are {count} names for {self.classes} classes: name all of them, or none",
+        )
+
+    def fit(
+        self,
+        prior: Prior | None,
+        image: Images,
+        labels: Labels,
+        features: Features | None = None,
+        **how: Unpack[RunOptions],
+    ) -> PixelClassifiers:
         """Train the pixel classifiers; the prior stays as it is.
 
         image: (N, C, H, W) in [-1, 1]. labels: int64 (N, H, W), 0 to classes - 1 or `ignore`.
+        features: maps (N, c, h, w) that a network of your own made of the images, in place of a prior's.
         Raises UserError when shapes disagree, or the prior lacks a step or block.
         """
         run = Run(**how)
@@ -170,6 +191,11 @@ class DDPMSegmentation(Method):
             "same size for each image",
         )
         need(self.stored in ("float32", "float16"), f"stored is {self.stored!r}: choose float32 or float16")
+        if features is not None:
+            maps = [m.to(run.device, getattr(torch, self.stored)) for m in own_features(features, image)]
+            nothing = torch.zeros(1, *image.shape[1:])
+            return PixelClassifiers.of(self.fit_maps(maps, labels, run), nothing, (), ())
+        prior = _given(prior)
         blocks = tuple(sorted(set(self.blocks)))
         noise = shared_noise(prior, image, run)
         maps = read_features(prior, image, self.steps, blocks, noise, run, getattr(torch, self.stored))
@@ -230,21 +256,39 @@ class DDPMSegmentation(Method):
         return ensemble.eval()
 
     def apply(
-        self, prior: Prior, image: Images, fitted: PixelClassifiers, **how: Unpack[RunOptions]
+        self,
+        prior: Prior | None,
+        image: Images,
+        fitted: PixelClassifiers,
+        features: Features | None = None,
+        **how: Unpack[RunOptions],
     ) -> Segmentation:
-        """Label every pixel. image: (B, C, H, W) in [-1, 1], of the size that was fitted on.
+        """Label every pixel. image: (B, C, H, W) in [-1, 1], of the size that was fitted on; features: as in
+        `fit`, where that had some.
 
-        Raises UserError for images of another shape, or a prior of another network, than was fitted on.
+        Raises UserError for images of another shape, or features of another network, than was fitted on.
         """
         run, config, found = Run(**how), fitted.config, list[Segmentation]()
         fitted.check(image)
         need(len(image) > 0, "there is no image to label: give some")
+        if features is None:
+            need(
+                bool(config.steps), "these classifiers read features of a network of your own: give them too"
+            )
+            prior = _given(prior)
+        else:
+            need(not config.steps, "these classifiers read a prior's features: leave features out")
+            features = own_features(features, image)
         for batch in run.track(run.batches(len(image)), "images"):
-            maps = read_features(prior, image[batch.rows], config.steps, config.blocks, fitted.noise, run)
+            if features is not None:
+                maps = [m[batch.rows].to(run.device, torch.float32) for m in features]
+            else:
+                some = image[batch.rows]
+                maps = read_features(_given(prior), some, config.steps, config.blocks, fitted.noise, run)
             need(
                 sum(m.shape[1] for m in maps) == config.dim,
-                "these classifiers were fitted on another prior's features: apply them with that prior, or "
-                "fit again",
+                "these classifiers were fitted on another network's features: apply them with that network, "
+                "or fit again",
             )
             found.append(predict(fitted.network, maps, image.shape[-2:]))
         columns = zip(*((s.labels, s.uncertainty, s.score) for s in found), strict=True)
@@ -254,8 +298,8 @@ class DDPMSegmentation(Method):
         """Agreement of int64 (B, H, W) label maps, pixels whose truth is `ignore` left out.
 
         miou: the standard rule. miou_reference: the reference code's, for comparison with the paper only; a
-        class of the task that occurs nowhere counts 0 in it, so say `classes`. iou_0, iou_1, ...: of each
-        class, NaN where it occurs nowhere.
+        class of the task that occurs nowhere counts 0 in it, so say `classes`. iou_0, iou_1, ..., or with
+        their `names`: of each class, NaN where it occurs nowhere.
         """
         truth = self._labelled(truth)
         counted = truth != self.ignore
@@ -266,8 +310,15 @@ class DDPMSegmentation(Method):
             "miou": mean_iou(labels, truth, classes, self.ignore),
             "miou_reference": mean_iou_ddpm_seg(labels, truth, classes, self.ignore),
             "accuracy": float((labels == truth)[counted].double().mean()),
-            **{f"iou_{k}": value for k, value in enumerate(each)},
+            **{f"iou_{name}": value for name, value in zip(self.names or range(classes), each, strict=True)},
         }
+
+    def class_count(self, labels: Labels) -> int:
+        """Number of classes of the task, or else of these label maps. UserError where nothing is labelled."""
+        known = self._labelled(labels)
+        known = known[known != self.ignore]
+        need(known.numel() > 0, "no labelled pixel is left to learn from: check ignore")
+        return self._classes(known)
 
     def _labelled(self, labels: Tensor) -> Tensor:
         """Label maps in which what readers call unlabelled is ignored."""
@@ -275,12 +326,27 @@ class DDPMSegmentation(Method):
 
     def _classes(self, labels: Tensor) -> int:
         """Number of classes: of the task, or else those up to the largest label."""
-        found = int(labels.max()) + 1
+        found, count = int(labels.max()) + 1, self.classes or len(self.names)
         need(
-            self.classes == 0 or self.classes >= found,
-            f"a label is {found - 1} where there are {self.classes} classes: raise classes, or correct it",
+            count == 0 or count >= found,
+            f"a label is {found - 1} where there are {count} classes: raise classes, or correct it",
         )
-        return self.classes or found
+        return count or found
+
+
+def _given(prior: Prior | None) -> Prior:
+    """The prior. UserError where there is none."""
+    if prior is None:
+        raise UserError("give a prior, or features that a network of your own made of the pictures")
+    return prior
+
+
+def own_features(features: list[Tensor], image: Tensor) -> list[Tensor]:
+    """Maps (N, c, h, w) of these images (N, C, H, W). UserError for anything else."""
+    fits = len(features) > 0 and all(m.ndim == 4 and len(m) == len(image) for m in features)
+    shapes = [tuple(m.shape) for m in features]
+    need(fits, f"features are {shapes} for {len(image)} pictures: give maps ({len(image)}, channels, h, w)")
+    return features
 
 
 def usable(labels: Tensor, ignore: int, smallest: int) -> Tensor:
@@ -371,29 +437,6 @@ def predict(ensemble: PixelEnsemble, maps: Sequence[Tensor], size: tuple[int, ..
 
 def _entropy(p: Tensor) -> Tensor:
     return torch.special.entr(p).sum(1, keepdim=True)
-
-
-def label_samples(
-    prior: Prior,
-    fitted: PixelClassifiers,
-    n: int,
-    timesteps: Sequence[int] | None = None,
-    sampler: Sampler | None = None,
-    *,
-    drop: float = 0.1,
-    **how: Unpack[RunOptions],
-) -> tuple[Images, Segmentation]:
-    """DatasetDDPM: draw n images, label them, drop the floor(n drop) most uncertain ones, and train any
-    network on the rest (Baranchuk et al. 2022, sec. 4.2). The most certain image comes first.
-
-    timesteps, sampler: as in `Prior.sample`; the paper takes all 1000 steps and 50,000 images.
-    """
-    need(0 <= drop < 1, f"drop is {drop}: give a share from 0 to below 1")
-    need(n >= 1, f"n is {n}: draw at least one image")
-    image = prior.sample(n, timesteps, sampler, **how).clamp(-1, 1)
-    found = DDPMSegmentation().apply(prior, image, fitted, **how)
-    kept = found.score.argsort(stable=True)[: n - int(n * drop)]
-    return image[kept], Segmentation(found.labels[kept], found.uncertainty[kept], found.score[kept])
 
 
 def block_step_grid(

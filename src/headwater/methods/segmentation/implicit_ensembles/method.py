@@ -69,7 +69,7 @@ class ImplicitEnsembles(MaskMethod[FittedImplicitEnsembles]):
     )
     makes = FittedImplicitEnsembles
     needs: ClassVar[tuple[str, ...]] = ("pictures with a mask or a label map each, to train on",)
-    applied: ClassVar[tuple[str, ...]] = ("samples", "steps", "clip")
+    applied: ClassVar[tuple[str, ...]] = ("samples", "steps", "clip", "tiled", "views")
 
     samples: int = 5
     """Number of masks drawn per image; the paper studies up to 100."""
@@ -94,6 +94,12 @@ class ImplicitEnsembles(MaskMethod[FittedImplicitEnsembles]):
     """Architecture of the U-Net, by default for images of 224 x 224."""
     shape: tuple[int, int, int] | None = None
     """Channels, height and width to which the command line brings images; None: those of the first one."""
+    tiled: bool = False
+    """Cut images that are larger than those fitted on into tiles of that size, which overlap by a quarter,
+    and average their masks there. Without it the command line resizes images."""
+    views: bool = False
+    """Draw the masks of an image in turn from its eight turns and flips, of an oblong one from four, so that
+    their mean averages over these: for images that may lie in any way, as in microscopy or from above."""
     mirror: bool = False
     """Whether half of the training images are mirrored, left to right."""
     training: TrainerConfig = field(

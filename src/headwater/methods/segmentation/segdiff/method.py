@@ -68,7 +68,7 @@ class SegDiff(MaskMethod[FittedSegDiff]):
     )
     makes = FittedSegDiff
     needs: ClassVar[tuple[str, ...]] = ("pictures with a mask or a label map each, to train on",)
-    applied: ClassVar[tuple[str, ...]] = ("samples", "steps", "clip", "variance")
+    applied: ClassVar[tuple[str, ...]] = ("samples", "steps", "clip", "variance", "tiled", "views")
 
     samples: int = 9
     """Number of masks drawn per image."""
@@ -99,6 +99,12 @@ class SegDiff(MaskMethod[FittedSegDiff]):
     (1, 1, 1, 2, 2, 4, 4), Vaihingen dropout 0.1."""
     shape: tuple[int, int, int] | None = None
     """Channels, height and width to which the command line brings images; None: those of the first one."""
+    tiled: bool = False
+    """Cut images that are larger than those fitted on into tiles of that size, which overlap by a quarter,
+    and average their masks there. Without it the command line resizes images."""
+    views: bool = False
+    """Draw the masks of an image in turn from its eight turns and flips, of an oblong one from four, so that
+    their mean averages over these: for images that may lie in any way, as in microscopy or from above."""
     mirror: bool = True
     """Whether half of the training images are mirrored, left to right."""
     training: TrainerConfig = field(

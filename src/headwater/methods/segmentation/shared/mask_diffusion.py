@@ -31,14 +31,18 @@ from headwater.nets.adm_blocks import UNetArchitecture
 from headwater.nets.image_conditioned import ConcatenatedUNet, ImageConditioned, SummedUNet
 from headwater.nets.infer import unet_fields
 from headwater.nets.rrdb import RRDBConfig, infer_encoder
+from headwater.nets.tiles import Place, places
 from headwater.noise import Purpose, White, derive
 from headwater.sampling import Batch, Run, RunOptions, Start, sample, timesteps_of
+from headwater.sampling.run import Key
 from headwater.training import TrainerConfig, train
 from headwater.training.timesteps import uniform
 
 LEAST_T = 21
 """The linear schedule, scaled to T, has betas above 1 below this."""
 _MOST_CLASSES = 255
+_SQUARE, _OBLONG = (0, 4, 2, 6, 1, 5, 3, 7), (0, 4, 2, 6)
+"""Turns and flips that leave the sides of a square image, or of any, as long as they are: see `turned`."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ class MaskEnsemble:
     """Mean of the samples: of the mask (two classes), or of the class that `labels` names."""
     variance: Map
     """Variance of the samples (n - 1), summed over channels; 0 for one sample."""
+    masks: Labels
+    """Each sample by itself, int64 (B, n, H, W): where it exceeds a half, or the class that is largest."""
     samples: Tensor
     """The samples themselves: float32 (B, n, K, H, W), 0 outside and 1 inside the mask."""
 
@@ -153,6 +159,8 @@ class MaskMethod(Method, ABC, Generic[AnyFitted]):
     steps: int
     T: int
     clip: tuple[float, float] | None
+    tiled: bool
+    views: bool
     network: UNetArchitecture
     mirror: bool
     training: TrainerConfig
@@ -199,10 +207,43 @@ class MaskMethod(Method, ABC, Generic[AnyFitted]):
         """`samples` masks of each image, float32 (B, n, K, H, W) in the scale of 0 to 1, not clamped.
 
         Sample i of image j is a function of (run.seed, run.first + j, i). Images are encoded once, whatever
-        the number of samples and steps; a network call has at most run.batch_size samples. Raises UserError
-        for images of another shape than was fitted on.
+        the number of samples and steps, or once for each of their `views`; a network call has at most
+        run.batch_size samples. Of an image in tiles each tile is drawn by itself, and samples are averaged
+        where tiles overlap. Raises UserError for images of another shape than was fitted on, unless they are
+        larger and `tiled`.
         """
-        fitted.check(image)
+        (_, height, width), size = fitted.config.shape, tuple(image.shape[-2:])
+        tiles = places(size, size, 0.25)
+        pieces = image
+        if size != (height, width) and size[0] >= height and size[1] >= width:
+            need(
+                self.tiled,
+                f"the images are {size[0]} x {size[1]}, larger than the {height} x {width} fitted on: resize "
+                "them, or set tiled",
+            )
+            tiles = places(size, (height, width), 0.25)
+            pieces = torch.stack([image[..., rows, columns] for rows, columns in tiles], 1).flatten(0, 1)
+        fitted.check(pieces)
+        every = (_SQUARE if height == width else _OBLONG) if self.views else (0,)
+        found: Tensor | None = None
+        for place, view in enumerate(every[: max(1, self.samples)]):
+            own = range(place, self.samples, len(every))
+
+            def key(item: int, draw: int, own: range = own) -> tuple[int, ...]:
+                item, tile = divmod(item, len(tiles))
+                return (Purpose.MASK_SAMPLES, run.first + item, own[draw], *([tile] if tile else []))
+
+            drawn = turned(self._drawn(turned(pieces, view), fitted, sampler, run, len(own), key), view, True)
+            if found is None:
+                found = drawn.new_empty(len(pieces), self.samples, *drawn.shape[2:])
+            found[:, list(own)] = drawn
+        assert found is not None
+        return found if len(tiles) == 1 else _joined(found, tiles, size)
+
+    def _drawn(
+        self, image: Tensor, fitted: FittedMasks, sampler: Sampler, run: Run, samples: int, key: Key
+    ) -> Tensor:
+        """The same of images of the size that was fitted on, as they are given."""
         controls = () if self.clip is None else (Clip(*self.clip),)
 
         @lru_cache(maxsize=1)
@@ -216,10 +257,9 @@ class MaskMethod(Method, ABC, Generic[AnyFitted]):
 
         drawn = sample(
             fitted.denoiser, timesteps_of(fitted.config.T, self.steps), len(image), begin, run,
-            sampler=sampler, draws=self.samples, label="masks",
-            key=lambda item, draw: (Purpose.MASK_SAMPLES, run.first + item, draw),
+            sampler=sampler, draws=samples, label="masks", key=key,
         )  # fmt: skip
-        return fitted.decode(drawn).unflatten(0, (len(image), self.samples))
+        return fitted.decode(drawn).unflatten(0, (len(image), samples))
 
     def evaluate(self, labels: Labels, truth: Labels) -> dict[str, float]:
         """Agreement of int64 (B, H, W) label maps; see `headwater.metrics.mask_agreement.agreement`."""
@@ -257,12 +297,33 @@ def channels_of(classes: int) -> int:
     return 1 if classes == 2 else classes
 
 
+def turned(image: Tensor, view: int, back: bool = False) -> Tensor:
+    """Images (..., H, W) after `view` quarter turns, from 4 on of the mirrored image; `back` undoes it."""
+    if back:
+        found = image.rot90(-view % 4, (-2, -1)) if view % 4 else image
+        return found.flip(-1) if view >= 4 else found
+    found = image.flip(-1) if view >= 4 else image
+    return found.rot90(view % 4, (-2, -1)) if view % 4 else found
+
+
+def _joined(found: Tensor, tiles: list[Place], size: tuple[int, ...]) -> Tensor:
+    """Samples (B * tiles, n, K, h, w), those of an image's tiles together, as (B, n, K, H, W)."""
+    by_tile = found.unflatten(0, (-1, len(tiles)))
+    total = found.new_zeros(len(by_tile), *found.shape[1:3], *size)
+    count = found.new_zeros(*size)
+    for tile, (rows, columns) in enumerate(tiles):
+        total[..., rows, columns] += by_tile[:, tile]
+        count[rows, columns] += 1
+    return total / count
+
+
 def merge(samples: Tensor) -> MaskEnsemble:
     """Consensus, mean and variance of samples (B, n, K, H, W); K is 1 for two classes."""
     mean, variance = samples.mean(1), torch.zeros_like(samples[:, 0, :1])
     if samples.shape[1] > 1:
         variance = samples.var(1).sum(1, keepdim=True)
     if samples.shape[2] == 1:
-        return MaskEnsemble((mean[:, 0] > 0.5).long(), mean, variance, samples)
+        masks = (samples[:, :, 0] > 0.5).long()
+        return MaskEnsemble((mean[:, 0] > 0.5).long(), mean, variance, masks, samples)
     labels = mean.argmax(1)
-    return MaskEnsemble(labels, mean.gather(1, labels[:, None]), variance, samples)
+    return MaskEnsemble(labels, mean.gather(1, labels[:, None]), variance, samples.argmax(2), samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar, Unpack
+from typing import Any, ClassVar, Self, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,9 @@ class Glide(Method):
     """Quantity that the network predicts: eps, x0, v or score."""
     variance: Variance = "learned_range"
     """Variance of a step: fixed, or learned by the network (Nichol & Dhariwal 2021)."""
+    base: str = ""
+    """Fitted GLIDE to start from, whose sizes and vocabulary hold: a folder or the name of one that ships;
+    empty starts from fresh weights."""
     caption_dropout: float = 0.2
     """Share of captions that are emptied in training, from 0 to below 1."""
     training: TrainerConfig = field(default_factory=lambda: TrainerConfig(2_500_000, 2048, 1e-4, ema=0.9999))
@@ -126,7 +129,8 @@ class Glide(Method):
     def fit(self, image: Images, text: Texts, **how: Unpack[RunOptions]) -> FittedGlide:
         """Learn to draw image[i] (C, H, W) in [-1, 1] for text[i].
 
-        Raises UserError where images and captions cannot be paired, or for sizes that cannot be.
+        Raises UserError where images and captions cannot be paired or do not fit `base`, or for sizes that
+        cannot be.
         """
         return self._fit(FittedGlide, image, text, Run(**how))
 
@@ -158,7 +162,12 @@ class Glide(Method):
         return Text2ImConfig(in_channels=reads, out_channels=out, text=text, **asdict(self.network))
 
     def _start(self, kind: type[G], image: Tensor, text: Sequence[str], run: Run) -> G:
-        """Untrained weights for such images, and a vocabulary of the captions."""
+        """The weights and vocabulary of `base`, or untrained weights for such images and a vocabulary of the
+        captions."""
+        if self.base:
+            base = FittedGlide.from_pretrained(self.base)
+            base.check(image)
+            return kind.starting_from(base)
         tokenizer = Tokenizer.of(self.tokenizer, text, self.vocabulary)
         channels, height, width = image.shape[1:]
         network = self.sizes(channels, kind.reads[0] * channels + kind.reads[1], tokenizer.size)
@@ -202,9 +211,11 @@ class Glide(Method):
         further: Callable[[Batch], tuple[list[Control], dict[str, Tensor]]] = lambda batch: ([], {}),
         *,
         must: bool = False,
+        plan: Sequence[int] | None = None,
     ) -> Tensor:
         """One image for each caption, (B, C, H, W). further: a batch -> its controls before the clip, and
-        conditions besides the caption. must: whether a caption without a known word is an error."""
+        conditions besides the caption. must: whether a caption without a known word is an error. plan: the
+        timesteps visited, where not those of `steps`."""
         q, encoded = fitted.process, fitted.encode(text, must=must)
 
         def begin(batch: Batch) -> Start:
@@ -214,7 +225,7 @@ class Glide(Method):
 
         return sample(
             guided(fitted.denoiser, self.guidance_scale, fitted.encode([""])),
-            timesteps_of(q, self.steps), len(text), begin, run,
+            plan or timesteps_of(q, self.steps), len(text), begin, run,
             sampler=sampler_of(self.sampler, "small" if fitted.config.variance == "fixed" else "learned"),
             label="pictures",
         )  # fmt: skip
@@ -265,6 +276,11 @@ class FittedGlide(Pretrained):
     @classmethod
     def networks(cls, config: GlideConfig) -> Parts:
         return {"network": cls.net(config.network)}
+
+    @classmethod
+    def starting_from(cls, base: FittedGlide) -> Self:
+        """One with the weights, vocabulary and process of a fitted text-to-image GLIDE, to be trained on."""
+        return cls(base.network.requires_grad_(True), base.config)
 
     @classmethod
     def published(cls, shapes: Shapes, settings: Mapping[str, Any]) -> Layout:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Unpack
+from typing import ClassVar, Self, Unpack
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from headwater.controls import GivenRegion
 from headwater.core import Control
 from headwater.errors import need
 from headwater.methods.base import Images, Mask, Paper, Texts, check_mask
-from headwater.methods.synthesis.glide.method import FittedGlide, G, Glide, check_pairs
+from headwater.methods.synthesis.glide.method import FittedGlide, Glide, check_pairs
 from headwater.metrics.image import hole_scores
 from headwater.nets.text2im import InpaintText2Im
 from headwater.sampling import Batch, Run, RunOptions
@@ -29,6 +28,14 @@ class FittedGlideInpaint(FittedGlide):
     kind = "glide-inpaint"
     net = InpaintText2Im
     reads = 2, 1
+
+    @classmethod
+    def starting_from(cls, base: FittedGlide) -> Self:
+        """One that draws as `base` does, until it is trained: weights of the further channels are 0."""
+        wide = replace(base.config.network, in_channels=2 * base.shape[0] + 1)
+        network = InpaintText2Im(wide)
+        network.start_from(base.network.state_dict())
+        return cls(network, replace(base.config, network=wide))
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,6 @@ class GlideInpaint(Glide):
     )
     needs: ClassVar[tuple[str, ...]] = ("pictures with a caption each", "a mask of the known pixels")
 
-    base: str = ""
-    """Fitted GLIDE to start from: a folder or the name of one that ships; empty starts from fresh weights."""
     erased: float = 0.2
     """Share of images of which nothing is known in training, from 0 to 1."""
     training: TrainerConfig = field(default_factory=lambda: TrainerConfig(500_000, 2048, 1e-4, ema=0.9999))
@@ -86,17 +91,6 @@ class GlideInpaint(Glide):
             return {"image": x0, "known": rectangles(x0, self.erased)}
 
         return self._fit(FittedGlideInpaint, image, text, Run(**how), erase)
-
-    def _start(self, kind: type[G], image: Tensor, text: Sequence[str], run: Run) -> G:
-        """The weights of `base`, if there is one, and its vocabulary."""
-        if not self.base:
-            return super()._start(kind, image, text, run)
-        base = FittedGlide.from_pretrained(self.base)
-        base.check(image)
-        wide = replace(base.config.network, in_channels=2 * base.shape[0] + 1)
-        network = InpaintText2Im(wide)
-        network.start_from(base.network.state_dict())
-        return kind(network, replace(base.config, network=wide))
 
     def apply(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, image: Images, known: Mask, text: Texts, fitted: FittedGlideInpaint, **how: Unpack[RunOptions]

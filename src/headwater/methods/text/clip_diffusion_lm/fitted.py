@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from headwater.metrics.dual_encoder import DualEncoder, EncoderConfig
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
 from headwater.models.folder import Layout, Shapes, prefixed
+from headwater.models.image_text import Encodes
 from headwater.models.pretrained import Pretrained
 from headwater.nets.caption_denoiser import CaptionDenoiser, CaptionDenoiserConfig, published, published_sizes
 from headwater.nets.clip import Clip
@@ -39,6 +40,28 @@ def process_of(T: int, schedule: str) -> Diffusion:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """An encoder that sees a square picture through `count` windows a side, each as large as it takes; with
+    one it sees the whole. The vectors of all windows in a row are a picture's, and of length 1."""
+
+    encoder: Encodes
+    count: int = 1
+
+    def image(self, images: Tensor) -> Tensor:
+        """Vectors (B, count^2 D) of pictures (B, C, S, S) in [-1, 1], row by row of windows."""
+        if self.count == 1:
+            return self.encoder.image(images)
+        side = self.encoder.side
+        first = torch.linspace(0, images.shape[-1] - side, self.count).round().int().tolist()
+        seen = [self.encoder.image(images[..., y : y + side, x : x + side]) for y in first for x in first]
+        return torch.cat(seen, 1) / self.count
+
+    def text(self, texts: Sequence[str]) -> Tensor:
+        """Vectors (B, count^2 D) of texts: their products with a picture's are means over windows."""
+        return self.encoder.text(texts).repeat(1, self.count**2) / self.count
+
+
+@dataclass(frozen=True)
 class CaptionerConfig:
     """Sizes, vocabulary and process of a `FittedCaptioner`."""
 
@@ -52,10 +75,16 @@ class CaptionerConfig:
     clip: str = ""
     """The published CLIP that encodes pictures; empty where `encoder` does."""
     encoder: EncoderConfig | None = None
+    grid: int = 1
+    """Number of windows a side through which the encoder sees a picture."""
 
     def __post_init__(self) -> None:
         need(2 <= self.T <= MOST_STEPS, f"T is {self.T}: give 2 to {MOST_STEPS} timesteps")
         need(0 < self.captions <= MOST_STEPS, f"it has {self.captions} captions: fit again")
+        need(
+            self.grid >= 1 and self.network.features % self.grid**2 == 0,
+            f"features of width {self.network.features} are not of {self.grid} windows a side",
+        )
         need(
             bool(self.clip) != bool(self.encoder),
             "pictures are encoded by a CLIP or by an encoder of its own, one of them",
@@ -84,7 +113,8 @@ class FittedCaptioner(Pretrained):
         parts: Parts = {"network": CaptionDenoiser(config.network)}
         parts["captions"] = torch.empty(config.captions, width)
         if sizes is not None:
-            parts["encoder"] = DualEncoder(config.shape[0], sizes.side, sizes.vocabulary, sizes.width, width)
+            one = width // config.grid**2
+            parts["encoder"] = DualEncoder(config.shape[0], sizes.side, sizes.vocabulary, sizes.width, one)
         return parts
 
     @classmethod
@@ -102,9 +132,10 @@ class FittedCaptioner(Pretrained):
         return Layout(config, lambda name: prefixed(published(name)), {"captions": captions})
 
     @cached_property
-    def encoders(self) -> DualEncoder | Clip:
+    def encoders(self) -> Windows:
         """The encoders of pictures and texts. Raises UserError for a CLIP that cannot be read."""
-        return self.encoder or Clip(self.config.clip, str(self.captions.device))
+        found = self.encoder or Clip(self.config.clip, str(self.captions.device))
+        return Windows(found, self.config.grid)
 
     @cached_property
     def process(self) -> Diffusion:

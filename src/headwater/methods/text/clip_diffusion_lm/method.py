@@ -20,11 +20,13 @@ from headwater.methods.base import Images, Method, Paper, References, Texts
 from headwater.methods.text.clip_diffusion_lm.fitted import (
     CaptionerConfig,
     FittedCaptioner,
+    Windows,
     encoded,
     neighbours,
 )
 from headwater.metrics.dual_encoder import DualEncoder, EncoderConfig, train_dual_encoder
 from headwater.metrics.text import cider, corpus_bleu, exact_match, word_f1
+from headwater.models.image_text import ImageTextEncoder, encoder_of
 from headwater.nets.caption_denoiser import CaptionDenoiserConfig, Fusion
 from headwater.nets.clip import Clip
 from headwater.noise import Purpose, derive
@@ -153,7 +155,11 @@ class CLIPDiffusionLM(Method):
     size: int = 224
     """Side of the pictures in pixels."""
     features: str = "openai/clip-vit-base-patch32"
-    """CLIP by name or folder, or `trained`: a small dual encoder that is trained on the pictures first."""
+    """Encoder of pictures and texts by name or folder, a CLIP or one of ours, or `trained`: a small one that
+    is trained on the pictures first."""
+    grid: int = 1
+    """Number of windows a side, each as large as the encoder's pictures, through which it sees a picture: for
+    pictures of several things, by an encoder of single ones. 1 encodes the picture whole."""
     feature_steps: int = 600
     """Number of updates of the dual encoder's training."""
     folds: int = 1
@@ -203,31 +209,47 @@ class CLIPDiffusionLM(Method):
         """Channels, height and width of the pictures."""
         return 3, self.size, self.size
 
-    def fit(self, image: Images, caption: Texts, **how: Unpack[RunOptions]) -> FittedCaptioner:
-        """Train on pictures (N, 3, size, size) and their captions. Raises UserError where they do not fit."""
+    def fit(
+        self,
+        image: Images,
+        caption: Texts,
+        encoder: ImageTextEncoder | None = None,
+        **how: Unpack[RunOptions],
+    ) -> FittedCaptioner:
+        """Train on pictures (N, 3, size, size) and their captions. Raises UserError where they do not fit.
+
+        encoder: one that is at hand, in place of the one that `features` names; the captioner keeps it.
+        """
         run = Run(**how)
         need(len(image) == len(caption) > 1, f"{len(image)} pictures, {len(caption)} captions: give one each")
         self._check(image, self.shape)
-        tokenizer, encoder = Tokenizer.of(self.tokenizer, caption, self.vocabulary), None
-        if self.features == "trained":
+        tokenizer, own = Tokenizer.of(self.tokenizer, caption, self.vocabulary), None
+        if encoder is None and self.features == "trained":
+            need(self.grid == 1, "an encoder that is trained here sees pictures whole: leave grid 1")
             need(self.size % 8 == 0, f"a dual encoder takes sides that are multiples of 8, not {self.size}")
             seed = derive(run.seed, Purpose.CAPTIONER_ENCODERS)
-            encoder = train_dual_encoder(image.to(run.device), caption, seed, self.feature_steps)
-        encoders = encoder or Clip(self.features, run.device)
-        if isinstance(encoders, Clip):
-            encoders.note_lost(caption)
+            found = own = train_dual_encoder(image.to(run.device), caption, seed, self.feature_steps)
+        else:
+            found = encoder or encoder_of(self.features, run.device)
+            if isinstance(found, ImageTextEncoder | Clip):
+                found.note_lost(caption)
+            if isinstance(found, ImageTextEncoder):
+                own = found.network
+            fits = found.side == self.size or (found.side < self.size if self.grid > 1 else own is None)
+            need(fits, f"{self.grid} windows of {found.side} pixels a side do not fit size {self.size}")
+        encoders = Windows(found, self.grid)
         pictures, texts = encoded(encoders.image, image), encoded(encoders.text, caption)
-        if encoder and self.folds > 1:
-            pictures = self._unseen(image, caption, encoder, run)
+        if own and self.folds > 1:
+            pictures = self._unseen(image, caption, own, run)
         number = {text: i for i, text in enumerate(caption)}
         others = texts[neighbours(pictures, texts, torch.tensor([number[text] for text in caption]))]
         ids = rows_of(tokenizer, caption, self.length)
 
-        clip, own = ("", EncoderConfig.of(encoder)) if encoder else (self.features, None)
+        clip, eyes = ("", EncoderConfig.of(own)) if own else (self.features, None)
         sizes = self.sizes(tokenizer.size, pictures.shape[1])
-        config = CaptionerConfig(sizes, tokenizer, self.shape, len(texts), self.T, clip, own)
+        config = CaptionerConfig(sizes, tokenizer, self.shape, len(texts), self.T, clip, eyes, self.grid)
         fitted = FittedCaptioner.fresh(config, derive(run.seed, Purpose.CAPTIONER_WEIGHTS))
-        fitted = replace(fitted, captions=texts, encoder=encoder)
+        fitted = replace(fitted, captions=texts, encoder=own)
         if self.words == "published":
             fitted.network.table.data = word_vectors(self.tokenizer, tokenizer.size, self.dim)
             fitted.network.head.data = fitted.network.table.data.clone()

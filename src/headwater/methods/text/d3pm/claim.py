@@ -1,8 +1,15 @@
 """Does it matter which states of a text turn into which? (Austin et al. 2021, table 1)
 
-Verdict, fixed before any run: held if, beyond chance, (a) masking needs fewer bits per character than uniform
-replacement, and (b) it still does with a quarter of the steps against uniform with all; partly if one is so.
-The n-gram model is reported, not required: the paper makes no promise about it.
+Each seed trains both chains anew, with the same network (width 128, 4 layers), updates, batches and learning
+rate, which is the recipe's, halved as the width is twice as large, and not tuned for either. Cross entropy
+weighs as in the paper: 0.01 for the chain that absorbs, 0 for the uniform one.
+
+Verdict, fixed before any run: held if, beyond chance over trainings (over windows where there is one training
+only), (a) masking needs fewer bits per character than uniform replacement, and (b) it still does with a
+quarter of the steps against uniform with all; partly if one is so. The same over windows, and the n-gram
+model, are reported: the paper makes no promise about the latter.
+
+A first version had networks of width 64 with 2 layers, 1,500 updates, and took its intervals over windows.
 """
 
 from __future__ import annotations
@@ -23,7 +30,8 @@ from headwater.metrics.ngram import best_order
 BITS, QUARTER = "bits per character", " at a quarter"
 ABSORBING, UNIFORM, NGRAMS, SINGLE = "absorbing", "uniform", "n-grams, Witten-Bell", "single characters"
 METHOD: D3PM = entry("d3pm").configured("small")
-TRAINING = replace(METHOD.training, steps=1500)
+TRAINING = replace(METHOD.training, steps=2000, batch_size=16, lr=METHOD.training.lr / 2)
+LARGER = replace(METHOD, width=128, layers=4, training=TRAINING)
 TINY = replace(METHOD, T=4, steps=4, levels=4, width=16, layers=1)
 
 
@@ -36,21 +44,12 @@ class Settings:
     """Verses to train on; None takes all."""
     windows: int
     """Test windows of 64 characters."""
-    extra: bool = False
-    """Whether the arms that the claim does not need are trained too."""
-
-
-FULL = Settings(replace(METHOD, training=TRAINING), None, 128, extra=True)
 
 
 def arms(settings: Settings) -> dict[str, D3PM]:
     """The paper's weights of the cross entropy: 0.01 where the chain absorbs, 0 elsewhere."""
     base = settings.method
-    found = {ABSORBING: base, UNIFORM: replace(base, chain="uniform", auxiliary=0.0)}
-    if settings.extra:
-        found["uniform, exact mixture"] = replace(found[UNIFORM], mixture="exact")
-        found["nearest neighbour"] = replace(base, chain="nearest", auxiliary=0.0)
-    return found
+    return {ABSORBING: base, UNIFORM: replace(base, chain="uniform", auxiliary=0.0)}
 
 
 def plain_text(split: str, count: int | None = None) -> list[str]:
@@ -111,18 +110,20 @@ def measure(settings: Settings, trial: Trial) -> None:
 
 
 def rule(results: Results[Settings]) -> list[Comparison]:
-    """Two comparisons decide, two are reported."""
-
-    def compared(what: str, ours: str, other: str, required: bool) -> Comparison:
-        return results.compare(f"{BITS}, {what}", (BITS, ours), (BITS, other), required)
-
-    fewer, order = ABSORBING + QUARTER, results.first["order"]
-    return [
-        compared("absorbing against uniform", ABSORBING, UNIFORM, True),
-        compared("absorbing with a quarter of the steps against uniform with all", fewer, UNIFORM, True),
-        compared("absorbing against a quarter of its steps", ABSORBING, fewer, False),
-        compared(f"absorbing against {order}-grams", ABSORBING, NGRAMS, False),
-    ]
+    """Two comparisons decide, over trainings; the others are reported."""
+    found, several = list[Comparison](), len(results.seeds) > 1
+    fewer, order, uniform = ABSORBING + QUARTER, results.first["order"], (BITS, UNIFORM)
+    for what, ours in (
+        ("absorbing against uniform", (BITS, ABSORBING)),
+        ("absorbing with a quarter of the steps against uniform with all", (BITS, fewer)),
+    ):
+        found += results.compare_trainings(f"{BITS}, {what}, over trainings", ours, uniform)
+        found.append(results.compare(f"{BITS}, {what}, over windows", ours, uniform, required=not several))
+    ours = BITS, ABSORBING
+    for what, other in (("a quarter of its steps", fewer), (f"{order}-grams", NGRAMS)):
+        told = f"{BITS}, absorbing against {what}, over trainings"
+        found += results.compare_trainings(told, ours, (BITS, other), required=False)
+    return found
 
 
 CLAIM = Claim(
@@ -132,7 +133,7 @@ CLAIM = Claim(
     unit="window",
     tiny=Settings(replace(TINY, training=replace(TRAINING, steps=3, lr=1e-3, warmup=0)), 2000, 4),
     quick=Settings(replace(METHOD, training=replace(TRAINING, steps=300)), 4000, 48),
-    full=FULL,
+    full=Settings(LARGER, None, 128),
     measures={
         BITS: Measure(
             "smaller",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +22,7 @@ from headwater.discrete.denoiser import bound
 from headwater.discrete.matrix_powers import nearest_neighbour, neighbour_rate
 from headwater.errors import need
 from headwater.methods.base import Method, Paper, Scores, Texts
-from headwater.metrics.statistics import bootstrap_interval
+from headwater.metrics.statistics import student_interval
 from headwater.models.config import MOST_STEPS
 from headwater.models.filling import Parts
 from headwater.models.pretrained import Pretrained
@@ -190,10 +191,10 @@ class D3PM(Method):
         return [fitted.config.characters.decode(piece.ids) for piece in done]
 
     def evaluate(self, written: Texts, bits: Scores) -> dict[str, float]:
-        """bits_per_character over all texts, with a 95 % bootstrap interval over texts."""
+        """bits_per_character over all texts, with a 95 % interval, Student's, over texts."""
         size = torch.tensor([len(t) for t in written], dtype=torch.float64)
         each = bits.double() * size / size.mean()
-        low, high = bootstrap_interval(each.numpy(), seed=0)
+        low, high = student_interval(each.numpy()) if len(each) > 1 else (math.nan, math.nan)
         return {"bits_per_character": float(each.mean()), "low": low, "high": high}
 
     def _filled(self, pieces: Sequence[Piece], fitted: FittedD3PM, run: Run) -> list[Piece]:

@@ -126,7 +126,7 @@ class DiffuSeq(Method):
     steps: int = 2000
     """Number of timesteps visited when a text is written, at most T."""
     sampler: SamplerName = "ancestral"
-    """Sampler of the reverse process; `ddim` draws no noise on the way."""
+    """Sampler of the reverse process; `ddim` draws no noise on the way, and its best candidate is worse."""
     rounding: Literal["nearest", "none"] = "nearest"
     """Whether each estimate of z_0 is rounded to the nearest word vectors before it is used."""
     top_p: float = 0.0

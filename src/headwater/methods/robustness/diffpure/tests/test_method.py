@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from contract.specimens import exact_prior, network_prior
@@ -46,6 +47,23 @@ def test_a_picture_does_not_depend_on_its_batch(kind: Any) -> None:
     one, many = (method.apply(PRIOR, X * 2 - 1, **run) for run in runs)
     assert torch.equal(one, many)
     assert not many.requires_grad
+
+
+def test_pictures_of_another_size_go_to_the_priors_and_back() -> None:
+    """The prior's own size in between, and the exact gradient, to float64's digits."""
+    x, method = torch.rand(2, 1, 5, 9, dtype=torch.float64), replace(METHOD, resize=True)
+    with pytest.raises(UserError, match="resize them"):
+        METHOD.apply(PRIOR, x * 2 - 1, **QUIET)
+    with pytest.raises(UserError, match="the pictures are"):
+        method.apply(PRIOR, x.expand(-1, 3, -1, -1) * 2 - 1, **QUIET)
+    found = method.apply(PRIOR, x * 2 - 1, **QUIET)
+    by_hand = METHOD.apply(PRIOR, F.interpolate(x * 2 - 1, (6, 6), mode="bilinear"), **QUIET)
+    torch.testing.assert_close(found, F.interpolate(by_hand, (5, 9), mode="bilinear"))
+    same = X * 2 - 1
+    assert torch.equal(method.apply(PRIOR, same, **QUIET), METHOD.apply(PRIOR, same, **QUIET))
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(45, 3)).double()
+    defended = Purified(linear, PRIOR, method, "fixed", seed=1)
+    assert torch.autograd.gradcheck(lambda given: defended(given), (x.requires_grad_(),))
 
 
 # A classifier with a purifier in front

@@ -65,6 +65,18 @@ def test_pictures_that_are_split_and_cut_are_put_together_again(stride: int, sid
     assert torch.equal(found.mask, found.soft > 0.5)
 
 
+@pytest.mark.parametrize(("tile", "side", "count"), [(0, 16, 8), (24, 24, 3), (8, 8, 45)])
+def test_tiles_may_have_another_size_than_in_training(tile: int, side: int, count: int) -> None:
+    fitted, seen = known(stride=1), list[tuple[int, ...]]()
+    fitted.network.segment_fn.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape)))
+    image = torch.rand(1, 1, 24, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = DARL(tile=tile).apply(image, fitted, **QUIET)
+    torch.testing.assert_close(2 * found.soft - 1, image, atol=1e-5, rtol=0)
+    assert {shape[-2:] for shape in seen} == {(side, side)}
+    assert sum(shape[0] for shape in seen) == count
+    assert max(n * h * w for n, _, h, w in seen) <= 16 * 16 * 16  # no more memory than in training
+
+
 def test_the_three_passes_are_what_the_equations_say() -> None:
     """A generator that answers what it sees, and the exact noise of black backgrounds."""
     draws = torch.Generator().manual_seed(0)
@@ -183,6 +195,10 @@ def test_what_cannot_be_is_said() -> None:
         method.fit(x, x, x[..., :8, :8], **QUIET)
     with pytest.raises(UserError, match="multiple of the stride 3"):
         DARL().apply(torch.zeros(1, 1, 48, 50), known(stride=3), **QUIET)
+    with pytest.raises(UserError, match="tile is 10"):
+        DARL(tile=10).apply(torch.zeros(1, 1, 16, 16), known(stride=1), **QUIET)
+    with pytest.raises(UserError, match="to 24 or more"):
+        DARL(tile=24).apply(torch.zeros(1, 1, 18, 32), known(stride=1), **QUIET)
     with pytest.raises(UserError, match="or to one of 4"):
         DARL().apply(torch.zeros(1, 1, 15, 32), known(stride=1), **QUIET)
     with pytest.raises(UserError, match="has no diffusion"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from headwater.errors import UserError
 from headwater.methods.segmentation.ddpm_cd.claim import threshold
-from headwater.methods.segmentation.ddpm_cd.method import DDPMCD, ChangeDetector, Reader, tiles
+from headwater.methods.segmentation.ddpm_cd.method import DDPMCD, ChangeDetector, Reader
 from headwater.methods.segmentation.ddpm_cd.network import ChangeHead, HeadConfig
 from headwater.methods.segmentation.ddpm_cd.pairs import photo_pairs
 from headwater.models import Prior, PriorConfig, ProcessConfig
@@ -115,26 +114,6 @@ def test_unlabelled_pixels_teach_nothing(prior: Prior, fitted: ChangeDetector) -
     assert found == {"f1": 0, "iou": 0, "precision": 0, "recall": 0, "accuracy": 1}
 
 
-def test_larger_pictures_are_cut_into_tiles_without_seams(prior: Prior, fitted: ChangeDetector) -> None:
-    assert tiles((16, 40), (16, 16)) == [(0, 0), (0, 12), (0, 24)]
-    assert tiles((16, 16), (16, 16)) == [(0, 0)]
-    for size in (17, 28, 29, 100):
-        starts = [left for _, left in tiles((16, size), (16, 16))]
-        assert starts[-1] == size - 16
-        assert all(0 < b - a <= 12 for a, b in pairwise(starts))
-    before, after, _ = pairs(2, 28, 40)
-    large = replace(METHOD, tiled=True)
-    found = large.apply(prior, before, after, fitted, **QUIET)
-    assert found.labels.shape == (2, 28, 40)
-    assert large.evaluate(found.labels, (after[:, 0] == 1).long())["f1"] > 0.8
-    fit = replace(large, training=TrainerConfig(1, 4)).fit(
-        prior, before, after, (after[:, 0] == 1).long(), **QUIET
-    )
-    assert fit.shape == (3, 16, 16)
-    with pytest.raises(UserError, match="set tiled where they are larger"):
-        METHOD.apply(prior, before, after, fitted, **QUIET)
-
-
 def test_kept_features_are_those_that_are_read_anew(prior: Prior) -> None:
     """With one pair the noise differs alone; with no noise to speak of, both trainings are one."""
     quiet = replace(METHOD, signal_levels=(1 - 1e-9,), training=TrainerConfig(2, 4))
@@ -171,3 +150,17 @@ def test_what_cannot_be_is_said(prior: Prior, changes: dict[str, tuple[int, ...]
         METHOD.fit(prior, before, after, torch.full_like(truth, 255), **QUIET)
     with pytest.raises(UserError, match="pairs of one size"):
         METHOD.fit(prior, before, after[:1], truth, **QUIET)
+
+
+def test_larger_pictures_are_cut_into_tiles_without_seams(prior: Prior, fitted: ChangeDetector) -> None:
+    before, after, _ = pairs(2, 28, 40)
+    large = replace(METHOD, tiled=True)
+    found = large.apply(prior, before, after, fitted, **QUIET)
+    assert found.labels.shape == (2, 28, 40)
+    assert large.evaluate(found.labels, (after[:, 0] == 1).long())["f1"] > 0.8
+    fit = replace(large, training=TrainerConfig(1, 4)).fit(
+        prior, before, after, (after[:, 0] == 1).long(), **QUIET
+    )
+    assert fit.shape == (3, 16, 16)
+    with pytest.raises(UserError, match="set tiled where they are larger"):
+        METHOD.apply(prior, before, after, fitted, **QUIET)

@@ -1,9 +1,10 @@
-"""Pixel classifiers where the answer is known, the studies, and DatasetDDPM."""
+"""Pixel classifiers where the answer is known, and the studies."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,13 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from closed_form import halves
-from headwater.core import DDIM, descend
 from headwater.errors import UserError
 from headwater.methods.segmentation.ddpm_segmentation.method import (
     DDPMSegmentation,
     block_step_grid,
     feature_clusters,
-    label_samples,
     predict,
     read_features,
     usable,
@@ -180,20 +179,40 @@ def test_studies(prior: Prior) -> None:
     assert feature_clusters(prior, image, 10, 0, 4, Run()).unique().tolist() == [0, 1, 2, 3]
 
 
-def test_only_the_most_uncertain_samples_are_dropped(prior: Prior) -> None:
-    method = DDPMSegmentation(steps=(10,), blocks=(3,), ensemble=2, epochs=1)
-    fitted = method.fit(prior, *halves(2), **QUIET)
-    timesteps = descend(prior.process.T, 3)
-    (image, every), (some, kept) = (
-        label_samples(prior, fitted, 6, timesteps, DDIM(), drop=drop, **QUIET) for drop in (0.0, 0.4)
-    )
-    assert (every.score.diff() >= 0).all()
-    assert len(image) == 6
-    assert torch.equal(some, image[:4])  # the floor of 6 x 0.4 go, the most certain one stays
-    assert torch.equal(kept.labels, every.labels[:4])
-    assert image.abs().max() <= 1
-    with pytest.raises(UserError, match="share"):
-        label_samples(prior, fitted, 5, drop=1.0, **QUIET)
+def test_features_of_a_network_of_ones_own(prior: Prior) -> None:
+    image, labels = halves(4)
+    mine = [F.avg_pool2d(image, 2), image.flip(1)]  # two resolutions
+    method = DDPMSegmentation(ensemble=2, epochs=6, smallest=1)
+    fitted = method.fit(None, image[:3], labels[:3], [m[:3] for m in mine], **QUIET)
+    assert fitted.config.dim == 6
+    found = method.apply(None, image, fitted, mine, **replace(QUIET, batch_size=3))
+    assert method.evaluate(found.labels[3:], labels[3:])["accuracy"] > 0.8
+    alone = method.apply(None, image[3:], fitted, [m[3:] for m in mine], **QUIET)
+    assert torch.equal(alone.labels[0], found.labels[3])
+    read = replace(method, blocks=(0,), steps=(5,)).fit(prior, image, labels, **QUIET)
+    for words, call in {
+        "give a prior, or features": lambda: method.fit(None, image, labels),
+        "for 4 pictures: give maps": lambda: method.fit(None, image, labels, [mine[0][:2]]),
+        "of your own: give them too": lambda: method.apply(prior, image, fitted),
+        "another network's features": lambda: method.apply(None, image, fitted, mine[:1]),
+        "leave features out": lambda: method.apply(prior, image, read, mine),
+    }.items():
+        with pytest.raises(UserError, match=words):
+            call()
+
+
+def test_classes_have_names_and_colours() -> None:
+    truth = torch.tensor([[[0, 1, 2, 255]]])
+    named = DDPMSegmentation(names=("sky", "sea", "ship", "shore")).evaluate(truth.clamp(max=2), truth)
+    assert [key for key in named if key.startswith("iou_")] == ["iou_sky", "iou_sea", "iou_ship", "iou_shore"]
+    assert named["miou_reference"] == pytest.approx((1 + 1 + 0.5 + 0) / 4)
+    for wrong, words in (
+        ({"names": ("a", "a")}, "two classes have one name"),
+        ({"names": ("a", "b"), "classes": 3}, "2 names for 3 classes"),
+        ({"palette": ("#12345",)}, "is no colour"),
+    ):
+        with pytest.raises(UserError, match=words):
+            DDPMSegmentation(**wrong)
 
 
 def test_classes_are_those_of_the_task_where_it_says_so():

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch import Tensor
 
-from headwater import gallery
 from headwater.cli.options import fill
+from headwater.data.annotators import Annotated
 from headwater.experiments.harness import Measurements, Results, Trial, claim_of
 from headwater.methods.segmentation.shared import mask_claim as claim
-from headwater.methods.segmentation.shared.mask_claim import DICE, PLAIN, SUM, Settings, arm, at
-from headwater.metrics.detection import auroc
-from headwater.metrics.statistics import spearman
+from headwater.methods.segmentation.shared.mask_claim import CUTS, DICE, ENERGY, PLAIN, SUM, Settings, arm, at
+from headwater.methods.segmentation.shared.supervised import FittedUNet, SupervisedUNet
 from headwater.sampling import Run
 
 
@@ -28,84 +28,122 @@ def test_every_arm_gets_the_same_time() -> None:
         assert training.batch_size == 16
 
 
-def test_networks_that_ship_are_not_trained_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(claim, "UPDATES", 2)
-    learn, masks = claim.pictures("train", 8)
-    for name, called in claim.SHIPPED.items():
-        fitted = claim.fit(arm(name, 2, smaller=True), learn.images, masks, Run(progress=False), True)
-        fitted.save_pretrained(tmp_path / called.format(seed=0) / "fitted")
-    monkeypatch.setitem(gallery.FOLDERS, "fitted", tmp_path)
+def test_every_arm_is_trained_at_the_rate_that_was_best_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {SUM: {5e-4: 0.3, 1e-3: 0.2}, PLAIN: {5e-4: 0.1, 1e-3: 0.4}}
+    monkeypatch.setattr(claim, "rates", lambda settings, trial, name: scores[name])
+    made, used = claim.arm, dict[str, float | None]()
 
-    def trained(**how: Any) -> list[Measurements]:
-        settings = Settings((SUM,), updates=2, side=8, pictures=3, smaller=True, **how)
-        found, shared = [Measurements(), Measurements()], {}
-        for i, each in enumerate(found):
-            claim.measure(settings, Trial(i, i, (0, 1), "quick", False, None, each, shared))
-        return found
+    def watched(name: str, updates: int, rate: float | None = None, smaller: bool = False) -> Any:
+        used[name] = rate
+        return made(name, updates, rate, smaller)
 
-    first, second = trained(shipped=True)
-    assert not first.training_seconds
-    assert not second.training_seconds
-    values = [[part.values[DICE][name][at(1)] for part in (first, second)] for name in (SUM, PLAIN)]
-    assert values[0][0] != values[0][1]  # drawn with other noise
-    assert values[1][0] == values[1][1]
-    # Each seed for itself: the second one has to be trained; so has an arm that gets another time.
-    assert list(trained()[1].training_seconds) == [SUM, PLAIN]
-    assert claim.shipped(PLAIN, 0, 3) is None
+    monkeypatch.setattr(claim, "arm", watched)
+    settings = replace(claim_of("segdiff").tiny, arms=(SUM,))
+    found = Measurements()
+    claim.measure(settings, Trial(0, 0, (0,), "quick", False, None, found, {}))
+    assert used == {SUM: 5e-4, PLAIN: 1e-3}
+    assert found.samples["rates"] == scores
+    assert list(found.training_seconds) == [SUM, PLAIN]
 
 
-RISING = (0.5, 0.6, 0.65, 0.7, 0.7)
+def test_rates_are_chosen_on_slices_that_nothing_is_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, asked = claim.annotated, list[tuple[Any, ...]]()
+    monkeypatch.setattr(claim, "annotated", lambda *what: (asked.append(what), made(*what))[1])
+    settings, found = claim_of("segdiff").tiny, Measurements()
+    found_rates = claim.rates(settings, Trial(7, 0, (7,), "quick", False, None, found, {}), PLAIN)
+    assert list(found_rates) == list(claim.CHOICE)
+    assert [(head, seed, part) for head, _, _, seed, part in asked] == [
+        ("mni", 7, "learn"),
+        ("mni", claim.CHOICE_SEED, "choose"),
+    ]
+    assert (
+        claim.rates(replace(settings, choosing=0), Trial(7, 0, (7,), "quick", False, None, found, {}), PLAIN)
+        == {}
+    )
+
+
+RISING = (0.5, 0.6, 0.7)
 
 
 def judged(
-    ours: tuple[float, ...], plain: float, effort: Any = "full", wobble: float = 0.0, way: int = 1
+    ours: tuple[float, ...], plain: float, effort: Any = "full", energy: float = 0.2, follows: float = 0.8
 ) -> str:
-    """The verdict where Dice is so high for each count, and errors rise with the variance if wobble is 0."""
+    """The verdict where Dice is so high for each count, and the plain U-Net has an energy distance of 0.5."""
     draws, per, parts = np.random.default_rng(0), np.linspace(-0.05, 0.05, 30), []
     for _ in range(3):
-        found, variance = Measurements(), np.linspace(0.1, 0.2, 30)
+        found = Measurements()
+
+        def put(measure: str, name: str, level: float, case: str = "", found: Measurements = found) -> None:
+            found.add(measure, name, level + per + 1e-4 * draws.standard_normal(), case)
+
         for count, level in zip(claim.COUNTS, ours, strict=True):
-            found.add(DICE, SUM, level + per, at(count))
-        found.add(DICE, PLAIN, plain + per, at(1))
-        found.add(claim.RANK, SUM, 0.5 + way * (0.2 + 0.05 * draws.standard_normal(30)))
-        found.add("mean variance", SUM, variance)
-        found.add("wrong pixels", SUM, (variance + wobble * draws.standard_normal(30))[::way])
+            put(DICE, SUM, level, at(count))
+        put(DICE, PLAIN, plain, at(1))
+        for name, level in ((SUM, energy), (PLAIN, 0.5), (CUTS, 0.1)):
+            put(ENERGY, name, level)
+        for name, level in ((SUM, follows), (CUTS, 0.9)):
+            put(claim.FOLLOWS, name, level)
         parts.append(found)
     made = claim_of("segdiff")
     return made.judge(Results(made, Settings((SUM,)), effort, (0, 1, 2), parts))[1]
 
 
 def test_verdict() -> None:
-    assert judged(RISING, 0.6) == "held"
+    assert judged(RISING, 0.6) == "held"  # though the cuts of the plain network are nearer to the annotators
+    assert judged(RISING, 0.71) == "held"  # worse than the plain network, by less than counts
     assert judged(RISING, 0.6, "quick") == "partly"
-    assert judged(RISING, 0.8) == "partly"  # the plain network is better
-    assert judged((0.5,) * 5, 0.4) == "partly"  # averaging is of no use
-    assert judged(RISING, 0.6, wobble=50.0) == "partly"  # variance says nothing
-    assert judged((0.5,) * 5, 0.5, way=-1) == "not held"
+    assert judged(RISING, 0.73) == "partly"
+    assert judged(RISING[::-1], 0.4) == "partly"  # averaging is of no use
+    assert judged(RISING, 0.6, energy=0.6) == "partly"
+    assert judged(RISING, 0.6, follows=0.4) == "partly"
+    assert judged(RISING[::-1], 0.6, energy=0.6, follows=0.4) == "not held"
 
 
-def test_measures() -> None:
-    truth = torch.zeros(1, 4, 4, dtype=torch.bool)
-    truth[:, :2] = True
-    right, empty = truth[:, None, None].float(), torch.zeros(1, 1, 1, 4, 4)
-    samples = torch.cat([right, right, empty, right, right, empty], 1)
-    assert float(claim.mean_dice(samples, truth, 1)) == pytest.approx(4 / 6)
+def case(*masks: Tensor) -> Annotated:
+    """A picture of 4 x 4 with these masks."""
+    return Annotated(torch.zeros(1, 1, 4, 4), torch.stack(masks)[None])
+
+
+def rows(n: int) -> Tensor:
+    """The mask of the first n rows of 4 x 4."""
+    return torch.arange(4)[:, None].expand(4, 4) < n
+
+
+def test_dice_is_to_the_majority_where_there_is_one() -> None:
+    truth = case(rows(1), rows(2), rows(3), rows(4))  # three see the first two rows, two the third
+    samples = torch.stack([rows(n).float() for n in (2, 3, 1)])[None, :, None]
+    assert claim.mean_dice(samples[:, :1], truth, 1).tolist() == [1.0]
+    assert claim.mean_dice(samples[:, 1:2], truth, 1).tolist() == [1.0]  # the third row is left open
+    assert float(claim.mean_dice(samples, truth, 1)) == pytest.approx((1 + 1 + 2 / 3) / 3)
     assert float(claim.mean_dice(samples, truth, 3)) == 1
-    found = claim.over_pixels(np.array([[0.5, np.nan, 0.1], [0.3, np.nan, np.nan]]))
-    assert found.tolist() == pytest.approx([0.4, 0.1])
 
 
-def test_auroc_has_the_sign_of_the_rank_correlation_and_no_bound_below_one() -> None:
-    """Two wrong pixels of a hundred, which the variance ranks first: AUROC 1, rank correlation 0.24."""
-    wrong, variance = torch.zeros(100, dtype=torch.bool), torch.arange(100.0)
-    wrong[-2:] = True
-    assert auroc(variance, wrong) == 1.0
-    assert spearman(variance.numpy(), wrong.double().numpy()) == pytest.approx(0.24, abs=0.01)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        v, w = torch.rand(100, generator=generator), torch.rand(100, generator=generator) < 0.1
-        rank = spearman(v.numpy(), w.double().numpy())
-        assert (rank > 0) == (auroc(v, w) > 0.5)
+def test_distance_and_correlation_by_hand() -> None:
+    truth, none = case(rows(1), rows(2)), rows(0)
+    ours = torch.stack([rows(2), none]).float()[None, :, None]
+    # IoU of two rows with one and two: 1/2, 1; of none with either: 0. Of the two annotations: 1/2.
+    between, within, theirs = (1 / 2 + 0 + 1 + 1) / 4, (0 + 1 + 1 + 0) / 4, (0 + 1 / 2 + 1 / 2 + 0) / 4
+    assert float(claim.distances(ours, truth)) == pytest.approx(2 * between - within - theirs)
+    level, rising = torch.ones(1, 2, 2), torch.arange(4.0).view(1, 2, 2)
+    assert claim.correlation(rising, 3 * rising + 1).tolist() == pytest.approx([1.0])
+    assert claim.correlation(rising, -rising).tolist() == pytest.approx([-1.0])
+    assert claim.correlation(level, rising).tolist() == [0.0]
+
+
+def test_the_plain_network_gives_nine_cuts_of_which_the_fifth_is_its_mask() -> None:
+    learner = arm(PLAIN, 1)
+    assert isinstance(learner, SupervisedUNet)
+    image = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    masks = (image[:, 0] > 0).long()
+    fitted = claim.fit(learner, Annotated(image, masks[:, None] > 0), Run(progress=False), True)
+    assert isinstance(fitted, FittedUNet)
+    cuts = claim.masks_of(learner, fitted, image, Run(progress=False))
+    assert cuts.shape == (2, 9, 1, 8, 8)
+    assert bool((cuts[:, :-1] >= cuts[:, 1:]).all())
+    likely = fitted.probabilities(image, progress=False)
+    torch.testing.assert_close(likely.sum(1), torch.ones(2, 8, 8))
+    assert torch.equal(cuts[:, 4, 0].long(), fitted.predict(image, progress=False))
+    assert torch.equal(cuts.sum(1)[:, 0], (likely[:, 1] * 9 + 0.5).floor().clamp(max=9))
 
 
 @pytest.mark.parametrize(("name", "kind"), [(SUM, "segdiff"), (claim.IMPLICIT, "implicit_ensembles")])

@@ -23,7 +23,7 @@ from headwater.core.transition import fit
 from headwater.errors import UserError
 from headwater.methods.segmentation.implicit_ensembles.method import ImplicitEnsembles
 from headwater.methods.segmentation.segdiff.method import SegDiff
-from headwater.methods.segmentation.shared.mask_diffusion import FittedMasks, MasksConfig, merge
+from headwater.methods.segmentation.shared.mask_diffusion import FittedMasks, MasksConfig, merge, turned
 from headwater.metrics.mask_agreement import energy_distance
 from headwater.models.schema import build, plain
 from headwater.nets.adm_blocks import UNetArchitecture
@@ -111,6 +111,63 @@ def test_an_image_is_encoded_once_and_a_sample_depends_on_its_own_seed_alone() -
     assert not torch.allclose(other[0], other[1], atol=1e-2)
 
 
+def test_a_larger_image_is_drawn_in_tiles_that_overlap() -> None:
+    """Of an image that makes the first mask certain the rows of all tiles join."""
+    fitted, run = oracle(-1.0), Run(seed=3, progress=False)
+    certain = torch.tensor([0.0, -90.0, -90.0])[None, :, None, None]
+    method = SegDiff(samples=2, steps=10)
+    with pytest.raises(UserError, match="larger than the 4 x 4 fitted on: resize them, or set tiled"):
+        method.draw(certain.expand(1, 3, 4, 10), fitted, Ancestral("large"), run)
+    tiled = replace(method, tiled=True)
+    found = tiled.draw(certain.expand(2, 3, 6, 10), fitted, Ancestral("large"), run)
+    assert found.shape == (2, 2, 1, 6, 10)
+    # Two tiles cover six rows: the upper one says rows 0 and 1, the lower one rows 2 and 3, half of which
+    # the upper one denies.
+    rows = torch.tensor([1, 1, 0.5, 0.5, 0, 0])[:, None].expand(6, 10)
+    torch.testing.assert_close(found, rows.expand_as(found), atol=0.02, rtol=0)
+    # Tiles of one image have noises of their own, and the first one that of an image of its size.
+    doubtful = IMAGES[:1, :, :1, :1]
+    wide = tiled.draw(doubtful.expand(1, 3, 4, 10), fitted, Ancestral("large"), run)
+    alone = method.draw(doubtful.expand(1, 3, 4, 4), fitted, Ancestral("large"), run)
+    torch.testing.assert_close(wide[..., :3], alone[..., :3])
+    assert torch.equal(tiled.draw(doubtful.expand(1, 3, 4, 4), fitted, Ancestral("large"), run), alone)
+
+
+def test_masks_are_drawn_from_turns_and_flips_and_turned_back() -> None:
+    image = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    views = [turned(image[..., :4], view) for view in range(8)]
+    assert all(not torch.equal(a, b) for i, a in enumerate(views) for b in views[:i])
+    for view in range(8):
+        assert torch.equal(turned(turned(image, view), view, True), image)
+    fitted, run = oracle(-1.0), Run(seed=3, progress=False)  # which sees one pixel, the same in every view
+    method = SegDiff(samples=11, steps=10)
+    plain = method.draw(IMAGES, fitted, Ancestral("large"), run)
+    found = replace(method, views=True).draw(IMAGES, fitted, Ancestral("large"), run)
+    for i, view in enumerate((0, 4, 2, 6, 1, 5, 3, 7, 0, 4, 2)):
+        torch.testing.assert_close(found[:, i], turned(plain[:, i], view, True))
+    fewer = replace(method, views=True, samples=3).draw(IMAGES, fitted, Ancestral("large"), run)
+    torch.testing.assert_close(fewer, found[:, :3])
+
+
+def test_views_of_an_oblong_image_keep_its_sides() -> None:
+    image, labels = squares(4)
+    image, labels = image[..., :4, :], labels[:, :4]
+    method = replace(SEGDIFF, samples=5, views=True)
+    fitted = method.fit(image, labels, **QUIET)
+    assert method.apply(image, fitted, **QUIET).samples.shape == (4, 5, 1, 4, 8)
+
+
+def test_the_state_that_was_best_on_held_out_images_is_kept() -> None:
+    image, labels = squares(12)
+    training = TrainerConfig(steps=12, batch_size=4, lr=5e-2, held_out=4, evaluate_every=2)
+    last, best = (
+        replace(SEGDIFF, training=replace(training, keep_best=keep)).fit(image, labels, **QUIET)
+        for keep in (False, True)
+    )
+    pairs = zip(last.network.parameters(), best.network.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)  # at such a rate the last is not the best
+
+
 SMALL: dict[str, Any] = {
     "network": UNetArchitecture(32, (1,), 1, (), use_scale_shift_norm=False),
     "training": TrainerConfig(steps=3, batch_size=4, lr=1e-3),
@@ -143,6 +200,8 @@ def test_consensus_mean_and_variance(method: Any, classes: int, predicts: Target
     torch.testing.assert_close(found.variance, found.samples.var(1).sum(1, keepdim=True))
     torch.testing.assert_close(found.mean, mean if classes == 2 else mean.amax(1, keepdim=True))
     assert torch.equal(found.labels, (mean[:, 0] > 0.5).long() if classes == 2 else mean.argmax(1))
+    own = found.samples[:, :, 0] > 0.5 if classes == 2 else found.samples.argmax(2)
+    assert torch.equal(found.masks, own.long())
     assert method.evaluate(labels, labels)["dice"] == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,6 +74,19 @@ def test_an_empty_caption_asks_for_nothing(fitted: FittedGlide) -> None:
     tokens, mask = fitted.tokens(["", "a red"])
     assert mask.tolist() == [[False] * 3, [True, True, False]]
     assert tokens.shape == (2, 3)
+
+
+def test_it_goes_on_from_a_fitted_one(fitted: FittedGlide, tmp_path: Path) -> None:
+    images, texts = flat()
+    fitted.save_pretrained(tmp_path / "base")
+    still = TrainerConfig(1, 4, 1e-12)
+    method = replace(METHOD, base=str(tmp_path / "base"), tokenizer="bpe", text_width=7, training=still)
+    same = method.fit(images, texts, **QUIET)  # sizes and words are those of the base
+    torch.testing.assert_close(
+        METHOD.apply(["a red"], same, **QUIET), METHOD.apply(["a red"], fitted, **QUIET)
+    )
+    with pytest.raises(UserError, match="resize them"):
+        method.fit(images[..., :4], texts, **QUIET)
 
 
 def test_what_is_wrong_is_said(fitted: FittedGlide) -> None:

@@ -10,11 +10,14 @@ import pytest
 import torch
 
 import headwater.methods.text.clip_diffusion_lm.claim as claim
+from headwater.baselines.captions import LeftToRight
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
 from headwater.methods.text.clip_diffusion_lm import method as captioner
-from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner, neighbours
+from headwater.methods.text.clip_diffusion_lm import scenes as emoji_scenes
+from headwater.methods.text.clip_diffusion_lm.fitted import FittedCaptioner, Windows, neighbours
 from headwater.methods.text.clip_diffusion_lm.method import CLIPDiffusionLM, captions_of, rows_of
+from headwater.models.image_text import ImageTextEncoder
 from headwater.nets.clip import Clip
 from headwater.sampling import Run
 from headwater.training import TrainerConfig
@@ -148,7 +151,7 @@ def test_a_published_clip_and_published_words(tmp_path: Path) -> None:
     assert fitted.captions.norm(dim=1) == pytest.approx(10**0.5, abs=1e-5)
     fitted.save_pretrained(tmp_path / "fitted")
     again = FittedCaptioner.from_pretrained(tmp_path / "fitted")
-    assert isinstance(again.encoders, Clip)
+    assert isinstance(again.encoders.encoder, Clip)
     assert method.apply(pictures, again, **QUIET) == method.apply(pictures, fitted, **QUIET)
 
 
@@ -170,3 +173,81 @@ def test_what_cannot_be_is_said(fitted: FittedCaptioner, monkeypatch: pytest.Mon
 def test_a_name_counts_once_in_the_claim_however_many_pictures_it_has() -> None:
     found = claim.per_name(["red car", "car", "a dog"], ["red car", "red car", "cat"])
     assert found == [0.0, pytest.approx((1 + 2 / 3) / 2)]
+
+
+def test_an_encoder_of_single_things_reads_scenes_through_windows(tmp_path: Path) -> None:
+    """Two colours, one above the other: the whole is no picture of the encoder's, and its halves are."""
+    plain = {name: torch.tensor(rgb)[:, None, None].expand(3, 8, 8) for name, rgb in COLOURS.items()}
+    encoder = ImageTextEncoder.train(
+        torch.stack([*plain.values()] * 8), [*plain] * 8, steps=60, radius=0.0, progress=False
+    )
+    pairs = [(a, b) for a in COLOURS for b in COLOURS]
+    tall = torch.stack([torch.cat([plain[a], plain[b]], 1) for a, b in pairs])
+    pictures, captions = tall.repeat(4, 1, 1, 2), [f"{a} above {b}" for a, b in pairs] * 4
+    method = replace(METHOD, size=16, grid=2)
+    fitted = method.fit(pictures, captions, encoder, **QUIET)
+    assert (
+        sum(a == b for a, b in zip(method.apply(pictures[:9], fitted, **QUIET), captions, strict=False)) >= 8
+    )
+    fitted.save_pretrained(tmp_path)
+    again = FittedCaptioner.from_pretrained(tmp_path)
+    assert method.apply(pictures[:3], again, **QUIET) == method.apply(pictures[:3], fitted, **QUIET)
+    seen = fitted.encoders.image(pictures[1:2]).view(4, -1)
+    one = encoder.image(torch.stack([plain["red"], plain["green"]])) / 2
+    assert torch.allclose(seen, one.repeat_interleave(2, 0), atol=1e-5)
+    means = fitted.encoders.image(pictures[:1]) @ fitted.encoders.text(["red"]).T
+    assert float(means) == pytest.approx(
+        float(encoder.image(plain["red"][None]) @ encoder.text(["red"]).T), abs=1e-5
+    )
+    for wrong, words in (
+        (replace(method, grid=1), "do not fit"),
+        (replace(METHOD, grid=2, size=4), "do not fit"),
+    ):
+        with pytest.raises(UserError, match=words):
+            wrong.fit(torch.zeros(2, 3, wrong.size, wrong.size), ["red", "blue"], encoder, **QUIET)
+    with pytest.raises(UserError, match="leave grid 1"):
+        method.fit(pictures, captions, **QUIET)
+    left = LeftToRight.fit(pictures, captions, fitted, method.training, **QUIET)
+    assert sum(a == b for a, b in zip(left.write(pictures[:9]), captions, strict=False)) >= 8
+    ids = torch.randint(5, 9, (1, 4))
+    features, other = torch.zeros(1, left.network.body.config.features), ids.clone()
+    other[0, 2] = 5 + (ids[0, 2] - 4) % 4
+    a, b = left.network(ids, features), left.network(other, features)
+    assert torch.equal(a[:, :3], b[:, :3])  # no word sees a later one
+    assert not torch.equal(a[:, 3:], b[:, 3:])
+    assert isinstance(fitted.encoders, Windows)
+
+
+def test_test_scenes_have_no_pair_of_a_training_scene_and_stand_at_old_and_new_places() -> None:
+    names = [f"thing {i}" for i in range(24)]
+    train, test = emoji_scenes.drawn_scenes(names, 600, 12)
+
+    def pairs(scenes: list[emoji_scenes.Scene]) -> set[frozenset[str]]:
+        return {frozenset((a, b)) for s in scenes for a in s.names for b in s.names if a != b}
+
+    assert not pairs(train) & pairs(test)
+    assert {n for s in test for n in s.names} <= {n for s in train for n in s.names}
+    assert [s.caption for s in test[:12]] == [s.caption for s in test[12:]]
+    assert len({s.caption for s in test}) == 12
+    assert [s.place in emoji_scenes.NEW for s in test] == [False] * 12 + [True] * 12
+    assert not any(s.place in emoji_scenes.NEW for s in train)
+    assert {s.form for s in test} == {*emoji_scenes.FORMS}
+
+
+def test_scores_of_a_caption_of_a_scene() -> None:
+    truth = "cat above red heart beside key"
+    for said, parts, relation in (
+        (truth, 1, 1),
+        ("dog above red heart beside key", 2 / 3, 1),
+        ("red heart above cat beside key", 1, 0),
+        ("cat beside red heart beside key", 1, 0),
+        ("cat above red heart", 2 / 3, 0),
+        ("", 0, 0),
+    ):
+        assert emoji_scenes.parts_right(said, truth) == pytest.approx(parts)
+        assert emoji_scenes.relation_right(said, truth) == relation
+    assert emoji_scenes.found_again(
+        ["cat above key", "dog beside key"], ["cat above key", "dog above key"]
+    ) == [1, 1]
+    assert emoji_scenes.found_again(["none"], ["cat above key"]) == [1]
+    assert emoji_scenes.found_again(["x", "x"], ["a", "b"]) == [0.5, 0.5]

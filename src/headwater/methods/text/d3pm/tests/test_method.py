@@ -10,7 +10,7 @@ import torch
 from headwater.data.characters import Characters
 from headwater.discrete.matrix_powers import MatrixPowers
 from headwater.errors import UserError
-from headwater.methods.text.d3pm.claim import FULL, arms
+from headwater.methods.text.d3pm.claim import CLAIM, arms
 from headwater.methods.text.d3pm.method import D3PM, FittedD3PM, contexts, pair_counts, windows
 from headwater.training import TrainerConfig
 
@@ -87,5 +87,5 @@ def test_windows_begin_anywhere_and_like_characters_keep_similar_company() -> No
 
 
 def test_arms_of_the_claim_differ_in_what_is_claimed_alone() -> None:
-    absorbing, uniform, *_ = arms(FULL).values()
+    absorbing, uniform, *_ = arms(CLAIM.full).values()
     assert replace(uniform, chain="absorbing", auxiliary=absorbing.auxiliary) == absorbing

@@ -13,7 +13,8 @@ from headwater.baselines.autoregressive import Autoregressive
 from headwater.controls import GivenRegion
 from headwater.data.tokenizer import Tokenizer
 from headwater.errors import UserError
-from headwater.methods.text.diffuseq.claim import uncertain_words
+from headwater.methods.catalogue import entry
+from headwater.methods.text.diffuseq import claim
 from headwater.methods.text.diffuseq.fitted import FittedDiffuSeq
 from headwater.methods.text.diffuseq.method import DiffuSeq
 from headwater.methods.text.diffuseq.rows import pack, targets
@@ -126,9 +127,35 @@ def test_what_cannot_be_is_said() -> None:
             call(*given, **QUIET)
 
 
-def test_a_word_between_two_vectors_is_uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted = TINY.fit(SOURCE, SOURCE, **QUIET)
-    table, last = fitted.network.table, fitted.config.tokenizer.size - 1
-    for x, wanted in ((table[last], 0.0), ((table[last] + table[last - 1]) / 2, 1.0)):
-        monkeypatch.setattr(type(fitted.network), "forward", lambda self, z, t, x=x: x.expand_as(z).clone())
-        assert uncertain_words(replace(TINY, steps=1, rounding="none"), fitted, ["a b"], QUIET) == [wanted]
+def test_draws_from_left_to_right_depend_on_their_number_and_source_alone() -> None:
+    source, target = reversed_words(100, 0)
+    tokenizer = Tokenizer.train(source, 32, "word")
+    sizes = replace(TINY, dropout=0.0).sizes(tokenizer.size)
+    found = Autoregressive.fit(source, target, tokenizer, sizes, TrainerConfig(30, 32, lr=3e-3), **QUIET)
+    whole = claim.sampled(found, source[:5], 1.0, 3, Run(7, 4, progress=False))
+    later = claim.sampled(found, source[3:5], 1.0, 2, Run(7, progress=False, first=3))
+    assert [texts[:2] for texts in whole[3:]] == later
+    assert len({text for texts in whole for text in texts}) > 10
+    cold = claim.sampled(found, source[:5], 1e-4, 2, QUIET)
+    assert cold == [[text] * 2 for text in found.write(source[:5], **QUIET)[0]]
+
+
+def test_the_temperature_has_the_quality_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def written(other: object, source: list[str], temperature: float, n: int, run: Run) -> list[list[str]]:
+        return [["a b c d" if temperature < 0.7 else "e"] * n] * len(source)
+
+    monkeypatch.setattr(claim, "sampled", written)
+    monkeypatch.setattr(DiffuSeq, "samples", lambda *_, **__: [["a b c e", "a b c d"]] * 2)
+    two = claim.verses("val", claim.SHORT, 2)
+    alike = replace(two, target=["a b c d"] * 2)
+    found = claim.matched(TINY, *([None] * 2), alike, QUIET)  # pyright: ignore
+    assert found == pytest.approx(0.7, rel=0.02)
+
+
+def test_the_recipe_stops_by_pairs_that_are_held_out(tmp_path: Path) -> None:
+    training = entry("diffuseq").configured("small").training  # pyright: ignore
+    assert training.held_out > 0
+    assert training.keep_best
+    brief = replace(TINY, training=replace(TINY.training, held_out=0.1, evaluate_every=2, keep_best=True))
+    brief.fit(*reversed_words(40, 0), progress=False, checkpoint_dir=tmp_path)
+    assert '"held_out"' in (tmp_path / "log.jsonl").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Supervised segmentation: a U-Net of a prior's architecture that maps an image to class logits.
+"""Supervised segmentation: a U-Net that maps an image to class logits.
 
 DatasetDDPM's second stage, and the baseline of the claims about segmentation.
 """
@@ -45,14 +45,21 @@ class FittedUNet(Pretrained):
     def networks(cls, config: PriorConfig) -> Parts:
         return {"network": config.build_network()}
 
-    @torch.inference_mode()
-    @in_evaluation
     def predict(self, image: Images, **how: Unpack[RunOptions]) -> Labels:
         """Most likely class of every pixel: (B, C, H, W) to int64 (B, H, W)."""
-        run = Run(**how)
+        return self.logits(image, Run(**how)).argmax(1)
+
+    def probabilities(self, image: Images, **how: Unpack[RunOptions]) -> Tensor:
+        """How likely each class is at every pixel: (B, C, H, W) to float32 (B, K, H, W)."""
+        return self.logits(image, Run(**how)).softmax(1)
+
+    @torch.inference_mode()
+    @in_evaluation
+    def logits(self, image: Tensor, run: Run) -> Tensor:
+        """What the network answers: (B, C, H, W) to float32 (B, K, H, W)."""
         network = self.network.to(run.device)
         batches = (batch.take(image) for batch in run.batches(len(image)))
-        return torch.cat([network(x, x.new_zeros(len(x))).argmax(1).cpu() for x in batches])
+        return torch.cat([network(x, x.new_zeros(len(x))).cpu() for x in batches])
 
 
 @dataclass(frozen=True)
@@ -69,28 +76,53 @@ class SupervisedUNet:
     """Whether the hue of each image, where it has one, is turned at random."""
     ignore: int = 255
     """Label of pixels that do not count."""
+    classes: int = 0
+    """Number of classes of the task, where labels may lack some; 0 takes those that occur."""
 
     def fit(
         self, network: Mapping[str, Any], image: Images, labels: Labels, **how: Unpack[RunOptions]
     ) -> FittedUNet:
-        """Train from fresh weights. image (N, C, H, W) in [-1, 1]; labels int64 (N, H, W).
+        """Train from fresh weights. image (N, C, H, W) in [-1, 1], or 0 to 255 in uint8; labels (N, H, W) in
+        int64 or uint8. Only those of a batch are ever turned into float32 and int64.
 
         network: what `PriorConfig` says of it; it takes no class labels, and its channels are those of the
         images and one for each class. Raises UserError where no pixel is labelled.
         """
         run, counted = Run(**how), labels != self.ignore
         need(bool(counted.any()), "no labelled pixel is left to learn from: check ignore")
-        channels, height, width = image.shape[1:]
+        classes = self.classes or int(torch.where(counted, labels, 0).max()) + 1
+        return self.train(self.untrained(network, tuple(image.shape[1:]), classes, run), image, labels, run)
+
+    def untrained(
+        self, network: Mapping[str, Any], shape: tuple[int, ...], classes: int, run: Run
+    ) -> FittedUNet:
+        """Fresh weights for images (C, H, W). UserError for sizes that cannot be."""
+        channels, height, width = shape
         plain = {k: v for k, v in network.items() if k != "num_classes"}
-        own = {"in_channels": channels, "out_channels": int(labels[counted].max()) + 1}
+        own = {"in_channels": channels, "out_channels": classes}
         config = PriorConfig(plain | own, (channels, height, width))
-        fitted = FittedUNet.fresh(config, derive(run.seed, Purpose.SUPERVISED))
+        config.check_side(len(network["channel_mult"]), "the segmenter")
+        return FittedUNet.fresh(config, derive(run.seed, Purpose.SUPERVISED))
+
+    def train(self, fitted: FittedUNet, image: Tensor, labels: Tensor, run: Run) -> FittedUNet:
+        """Train what `untrained` made, as `fit` does."""
 
         def loss(network: nn.Module, rows: Tensor, number: int) -> Tensor:
             draws = torch.Generator().manual_seed(derive(run.seed, Purpose.SUPERVISED, number))
-            both = with_labels(image[rows], labels[rows], draws, self.shift, self.mirror, self.hue)
+            some = from_eight_bits(image[rows])
+            both = with_labels(some, labels[rows].long(), draws, self.shift, self.mirror, self.hue)
             x, truth = (v.to(run.device) for v in both)
             return F.cross_entropy(network(x, x.new_zeros(len(x))), truth, ignore_index=self.ignore)
 
         about = {k: v for k, v in asdict(self).items() if k != "training"}
         return replace(fitted, network=train(fitted.network, loss, len(image), self.training, run, about))
+
+
+def eight_bits(image: Tensor) -> Tensor:
+    """Pictures in [-1, 1] as uint8, 0 to 255."""
+    return ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def from_eight_bits(image: Tensor) -> Tensor:
+    """Pictures in uint8 as float32 in [-1, 1]; others as they are."""
+    return image.float() / 127.5 - 1 if image.dtype == torch.uint8 else image

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from closed_form import halves
-from headwater.baselines.supervised import SupervisedUNet, course
 from headwater.data.augment import with_labels
 from headwater.errors import UserError
+from headwater.methods.segmentation.shared.supervised import SupervisedUNet, course
 from headwater.sampling import Run
 
 QUIET = Run(progress=False)

@@ -1,0 +1,1 @@
+"""The room of DatasetDDPM: start at method.py."""

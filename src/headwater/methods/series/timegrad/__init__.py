@@ -1,0 +1,1 @@
+"""The room of TimeGrad: start at method.py."""
