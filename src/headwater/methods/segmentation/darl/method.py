@@ -30,6 +30,7 @@ from headwater.nets.level_unet import (
 )
 from headwater.nets.patch_gan import PatchArchitecture, PatchGAN, Pool, looks_real, told_apart
 from headwater.nets.switchable_spade import SpadeArchitecture, SpadeGenerator, infer_spade
+from headwater.nets.tiles import places, tent
 from headwater.noise import Purpose, White, derive
 from headwater.sampling import Run, RunOptions
 from headwater.training import Adversary, TrainerConfig, train
@@ -446,28 +447,13 @@ def blended(image: Tensor, fitted: FittedDARL, size: int, device: str) -> Tensor
     """The mask in [-1, 1] of one picture (1, H, W), from those of its tiles of at most `size` a side."""
     split = F.pixel_unshuffle(image, fitted.config.stride)[:, None]
     total, weight = torch.zeros_like(split), torch.zeros_like(split)
-    work = [(k, rows, columns) for k in range(len(split)) for rows, columns in tiles(split, size)]
+    tiles = places(split.shape[-2:], (size, size), overlap=0.5)
+    work = [(k, place) for k in range(len(split)) for place in tiles]
     count = max(1, AT_ONCE * fitted.config.size**2 // size**2)
     for some in (work[i : i + count] for i in range(0, len(work), count)):
-        cut = torch.stack([split[k, :, rows, columns] for k, rows, columns in some])
-        for (k, rows, columns), mask in zip(some, fitted.segment(cut.to(device)).cpu(), strict=True):
-            window = tent(rows)[:, None] * tent(columns)
+        cut = torch.stack([split[k, :, rows, columns] for k, (rows, columns) in some])
+        for (k, place), mask in zip(some, fitted.segment(cut.to(device)).cpu(), strict=True):
+            (rows, columns), window = place, tent(place, mask)
             total[k, :, rows, columns] += window * mask
             weight[k, :, rows, columns] += window
     return F.pixel_shuffle((total / weight)[:, 0], fitted.config.stride)
-
-
-def tiles(split: Tensor, size: int) -> list[tuple[slice, slice]]:
-    """Rows and columns of tiles of at most `size` a side that overlap by half and leave nothing out."""
-    ways: list[list[slice]] = []
-    for n in split.shape[-2:]:
-        count = 1 if n <= size else 1 + -(-2 * (n - size) // size)
-        firsts = [round(k * (n - size) / (count - 1)) for k in range(count)] if count > 1 else [0]
-        ways.append([slice(first, first + min(size, n)) for first in firsts])
-    return [(rows, columns) for rows in ways[0] for columns in ways[1]]
-
-
-def tent(place: slice) -> Tensor:
-    """Weights of a tile along one side: those in the middle count most."""
-    n = place.stop - place.start
-    return 1 - (torch.arange(n) + 0.5 - n / 2).abs() / (n / 2 + 1)
